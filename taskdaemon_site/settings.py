@@ -103,17 +103,18 @@ AUTHENTICATION_BACKENDS = [
 # Five wrong passwords lock a user out from that address for AXES_COOLOFF_TIME.
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-# Also locks out an address that tries many users.
-AXES_HANDLER = "tasks_app.admin.users.UserAndAddressLockout"
+# Also locks out an address that tries many users, and slows down logins of a user that many addresses try.
+AXES_HANDLER = "tasks_app.admin.logins.LoginLimits"
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 # Attempts during a lockout do not extend it, so the answer names the right time.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_CALLABLE = "tasks_app.admin.users.locked_out"
-AXES_USERNAME_CALLABLE = "tasks_app.admin.users.tried_name"
-# The login's form has what was sent after a session had ended: axes keeps what wrong logins send.
-AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "kept"]
+AXES_LOCKOUT_CALLABLE = "tasks_app.admin.logins.locked_out"
+AXES_USERNAME_CALLABLE = "tasks_app.admin.logins.tried_name"
 AXES_VERBOSE = False
+# Log lines have the address, but not the name: it may be a password that was typed into the wrong field. `kept`: the
+# login's form has what was sent after a session had ended, and axes keeps what wrong logins send.
+AXES_SENSITIVE_PARAMETERS = ["username", "kept"]
 
 SESSION_COOKIE_NAME = "taskdaemon_session"
 SESSION_COOKIE_HTTPONLY = True
@@ -122,9 +123,10 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 APPEND_SLASH = False
-CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
+# For the API alone: the admin, which has cookies and forms, trusts no origin but its own (CSRF_TRUSTED_ORIGINS).
 CORS_ALLOWED_ORIGINS = ENV.origins
+CORS_URLS_REGEX = r"^/(?!admin/)"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
 CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "prefer"]
 CORS_EXPOSE_HEADERS = [

@@ -3,9 +3,10 @@
 from django.contrib import admin
 
 from tasks_app.admin import unfinished
+from tasks_app.admin.logins import AttemptedLogins, FailedLogins, Logins
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.tasks import TaskAdmin
-from tasks_app.admin.users import AttemptedLogins, FailedLogins, Logins, RecordedGroupAdmin, RecordedUserAdmin
+from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.

@@ -43,11 +43,16 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A link. `current`: the value of aria-current: `page`, `true` for a page below it, or "" for no such page."""
+    """A link. `current`: the value of aria-current: `page`, `true` for a page below it, or "" for no such page.
+
+    `add`: the address of the form that adds one, and `adds`: what it adds; "" without one.
+    """
 
     text: str
     address: str
     current: str
+    add: str = ""
+    adds: str = ""
 
 
 def bar(request: HttpRequest, apps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -55,7 +60,13 @@ def bar(request: HttpRequest, apps: Iterable[Mapping[str, Any]]) -> dict[str, An
     sections = sorted(chain(SECTIONS, *registered("sections")), key=lambda section: section.place)
     shown = [_entry(request.path, one) for one in sections if all(may(request, right) for right in one.rights)]
     others = [
-        Entry(str(capfirst(model["name"])), model["admin_url"], _current(request.path, model["admin_url"]))
+        Entry(
+            str(capfirst(model["name"])),
+            model["admin_url"],
+            _current(request.path, model["admin_url"]),
+            model["add_url"] or "",
+            str(model["model"]._meta.verbose_name),
+        )
         for app in apps
         for model in app["models"]
         if model["admin_url"] and model["admin_url"] not in {one.address for one in shown}

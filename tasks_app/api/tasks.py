@@ -59,7 +59,7 @@ def changed(request: Request, identity: UUID) -> Response:
 
 def _key(request: Request) -> view.KeyCheck:
     """What a wait for a task goes on to need."""
-    return view.KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
+    return view.KeyCheck.of(request, Scope.TASKS_READ)
 
 
 def _single(objects: list[bytes]) -> bytes:

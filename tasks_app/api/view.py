@@ -23,6 +23,7 @@ from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden, Scope, Unauthorized, access
+from tasks_app.keys.forwarding import DIRECT
 from tasks_app.queue.idempotency import ActRepeated
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, NewTask
@@ -44,16 +45,25 @@ class KeyRefusal(NamedTuple):
 
 
 class KeyCheck(NamedTuple):
-    """What a request that lasts goes on to need: its key, given by the Authorization header, with a scope."""
+    """What a request that lasts goes on to need: its key, given by the Authorization header, with a scope.
+
+    `direct`: no proxy forwarded it.
+    """
 
     authorization: str | None
     scope: Scope
+    direct: bool = False
+
+    @classmethod
+    def of(cls, request: Request, scope: Scope) -> KeyCheck:
+        """What this request goes on to need."""
+        return cls(request.META.get("HTTP_AUTHORIZATION"), scope, request.META.get(DIRECT, False))
 
     def refusal(self) -> KeyRefusal | None:
         """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
         keys cannot be read."""
         try:
-            access.admit(conf.environment(), self.authorization).require(self.scope)
+            access.admit(conf.environment(), self.authorization, direct=self.direct).require(self.scope)
         except Unauthorized as refused:
             return KeyRefusal(401, str(refused), challenge(self.authorization is not None))
         except Forbidden as lacking:
@@ -71,7 +81,8 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         try:
-            return None, access.admit(conf.environment(), request.META.get("HTTP_AUTHORIZATION"))
+            header, direct = request.META.get("HTTP_AUTHORIZATION"), request.META.get(DIRECT, False)
+            return None, access.admit(conf.environment(), header, direct=direct)
         except Unauthorized as refused:
             raise AuthenticationFailed(str(refused)) from None
 
@@ -90,8 +101,8 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, and once a key was made. "
-            "It may be limited to scopes (listed at each call), to task types, in time and in rate.",
+            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, behind a proxy, and once "
+            "a key was made. It may be limited to scopes (listed at each call), to task types, in time and in rate.",
         }
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:

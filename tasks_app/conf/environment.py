@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -69,6 +70,7 @@ class Environment(BaseModel):
     secret_key_fallback: str | None = _named("DAEMON_SECRET_KEY_FALLBACK", None, min_length=32)
     allowed_hosts: str = _named("DAEMON_ALLOWED_HOSTS", "")
     allowed_origins: str = _named("DAEMON_ALLOWED_ORIGINS", "")
+    trusted_proxies: str = _named("DAEMON_TRUSTED_PROXIES", "")
     auth: Literal["keys", "off"] = _named("DAEMON_AUTH", "keys")
     tls: bool = _named("DAEMON_TLS", False)
     web_threads: int = _named("DAEMON_WEB_THREADS", 8, ge=1, le=256)
@@ -82,6 +84,7 @@ class Environment(BaseModel):
     alert_url: str | None = _named("DAEMON_ALERT_URL", None)
     alert_oldest: float = _named("DAEMON_ALERT_OLDEST", 300.0, gt=0, le=86_400 * 7, allow_inf_nan=False)
     alert_failed_share: float = _named("DAEMON_ALERT_FAILED_SHARE", 0.1, gt=0, le=1, allow_inf_nan=False)
+    alert_failed_logins: int = _named("DAEMON_ALERT_FAILED_LOGINS", 20, ge=1, le=1_000_000)
     alert_hold: float = _named("DAEMON_ALERT_HOLD", 30.0, ge=1, le=3600, allow_inf_nan=False)
 
     testing: bool = _named("DAEMON_TESTING", False)
@@ -198,6 +201,23 @@ class Environment(BaseModel):
                 )
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses_of_proxies(cls, value: str) -> str:
+        for word in _words(value):
+            hint = ""
+            try:
+                network = ip_network(word)
+            except ValueError:
+                with suppress(ValueError):
+                    hint = f"; the network of that address is {ip_network(word, strict=False)}"
+                raise ValueError(
+                    f"{word!r} is not an address or a network such as 127.0.0.1, 10.0.0.0/8 or fd00::/8{hint}"
+                ) from None
+            if network.prefixlen == 0:
+                raise ValueError(f"{word!r} is every address: then anybody can name any address as theirs")
+        return value
+
     @field_validator("fail_point")
     @classmethod
     def _known_fail_point(cls, value: str | None) -> str | None:
@@ -267,10 +287,20 @@ class Environment(BaseModel):
         """Exists while `manage.py up` stops. The web server then refuses new tasks."""
         return self.home / "draining"
 
+    @cached_property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The proxies whose X-Forwarded-For is believed."""
+        return tuple(ip_network(word) for word in _words(self.trusted_proxies))
+
     @property
     def exposed(self) -> bool:
-        """True if other machines can reach the web server."""
-        return self.host not in LOOPBACK
+        """True if other machines can reach the web server, itself or through a proxy that it trusts."""
+        return self.host not in LOOPBACK or bool(self.proxies)
+
+    @property
+    def open_on_loopback(self) -> bool:
+        """True if this machine's programs may call without a key for as long as none was made."""
+        return self.auth != "off" and self.host in LOOPBACK
 
     @property
     def embedded(self) -> bool:

@@ -45,7 +45,7 @@ USE_INTERVAL_SECONDS = 60.0
 FIRST_READING_TIMEOUT_SECONDS = 2.0
 
 HOW_TO_CREATE = "manage.py apikey create NAME makes one"
-NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines are refused: {HOW_TO_CREATE}"
+NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines and proxies are refused: {HOW_TO_CREATE}"
 KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
 NOT_BEARER = "the Authorization header must be: Bearer KEY"
 UNKNOWN_KEY = "this API key is unknown or revoked"
@@ -311,11 +311,11 @@ class Access:
         if env.auth != "off":
             self._keys.current()
 
-    def admit(self, env: Environment, header: str | None, *, may_query: bool = True) -> Caller:
-        """Admit a request by its Authorization header, None if it has none.
+    def admit(self, env: Environment, header: str | None, *, direct: bool, may_query: bool = True) -> Caller:
+        """Admit a request by its Authorization header, None if it has none. `direct`: no proxy forwarded it.
 
-        Keys are required beyond loopback, and everywhere once a first key was made, even if it was revoked: a proxy may
-        expose loopback to the world. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
+        Keys are required beyond loopback, of what a proxy forwards, and everywhere once a first key was made, even if
+        it was revoked. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
         everything if no key is required, and for the supervisor. Raises Unauthorized, also for a key that has expired
         meanwhile, and DatabaseError if the keys cannot be read. With `may_query=False` it sends no query, and raises
         Unauthorized if the keys have to be read.
@@ -325,7 +325,7 @@ class Access:
         known = self._keys.current() if may_query else self._keys.cached()
         if known is None:
             raise Unauthorized("the keys have to be read")
-        if not known.any_made and env.host in LOOPBACK:
+        if not known.any_made and direct and env.host in LOOPBACK:
             return ANYONE
         if header is None:
             if known.any_made:

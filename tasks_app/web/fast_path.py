@@ -27,13 +27,14 @@ from tasks_app.api.admission import backlog, existing_of, queued_body, queued_he
 from tasks_app.api.errors import crash
 from tasks_app.api.repeats import key_of
 from tasks_app.keys.caller import Unauthorized, access
+from tasks_app.keys.forwarding import is_direct
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.current import store
 from tasks_app.queue.strict_json import BadJSON, loads
 from tasks_app.queue.submission import KeyReused, Submission, Submitted
 from tasks_app.queue.submit import group_commit
-from tasks_app.web.requests import Request
+from tasks_app.web.requests import Request, host_of
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +93,8 @@ class FastPath:
         if not self._is_ordinary(headers) or backlog.due:
             return None
         try:
-            caller = access.admit(self._env, headers.get("authorization"), may_query=False)
+            direct = is_direct(self._env, host_of(scope.client) if self._env.proxies else "", headers)
+            caller = access.admit(self._env, headers.get("authorization"), direct=direct, may_query=False)
             body = loads(request.body)
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body)
             if not caller.may_post(new.task_type):

@@ -1,6 +1,6 @@
 """Refusals before the views: middleware that checks the Host, Origin and size of a request, and what has no middleware.
 
-The middleware also answers unhandled exceptions.
+The middleware also says whose request it is, and answers unhandled exceptions.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from django.http.multipartparser import MultiPartParserError
 from tasks_app import conf
 from tasks_app.api.errors import crash, error_bytes, json_error
 from tasks_app.api.fields import literal
+from tasks_app.keys.forwarding import DIRECT, client_address, is_direct
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.admin_failures import bare_page
 
 log = structlog.get_logger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+ADMIN_REMEDY = (
+    "the admin takes forms of its own pages only; behind a proxy with TLS set DAEMON_TLS=true, and let it pass Host on"
+)
 
 
 class RequestGuard:
@@ -35,6 +39,7 @@ class RequestGuard:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         _without_nul(request)
+        _say_whose(request)
         try:
             response = _host(request) or _origin(request) or _size(request)
         except OSError:  # the connection was lost while the body was read
@@ -75,6 +80,14 @@ def _without_nul(request: HttpRequest) -> None:
         request.COOKIES = {name: value.replace("\0", "") for name, value in request.COOKIES.items()}
 
 
+def _say_whose(request: HttpRequest) -> None:
+    """From here on REMOTE_ADDR is the client's address, also behind a trusted proxy."""
+    env, meta = conf.environment(), request.META
+    peer = meta.get("REMOTE_ADDR", "")
+    meta[DIRECT] = is_direct(env, peer, request.headers)
+    meta["REMOTE_ADDR"] = client_address(env, peer, meta.get("HTTP_X_FORWARDED_FOR"))
+
+
 def _host(request: HttpRequest) -> HttpResponseBase | None:
     try:
         request.get_host()
@@ -89,11 +102,12 @@ def _origin(request: HttpRequest) -> HttpResponseBase | None:
         return None
     origin = request.headers.get("Origin")
     if origin is not None:
-        if origin in settings.CSRF_TRUSTED_ORIGINS or origin == f"{request.scheme}://{request.get_host()}":
+        admin = request.path_info.startswith("/admin/")
+        allowed = [] if admin else settings.CORS_ALLOWED_ORIGINS
+        if origin in allowed or origin == f"{request.scheme}://{request.get_host()}":
             return None
-        return json_error(
-            f"the origin {literal(origin)} is not allowed; add it to DAEMON_ALLOWED_ORIGINS to allow it", 403
-        )
+        remedy = ADMIN_REMEDY if admin else "add it to DAEMON_ALLOWED_ORIGINS to allow it"
+        return json_error(f"the origin {literal(origin)} is not allowed; {remedy}", 403)
     if request.headers.get("Sec-Fetch-Site", "none").strip().lower() in ("cross-site", "same-site"):
         return json_error("pages of other sites may not call this", 403)
     return None

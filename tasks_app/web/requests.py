@@ -246,8 +246,7 @@ def wsgi_environ(scope: Any, body: bytes) -> dict[str, Any]:
 
 
 def _request_line(scope: Any) -> dict[str, Any]:
-    host, _, port = scope.server.rpartition(":")
-    client, _, client_port = scope.client.rpartition(":")
+    port, client_port = (address.rpartition(":")[2] for address in (scope.server, scope.client))
     method = scope.method
     return {
         # Methods are case-sensitive, but Django would treat `delete` as DELETE.
@@ -255,10 +254,10 @@ def _request_line(scope: Any) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "PATH_INFO": scope.path.encode().decode("latin-1"),  # percent-decoded by the server
         "QUERY_STRING": _encoded(scope.query_string),
-        "SERVER_NAME": host.strip("[]"),
+        "SERVER_NAME": host_of(scope.server),
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": client.strip("[]"),
+        "REMOTE_ADDR": host_of(scope.client),
         "REMOTE_PORT": client_port,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
@@ -267,6 +266,11 @@ def _request_line(scope: Any) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
+
+
+def host_of(address: str) -> str:
+    """The host of `host:port`, as the server writes it."""
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _encoded(query: str) -> str:

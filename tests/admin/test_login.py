@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from axes.models import AccessAttempt
+from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.users import ADDRESS_FAILURE_LIMIT
+from tasks_app.admin.logins import ADDRESS_FAILURE_LIMIT, KNOWN_FOR, MAX_WAIT_SECONDS, NAME_FAILURE_LIMIT
 from tests.admin.rows import HOSTILE
 
 pytestmark = pytest.mark.database
@@ -94,6 +97,17 @@ def test_an_address_is_unlocked_at_the_time_that_the_response_named() -> None:
     assert log_in(password="a good password").status_code == 302
 
 
+def test_clients_of_a_trusted_proxy_are_locked_out_one_by_one(listen: Callable[..., None]) -> None:
+    listen(proxies=(ip_network("10.0.0.1"),))
+    for number in range(ADDRESS_FAILURE_LIMIT):
+        answer = log_in(name=f"user {number}", **{"x-forwarded-for": f"10.9.9.{number}, 203.0.113.1"})
+    assert answer.status_code == 429
+    good = {"password": "a good password"}
+    assert log_in(**good, **{"x-forwarded-for": "203.0.113.1"}).status_code == 429
+    assert log_in(**good, **{"x-forwarded-for": "203.0.113.2"}).status_code == 302
+    assert set(AccessAttempt.objects.values_list("ip_address", flat=True)) == {"203.0.113.1"}
+
+
 def test_another_browser_or_a_forwarding_header_does_not_unlock() -> None:
     lock_out()
     good = {"password": "a good password"}
@@ -109,6 +123,60 @@ def test_the_lockout_ends_after_the_named_time_despite_further_attempts() -> Non
     assert int(answer.headers["Retry-After"]) <= 30
     AccessAttempt.objects.update(attempt_time=timezone.now() - settings.AXES_COOLOFF_TIME - timedelta(seconds=1))
     assert log_in(password="a good password").status_code == 302
+
+
+def attack(failures: int) -> Any:
+    """As many wrong passwords for one user, each from another address and after the wait of the one before."""
+    for number in range(failures):
+        wait_over()
+        answer = log_in(address=f"198.51.100.{number}")
+    return answer
+
+
+def wait_over() -> None:
+    """As if the longest wait had passed since the last wrong password."""
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=MAX_WAIT_SECONDS))
+
+
+def test_wrong_passwords_from_many_addresses_slow_down_all_logins_of_the_user_but_lock_none_out() -> None:
+    good = {"password": "a good password", "address": "10.0.0.2"}
+    assert attack(NAME_FAILURE_LIMIT - 1).status_code == 200
+    waits = []
+    for number in range(3):
+        answer = log_in(address=f"203.0.113.{number}")
+        waits.append(int(answer.headers["Retry-After"]))
+        assert answer.status_code == 429 and "from several addresses. Try again in" in answer.text
+        before = AccessAttempt.objects.count()
+        assert log_in(**good).status_code == 429
+        assert AccessAttempt.objects.count() == before, "a refused login prolongs nothing"
+        assert log_in(name="bob", address=good["address"]).status_code == 200, "another user's login goes on"
+        AccessAttempt.objects.filter(username="bob").delete()
+        AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=waits[-1]))
+    assert waits == [1, 2, 4]
+    assert log_in(**good).status_code == 302
+
+
+def test_the_wait_is_bounded_and_others_failures_make_nobody_wait_where_the_user_has_logged_in_before() -> None:
+    assert log_in(password="a good password", address="10.0.0.2").status_code == 302
+    now = timezone.now()
+    for number in range(200):
+        AccessAttempt.objects.create(
+            username="ada", ip_address=f"198.51.100.{number}", failures_since_start=4, attempt_time=now
+        )
+    assert MAX_WAIT_SECONDS - 5 <= int(log_in(address="10.0.0.3").headers["Retry-After"]) <= MAX_WAIT_SECONDS
+    assert log_in(address="10.0.0.2").status_code == 200, "a wrong password is no lockout there"
+    assert log_in(password="a good password", address="10.0.0.2").status_code == 302
+    AccessLog.objects.update(attempt_time=now - KNOWN_FOR)
+    assert log_in(password="a good password", address="10.0.0.2").status_code == 429
+
+
+def test_a_log_line_of_a_wrong_password_has_the_address_and_neither_name_nor_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log_in(name="my password", password="my other password", address="203.0.113.9")
+    (said,) = [record.getMessage() for record in caplog.records if "New login failure" in record.getMessage()]
+    assert 'ip_address: "203.0.113.9"' in said
+    assert "my " not in said
 
 
 def test_a_right_password_resets_the_count() -> None:

@@ -224,6 +224,28 @@ def test_a_viewer_is_offered_no_act_and_refused_each(chromium: Browser, night: N
     assert daemon.rows("SELECT count(*) AS n FROM taskdaemon_audit_entry") == acts
 
 
+def test_a_read_only_colleague_is_three_clicks_from_the_dashboard(chromium: Browser, night: Night) -> None:
+    clicks = 0
+
+    def click(page: Page, what: str) -> None:
+        nonlocal clicks
+        clicks += 1
+        page.locator(what).first.click()
+
+    with logged_in(chromium, night.daemon) as page:
+        click(page, "summary:text('More')")
+        click(page, "a[aria-label='Add user']")
+        for name, text in (("username", "olga"), ("password1", PASSWORD), ("password2", PASSWORD)):
+            page.fill(f"input[name={name}]", text)
+        click(page, "input[name=_save]")
+        expect(page.locator(".success")).to_contain_text("was added successfully")
+    assert clicks == 3
+    with logged_in(chromium, night.daemon, "olga") as page:
+        page.goto(f"{night.daemon.base}{TASKS}")
+        expect(page.locator("#changelist")).to_be_visible()
+        expect(page.locator("select[name=action]")).to_have_count(0)
+
+
 def _pending(daemon: Daemon) -> int:
     (row,) = daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE task_type = 'bulk' AND status = 'pending'")
     return int(row["n"])

@@ -103,6 +103,12 @@ BAD = [
     ("DAEMON_ALLOWED_ORIGINS", "https://a.example:443", "with a port only if"),
     ("DAEMON_ALLOWED_ORIGINS", "https://*.a.example", "is not an origin"),
     ("DAEMON_ALLOWED_ORIGINS", "https://[", "is not an origin"),
+    ("DAEMON_TRUSTED_PROXIES", "nginx", "'nginx' is not an address or a network such as 127.0.0.1, 10.0.0.0/8"),
+    ("DAEMON_TRUSTED_PROXIES", "10.0.0.1:80", "is not an address or a network"),
+    ("DAEMON_TRUSTED_PROXIES", "10.0.0.1, 10.0.0.7/8", "the network of that address is 10.0.0.0/8"),
+    ("DAEMON_TRUSTED_PROXIES", "127.0.0.1,0.0.0.0/0", "'0.0.0.0/0' is every address"),
+    ("DAEMON_TRUSTED_PROXIES", "::/0", "'::/0' is every address"),
+    ("DAEMON_ALERT_FAILED_LOGINS", "0", "must be a whole number from 1 to 1000000"),
     ("DAEMON_BROKER_URL", "kafka://x", "redis://"),
     ("DATABASE_URL", "mysql://x", "postgres://"),
 ]

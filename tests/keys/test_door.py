@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -104,6 +105,22 @@ def test_beyond_loopback_calls_are_refused_before_a_key_exists_and_say_what_to_d
         assert refused.status_code == 401
         assert "manage.py apikey create NAME" in refused.json()["error"]
     assert ["no API key has been made yet" in str(record.msg) for record in caplog.records] == [True], "logged once"
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "x-real-ip", "forwarded", "via"])
+def test_what_a_proxy_on_loopback_forwards_is_refused_before_a_key_exists(api: Client, header: str) -> None:
+    refused = api.get("/api/tasks", headers={header: "127.0.0.1"})
+    assert (refused.status_code, "and proxies are refused" in refused.json()["error"]) == (401, True)
+    assert api.get("/api/tasks", headers={header: "127.0.0.1", **bearer(create("ci"))}).status_code == 200
+
+
+def test_a_call_from_a_trusted_proxys_address_is_refused_before_a_key_exists_whatever_it_says(
+    api: Client, listen: Callable[..., None]
+) -> None:
+    listen(proxies=(ip_network("10.0.0.0/8"),))
+    assert api.get("/api/tasks", REMOTE_ADDR="127.0.0.1").status_code == 200
+    for peer in ("10.1.2.3", "::ffff:10.1.2.3"):
+        assert api.get("/api/tasks", REMOTE_ADDR=peer).status_code == 401
 
 
 def test_with_auth_off_calls_need_no_key(api: Client, listen: Callable[..., None]) -> None:

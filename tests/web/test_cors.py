@@ -89,6 +89,27 @@ def test_a_page_of_an_allowed_origin_reads_what_is_refused_before_the_applicatio
         assert ("retry-after" in found) == known, "what it may read"
 
 
+def test_an_allowed_origin_is_not_one_of_the_admin(api: Api) -> None:
+    csrf = "x" * 32
+    form = f"username=ada&password=x&csrfmiddlewaretoken={csrf}".encode()
+
+    def log_in(origin: str) -> tuple[int, str]:
+        given = (
+            "POST /admin/login/ HTTP/1.1", f"Host: localhost:{api.server.port}", "Connection: close", origin,
+            f"Cookie: taskdaemon_csrf={csrf}", "Content-Type: application/x-www-form-urlencoded",
+            f"Content-Length: {len(form)}",
+        )  # fmt: skip
+        answer = api.server.exchange("\r\n".join([*given, "", ""]).encode() + form).decode().lower()
+        return int(answer[9:12]), answer
+
+    own = f"Origin: http://localhost:{api.server.port}"
+    assert log_in(own)[0] == 200, "the form again: a wrong password"
+    for origin in (ORIGIN, FOREIGN):
+        status, answer = log_in(origin)
+        assert (status, "is not allowed; the admin takes forms of its own pages only" in answer) == (403, True)
+        assert "access-control-allow-origin" not in answer
+
+
 def test_a_page_of_another_origin_reads_nothing(api: Api) -> None:
     for method, *lines in (("OPTIONS", FOREIGN, ASKS), ("GET", FOREIGN, api.bearer), ("POST", FOREIGN, api.bearer)):
         _, headers, _ = api.ask(method, *lines)

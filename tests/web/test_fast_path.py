@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,7 +210,9 @@ class Client:
 
     def takes(self, body: bytes = TASK, /, **headers: str) -> bool:
         given = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        scope: Any = SimpleNamespace(method="POST", path="/queue", query_string="", authority=None, headers=given)
+        scope: Any = SimpleNamespace(
+            method="POST", path="/queue", query_string="", authority=None, headers=given, client="127.0.0.1:4711"
+        )
         self.finished.clear()
         self.request = Request(scope, self, body, None, True)  # type: ignore[arg-type]
         return self.fast_path.try_take(self.request)
@@ -420,11 +423,19 @@ def test_beyond_loopback_a_key_is_required_unless_auth_is_off(posting: Client) -
     assert posting.posts()
 
 
+def test_what_a_proxy_forwards_takes_the_fast_path_with_a_key_alone(posting: Client) -> None:
+    assert posting.posts()
+    assert not posting.takes(x_forwarded_for="127.0.0.1")
+    posting.fast_path._env = conf.environment().model_copy(update={"proxies": (ip_network("127.0.0.0/8"),)})
+    assert not posting.takes()
+    assert posting.posts(authorization=holder(posting, "ci"), x_forwarded_for="203.0.113.7")
+
+
 def test_behind_tls_only_requests_by_tls_take_the_fast_path(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     env = conf.environment().model_copy(update={"tls": True})
     monkeypatch.setattr(conf, "environment", lambda: env)
     client = Client(posting.keys, posting.group_commit)
-    assert client.posts(x_forwarded_proto="https", x_forwarded_for="203.0.113.7")
+    assert client.posts(x_forwarded_proto="https")
     assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
     for proto in ("http", "https, http", "HTTPS", ""):
         assert not client.takes(x_forwarded_proto=proto)

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from tasks_app.features.alerts.models import Alert
@@ -27,7 +30,7 @@ from tasks_app.runner.backoff import Backoff
 
 #: The alerts.
 NO_NODE, OLDEST_AGE, FAILED_SHARE, CANNOT_START = "no_node", "oldest_age", "failed_share", "cannot_start"
-ENGINE_UNREACHABLE = "engine_unreachable"
+ENGINE_UNREACHABLE, FAILED_LOGINS = "engine_unreachable", "failed_logins"
 #: Those that are about a handler.
 OF_HANDLERS = frozenset({OLDEST_AGE, FAILED_SHARE, CANNOT_START})
 #: The share of failed tasks is judged once so many have ended.
@@ -172,6 +175,37 @@ def _failed(name: str, share: Share | None, limit: float) -> Condition:
     details = {"failed": share.failed, "ended": share.ended, "limit": limit, "seconds": round(share.seconds)}
     holds = share.ended >= MIN_ENDED and share.failed > limit * share.ended
     return Condition(FAILED_SHARE, name, sentence, details, holds)
+
+
+#: Addresses, and users, that the alert about logins names.
+MAX_LOGIN_NAMES = 10
+
+
+def judge_logins(limit: int) -> Judgement:
+    """Judge the wrong passwords that count towards lockouts: `limit` of them, for all users and from all addresses.
+
+    Raises DatabaseError.
+    """
+    tried = AccessAttempt.objects.filter(attempt_time__gte=Now() - settings.AXES_COOLOFF_TIME).order_by()
+    found = tried.aggregate(failed=Sum("failures_since_start"), addresses=Count("ip_address", distinct=True))
+    failed, addresses = found["failed"] or 0, found["addresses"]
+    if failed < limit:
+        return Judgement({}, frozenset({FAILED_LOGINS}))
+    # A name that no user has may be a password that was typed into the wrong field.
+    users = tried.filter(username__in=get_user_model().objects.values("username"))
+    sentence = f"{failed} wrong passwords at the login within {span(settings.AXES_COOLOFF_TIME)}, from {addresses} "
+    details = {
+        "failed": failed, "limit": limit,
+        "addresses": _most(tried, "ip_address"), "users": _most(users, "username"),
+    }  # fmt: skip
+    condition = Condition(FAILED_LOGINS, "", sentence + plural(addresses, "address", "addresses"), details)
+    return Judgement({condition.key: condition}, frozenset({FAILED_LOGINS}))
+
+
+def _most(tried: QuerySet[AccessAttempt], name: str) -> list[str]:
+    """Those with the most failures."""
+    rows = tried.values_list(name).annotate(failures=Sum("failures_since_start")).order_by("-failures", name)
+    return [harmless(str(value)) for value, _ in rows[:MAX_LOGIN_NAMES]]
 
 
 # The state of each alert, in its row.

@@ -276,7 +276,8 @@ class Watch:
         env = self._env
         shares = alerts.failed_shares() if reading.nodes else {}
         judgement = alerts.judge(reading, shares, env.alert_oldest, env.alert_failed_share)
-        alerts.observe(judgement, env.alert_hold, self._interval * 3 + DATABASE_TIMEOUT_SECONDS)
+        for judged in (judgement, alerts.judge_logins(env.alert_failed_logins)):
+            alerts.observe(judged, env.alert_hold, self._interval * 3 + DATABASE_TIMEOUT_SECONDS)
         if not self._deployment:
             self._deployment = str(Deployment.objects.values_list("pk", flat=True).first() or "")
 

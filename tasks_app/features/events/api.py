@@ -137,7 +137,7 @@ class EventsView(API):
             return Response(status=204)  # a browser connects again after a 200, and not after this
         if (deferred := deferred_of(request)) is None:
             raise NoStreams
-        key = KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
+        key = KeyCheck.of(request, Scope.TASKS_READ)
         if not deferred.reserve_stream():
             raise NoStreamPlace
         return EventsFollow(deferred, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))

@@ -131,7 +131,7 @@ class PauseView(API):
         if not seconds or deferred is None or has_settled(target):
             return Response(paused_object(target), headers=applied(seconds))
         settled = Condition("pause", target, has_settled, paused_object)
-        deferred.until(ConditionWait(settled, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
+        deferred.until(ConditionWait(settled, seconds), KeyCheck.of(request, Scope.OPERATE))
         return Response(headers=applied(seconds))
 
 

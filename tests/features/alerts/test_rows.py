@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
@@ -15,7 +18,7 @@ from tasks_app.features.alerts.models import Alert
 from tasks_app.metrics.reading import HandlerReading, Totals
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.node_models import Node
-from tests.admin.rows import attempt
+from tests.admin.rows import HOSTILE, attempt
 from tests.admin.rows import task as stored
 from tests.queue.moves.kit import together
 
@@ -325,3 +328,20 @@ def test_the_share_counts_tasks_that_failed_for_good_and_no_cancelled_ones() -> 
     stored("failed", failure_reason="cancelled")
     stored("failed", completed_at=now - timedelta(minutes=6))
     assert failed_shares() == {"echo": Share(1, 4, 300.0)}
+
+
+def test_many_wrong_passwords_are_a_condition_that_names_addresses_and_users_but_no_other_words() -> None:
+    User.objects.create_user("ada")
+    for number in range(15):
+        name = "ada" if number % 2 else f"a password {HOSTILE}"
+        AccessAttempt.objects.create(
+            username=name, user_agent=str(number), ip_address=f"203.0.113.{number % 12}", failures_since_start=2
+        )
+    AccessAttempt.objects.filter(user_agent="1").update(failures_since_start=5)
+    (condition,) = alerts.judge_logins(20).holding.values()
+    assert condition.sentence == "33 wrong passwords at the login within 15 min, from 12 addresses"
+    assert condition.details["users"] == ["ada"]
+    assert condition.details["addresses"][0] == "203.0.113.1" and len(condition.details["addresses"]) == 10
+    assert not alerts.judge_logins(34).holding
+    AccessAttempt.objects.update(attempt_time=timezone.now() - settings.AXES_COOLOFF_TIME - timedelta(minutes=1))
+    assert alerts.judge_logins(1).denies("failed_logins")
