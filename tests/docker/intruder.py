@@ -90,6 +90,16 @@ def fill(data: dict[str, Any]) -> object:
     return {"megabytes": written // MEGABYTE, "errno": None}
 
 
+def queues(data: dict[str, Any]) -> object:
+    """How many message queues it can make, and what ends that."""
+    for number in range(1000):
+        try:
+            os.open(f"/dev/mqueue/{number}", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            return {"queues": number, "errno": errno.errorcode[error.errno or 0]}
+    return {"queues": 1000, "errno": None}
+
+
 def execute(data: dict[str, Any]) -> object:
     program = Path("/tmp/program")
     program.write_text("#!/bin/sh\nexit 7\n")
@@ -151,6 +161,7 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "eat": eat,
     "feed_a_child": feed_a_child,
     "fill": fill,
+    "queues": queues,
     "execute": execute,
     "status": status,
     "environment": environment,

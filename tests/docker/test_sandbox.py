@@ -90,6 +90,11 @@ def test_tmp_is_small_and_not_executable(intrude: Intrude) -> None:
     assert "`tmpfs_exec = true`" in refused(caller, "execute")
 
 
+def test_message_queues_are_few(intrude: Intrude) -> None:
+    # A user of its own: the limit is one for all containers of a user.
+    assert result(intrude(user="54321:54321"), "queues") == {"queues": 9, "errno": "EMFILE"}
+
+
 def test_more_memory_than_allowed_is_out_of_memory(intrude: Intrude) -> None:
     caller = intrude(memory_limit=64 * 1024**2)
     assert result(caller, "eat", megabytes=16) == 16 * 1024**2
