@@ -141,10 +141,14 @@ class StrictList(ChangeList):
         return bool(self.result_count >= MAX_COUNTED_ROWS)
 
     @property
-    def narrowed(self) -> list[str]:
+    def filtered(self) -> list[str]:
         """The filters that are set, each as part of a sentence."""
-        found = [text for spec in self.filter_specs if (text := getattr(spec, "description", ""))]
-        return [*found, f"search: {line(self.query, 200)}"] if self.query.strip() else found
+        return [text for spec in self.filter_specs if (text := getattr(spec, "description", ""))]
+
+    @property
+    def narrowed(self) -> list[str]:
+        """The filters that are set, and the search, each as part of a sentence."""
+        return [*self.filtered, *([f"search: {line(self.query, 200)}"] if self.query.strip() else [])]
 
     @property
     def why_empty(self) -> list[str]:

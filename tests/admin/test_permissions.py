@@ -21,7 +21,7 @@ def test_a_user_who_sees_payloads_and_may_not_act_sees_everything_and_no_button(
     page = viewer.get(f"{LIST}{one.pk}/change/")
     assert page.context["buttons"] == []
     assert "it did not work" in page.text
-    assert "<form" not in page.text.replace('<form id="logout-form"', "")
+    assert page.text.count("<form") == 2, "the logout's and the search's"
     assert 'name="action"' not in viewer.get(LIST).text
     assert "Handlers" in viewer.get("/admin/").text
 

@@ -19,7 +19,10 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of document.querySelectorAll("[data-fresh]")) {
       const fresh = page.querySelector(`[data-fresh="${old.dataset.fresh}"]`);
-      if (fresh && !old.contains(document.activeElement)) old.replaceChildren(...fresh.childNodes);
+      if (!fresh) continue;
+      const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+      old.replaceChildren(...fresh.childNodes);
+      if (focused) [...old.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
     }
   }
 
