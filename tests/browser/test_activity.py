@@ -225,8 +225,13 @@ def test_the_dashboard_follows_without_a_reload(opened: Open) -> None:
     tab.page.clock.install()
     tab.go("/admin/")
     tab.page.evaluate("window.stays = true")
+    link = tab.page.locator("[data-fresh=tables] th a").first
+    link.focus()
+    before = link.element_handle()
     with tab.page.expect_response(lambda answer: answer.url.endswith("/admin/")):
         tab.page.clock.run_for(11_000)
+    tab.page.wait_for_function("old => !old.isConnected", arg=before)
+    expect(link).to_be_focused()
     expect(tab.page.locator("#td-updated")).to_contain_text("UTC")
     assert tab.page.evaluate("window.stays") is True
     assert tab.page.locator("[data-fresh] table").count() >= 2
