@@ -8,9 +8,17 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tasks_app.admin import task_list
+from tasks_app.features.alerts.models import Alert
+from tasks_app.features.failures.models import FailureGroup
+from tasks_app.features.history.history import present_minute
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.features.operations.models import Operation
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Counter
 from tests.admin.rows import many, task
 
 pytestmark = pytest.mark.database
@@ -88,6 +96,30 @@ def test_the_pending_tasks_are_listed_however_many_they_are(
     listed = admin.get(f"{LIST}?status=pending{name}").context["cl"].result_list
     expected = found[2:] if name else found
     assert [each.pk for each in listed] == sorted((each.pk for each in expected), reverse=True)
+
+
+@pytest.mark.django_db
+def test_the_dashboard_sends_as_many_statements_of_many_troubles_as_of_few(admin: Client) -> None:
+    counts = [len(troubled(admin, range(few, many))) for few, many in ((0, 2), (2, 40))]
+    assert counts[0] == counts[1] < 60
+
+
+def troubled(admin: Client, numbers: range) -> list[str]:
+    """The statements of the dashboard once so many more handlers fail, alerts fire, and operations run."""
+    now, last = timezone.now(), task().pk
+    HistoryRow.objects.get_or_create(minute=present_minute() - 15, totals={}, handlers={}, last_attempt=0)
+    for number in numbers:
+        name = f"h{number}"
+        for series in (f"received|{name}", f"failed|{name}|crash"):
+            Counter.objects.create(slot=0, series=series, value=number + 1)
+        FailureGroup.objects.create(fingerprint=number + 1, handler=name, reason="crash", first_seen=now, last_seen=now)
+        Alert.objects.create(key=f"failed_share|{name}", firing=True, since=now)
+        Operation.objects.create(verb="redrive", filter={}, last_id=last, created_at=now, matched=5, done=1)
+    current_reading(refresh=True)
+    with CaptureQueriesContext(connection) as captured:
+        text = admin.get("/admin/").text
+    assert text.count("failuregroup/") > numbers[-1] // 4 and f"h{numbers[-1]}<" in text
+    return [one["sql"] for one in captured]
 
 
 def about_tasks(client: Client, page: str) -> list[str]:
