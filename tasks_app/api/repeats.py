@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,12 +51,9 @@ def key_of(
         return None
     path = path.rstrip("/")
     digests = (
-        hashlib.sha256(f"{path}\n{text}".encode()).hexdigest() for text in (_sorted(body), _canonical(meaning()))
+        hashlib.sha256(f"{path}\n{text}".encode()).hexdigest() for text in (_encode(body), _canonical(meaning()))
     )
     return IdempotencyKey(owner or 0, key_in(header), *digests, path)
-
-
-_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def meaning_of(body: Mapping[str, Any], known: Fields) -> dict[str, Any]:
@@ -72,26 +69,32 @@ def meaning_of(body: Mapping[str, Any], known: Fields) -> dict[str, Any]:
 
 def _canonical(value: Any) -> str:
     """JSON text that values have in common which mean the same: 1.0 and 1, two spellings of a moment."""
-    return _sorted(_plain(value))
+    text = _encode(value)
+    return _encode(_with_integers(json.loads(text))) if _WHOLE.search(text) else text
 
 
-def _plain(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case list() | tuple():
-            return [_plain(member) for member in value]
-        case set() | frozenset():
-            return sorted(map(str, value))
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-    if is_dataclass(value):  # a field that a later version adds changes nothing while it has its default
+#: What a float without a fraction has in JSON; nearly no other text has it.
+_WHOLE = re.compile(r"\.0\b|e\+")
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_integers(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(member) for member in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _values_of(value: Any) -> Any:
+    """What a field has read, as JSON's types."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if is_dataclass(value):  # a condition that a later version adds changes nothing while it has its default
         given = {part.name: getattr(value, part.name) for part in fields(value)}
-        return _plain({part.name: given[part.name] for part in fields(value) if given[part.name] != _default(part)})
-    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+        return {part.name: given[part.name] for part in fields(value) if given[part.name] != part.default}
+    return str(value)
 
 
-def _default(part: Any) -> Any:
-    return part.default if part.default_factory is MISSING else part.default_factory()
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_values_of).encode
