@@ -172,16 +172,14 @@ class API(APIView):
         """Answer an act that is repeated."""
         if not isinstance(exc, ActRepeated):
             return super().handle_exception(exc)
-        headers = {REPLAYED: "true"}
         try:
             response = self.answer(self.request, exc.target)
         except NotFound:
             gone = f"an earlier request with this Idempotency-Key has done this to {exc.target}, which is gone now"
             response = super().handle_exception(NotFound(gone))
         except Exception as error:
-            response, headers = super().handle_exception(error), {}
-        for name, value in headers.items():
-            response[name] = value
+            return super().handle_exception(error)
+        response[REPLAYED] = "true"
         return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]

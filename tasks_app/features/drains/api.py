@@ -15,11 +15,10 @@ from tasks_app.api.fields import (
     Faults,
     Field,
     Fields,
-    check_unknown,
     near,
     object_with,
     optional_body,
-    read_body,
+    read_object,
     refuse,
     shown,
 )
@@ -122,12 +121,8 @@ class UndrainView(NodeAct):
 
 def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node, dict[str, Any]]:
     """The node of a path, and what the body gives. Raises NotFound, Invalid and Forbidden."""
-    node, faults = node_in_path(request, name), Faults()
-    body = optional_body(request, '{"type": "prime"}')
-    check_unknown(body, fields, "field", faults)
-    given = read_body(body, fields, faults)
-    if faults:
-        raise Invalid(faults)
+    node, example = node_in_path(request, name), '{"type": "prime"}'
+    given = read_object(optional_body(request, example), fields, example)
     caller = caller_of(request)
     if "type" in given and not caller.knows(given["type"]):
         raise Forbidden(f'this API key is not for the type "{given["type"][:100]}"')
