@@ -174,7 +174,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Task platform for containers",
     "DESCRIPTION": "Post a task; a warm container runs it; read the result.",
     "VERSION": RELEASE,
-    "LICENSE": {"name": "MIT"},
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
     # Relative: valid under any host name.
     "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],
     "TAGS": [
@@ -186,13 +186,13 @@ SPECTACULAR_SETTINGS = {
     ],
     # 3.1 has `null` as a type. Generators for 3.0 ignore `nullable` without a flag.
     "OAS_VERSION": "3.1.0",
-    "SORT_OPERATIONS": "tasks_app.api.schema.place",
+    "SORT_OPERATIONS": "tasks_app.api.document.place",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_app.api.schema.complete",
+        "tasks_app.api.document.complete",
     ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "tasks_app.queue.models.Status",

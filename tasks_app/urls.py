@@ -12,7 +12,7 @@ from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import navigation, pages, unfinished
-from tasks_app.api import attempts, errors, handlers, nodes, schema, system, task_acts, tasks
+from tasks_app.api import attempts, document, errors, handlers, nodes, system, task_acts, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
 
@@ -66,9 +66,9 @@ urlpatterns = [
     *both("health/ready", system.ReadyView.as_view(), "ready"),
     *both("metrics", system.metrics, "metrics"),
     *both("api/metrics", system.APIMetricsView.as_view(), "api-metrics"),
-    *both("openapi.json", schema.SchemaView.as_view(), "schema"),
-    *both("docs", schema.SwaggerView.as_view(), "docs"),
-    *both("redoc", schema.RedocView.as_view(), "redoc"),
+    *both("openapi.json", document.SchemaView.as_view(), "schema"),
+    *both("docs", document.SwaggerView.as_view(), "docs"),
+    *both("redoc", document.RedocView.as_view(), "redoc"),
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/search/", admin.site.admin_view(navigation.search_view), name="admin-search"),

@@ -139,6 +139,7 @@ class AttemptsView(API):
     """`GET /api/tasks/{id}/attempts`."""
 
     scopes = needs(GET=SEE_TASKS)
+    compresses = True
 
     @schema.call("list_attempts", "tasks", _ANSWERS, [schema.TASK_ID, *NEXT], query=PARAMETERS)
     def get(self, request: Request, task_id: str) -> Response:

@@ -130,7 +130,9 @@ class Field:
     required: bool = False
     #: Of a parameter that may be given several times: all its texts are read together.
     repeated: bool = False
-    #: Of a parameter with several values: the pattern of each, and how many there may be.
+    #: Of a parameter with several values: whether a text may have several, separated by commas; the pattern of each,
+    #: and how many there may be.
+    commas: bool = False
     word: str = ""
     most: int = 1
     option: str = ""
@@ -236,8 +238,13 @@ def _member(name: str, field: Field) -> serializers.Field:
 
 def query_parameters(fields: Fields) -> list[OpenApiParameter]:
     """The parameters of a query in the OpenAPI document."""
-    shown = {name: dict(field.schema) for name, field in fields.items()}
-    return [OpenApiParameter(name, schema, description=schema.pop("description")) for name, schema in shown.items()]
+    shown = []
+    for name, field in fields.items():
+        schema = dict(field.schema)
+        # Some clients repeat the parameter nevertheless, which is read too.
+        how: Any = {"style": "form", "explode": False} if field.commas else {}
+        shown.append(OpenApiParameter(name, schema, description=schema.pop("description"), **how))
+    return shown
 
 
 # The kinds of fields of a body.
@@ -334,9 +341,9 @@ def choice(help: str, known: Sequence[str]) -> Field:
 
 def words(help: str, known: Sequence[str], *examples: str, option: str = "") -> Field:
     """Some of the known words, separated by commas."""
-    help, valid = f"{help}: {', '.join(known)}.", f"one of {', '.join(known)}"
+    valid, item = f"one of {', '.join(known)}", {"type": "string", "enum": list(known)}
     word, most = "|".join(known), len(known)
-    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, option=option)
+    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, option=option, item=item)
 
 
 def values(
@@ -349,12 +356,14 @@ def values(
     known: Callable[[], Collection[str]] = tuple,
     option: str = "",
     made: Callable[[str], Any] = str,
+    item: Mapping[str, Any] | None = None,
 ) -> Field:
     """Values separated by commas, at most `most`. `valid` describes one, `word` is its pattern; `known` are those that
-    may be meant. `made`: what becomes of each."""
+    may be meant. `made`: what becomes of each. `item`: its schema, if it is not a string of the pattern."""
 
-    def read(name: str, text: str, faults: Faults) -> frozenset[Any] | None:
-        listed = text.split(",", most) if most > 1 else [text]
+    def read(name: str, texts: list[str], faults: Faults) -> frozenset[Any] | None:
+        text = ",".join(texts)
+        listed = text.split(",", most)
         if len(listed) > most:
             faults.append((name, f"{name} must have 1 to {most} values, not {text.count(',') + 1:,}"))
             return None
@@ -366,10 +375,15 @@ def values(
         return None if wrong else frozenset(map(made, listed))
 
     # The examples are the schema's: Swagger UI fills in those of a parameter, and would send all filters together.
-    pattern = f"^({word})(,({word})){{0,{most - 1}}}$"
-    help = f"{help} Several are separated by commas."
-    schema = {"type": "string", "pattern": pattern, "examples": list(examples), "description": help}
-    return Field(schema, read, word=word, most=most, option=option)
+    schema = {
+        "type": "array",
+        "items": item or {"type": "string", "pattern": f"^({word})$"},
+        "minItems": 1,
+        "maxItems": most,
+        "examples": [example.split(",") for example in examples],
+        "description": f"{help}{'' if help.endswith('.') else '.'} Several are separated by commas.",
+    }
+    return Field(schema, read, repeated=True, commas=True, word=word, most=most, option=option)
 
 
 def text_moment(help: str, example: str, option: str) -> Field:

@@ -156,6 +156,7 @@ class HandlersView(API):
     """`GET /api/handlers`."""
 
     scopes = needs(GET=SEE_TASKS)
+    compresses = True
 
     @schema.call(
         "list_handlers",

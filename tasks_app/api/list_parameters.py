@@ -78,6 +78,7 @@ CONDITIONS = {
     "ids": fields.values(
         f"Only these tasks, up to {MAX_IDS}.", fields.UUID_PATTERN, MAX_IDS, "task ids", fields.task_id,
         schema.UUID_EXAMPLE, made=UUID, option="with these ids, separated by commas",
+        item={"type": "string", "format": "uuid"},
     ),
     "error": Field(
         {

@@ -289,7 +289,7 @@ _PRIME, _ECHO = {"type": "prime", "data": {"limit": 1000}}, {"type": "echo"}
 ONE_EXAMPLES = [
     OpenApiExample(name, task, request_only=True)
     for name, task in (
-        ("prime", {"type": "prime", "data": {"limit": 1000000}}),
+        ("a task", {"type": "prime", "data": {"limit": 1000000}}),
         ("first of all", {"type": "echo", "data": {"hello": "world"}, "priority": 100}),
         (
             "picture",

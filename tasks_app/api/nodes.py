@@ -97,6 +97,7 @@ class NodesView(API):
     """`GET /api/nodes`."""
 
     scopes = needs(GET=SEE_NODES)
+    compresses = True
 
     @schema.call(
         "list_nodes",

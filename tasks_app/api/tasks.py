@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -41,12 +42,12 @@ WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
 NOT_WITHHELD = [name for name in pages.TASK_OBJECT_FIELDS if name not in ("task_data", "result", "last_error")]
 
 
-def read(identity: UUID, headers: dict[str, str] | None = None) -> Response:
-    """The task object of an id. Raises NotFound."""
+def read(identity: UUID, headers: dict[str, str] | None = None, known: str | None = None) -> Response:
+    """The task object of an id; 304 if its ETag is among those that are `known`. Raises NotFound."""
     page = pages.Page(Task.objects.filter(pk=identity), 1)
     if not page.ids:
         raise NotFound
-    return _answer(page, _single, headers)
+    return _answer(page, _single, headers, known)
 
 
 def changed(request: Request, identity: UUID) -> Response:
@@ -69,13 +70,23 @@ def _single(objects: list[bytes]) -> bytes:
 
 
 def _answer(
-    page: pages.Page, render: Callable[[list[bytes]], bytes], headers: dict[str, str] | None = None
+    page: pages.Page,
+    render: Callable[[list[bytes]], bytes],
+    headers: dict[str, str] | None = None,
+    known: str | None = None,
 ) -> Response:
-    """The response with a page's task objects. They are read only when the response budget has room for them."""
+    """The response with a page's task objects. They are read only when the response budget has room for them. `known`:
+    ETags; None: it has none."""
     reservation = response_budget.reserve(page.bytes)
     try:
-        objects = pages.task_objects(page)
-        return reservation.until_closed(Response(render(objects), headers=headers))
+        body = render(pages.task_objects(page))
+        if known is not None:
+            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            headers = {**(headers or {}), "ETag": tag}
+            if tag in known or known.strip() == "*":
+                reservation.release()
+                return Response(status=304, headers=headers)
+        return reservation.until_closed(Response(body, headers=headers))
     except BaseException:
         reservation.release()
         raise
@@ -147,6 +158,7 @@ class TasksView(view.API):
     """`GET /api/tasks`."""
 
     scopes = needs(GET=SEE_TASKS)
+    compresses = True
     elsewhere: ClassVar[dict[str, str]] = {"POST": errors.POSTED_TO}
 
     @schema.call(
@@ -203,7 +215,9 @@ class TasksView(view.API):
         if len(going) < (1 if for_all else len(ids)):
             return False
         deferred.reserve(len(going))
-        deferred.until(waiting.ListWait(going, seconds, for_all, read), _key(request))
+        deferred.until(
+            waiting.ListWait(going, seconds, for_all, read, request.META.get("HTTP_ACCEPT_ENCODING", "")), _key(request)
+        )
         return True
 
 
@@ -212,16 +226,23 @@ class TaskView(view.API):
 
     scopes = needs(GET=SEE_TASKS, DELETE=DELETE_TASKS)
 
-    @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.PREFER], query=waiting.WAIT)
+    @schema.call(
+        "get_task",
+        "tasks",
+        {**schema.ONE, 304: schema.UNCHANGED},
+        [schema.TASK_ID, *schema.ETAG, *waiting.PREFER],
+        query=waiting.WAIT,
+    )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
         seconds, deferred = waiting.wanted(self, request), waiting.deferred_of(request)
         identity = view.task_in_path(request, task_id)
+        known = request.META.get("HTTP_IF_NONE_MATCH", "")
         if seconds is None or deferred is None:
-            return read(identity)
+            return read(identity, known=known)
         headers = waiting.applied(seconds)
         if not seconds or waiting.is_final(identity):
-            return read(identity, headers)
+            return read(identity, headers, known)
         deferred.reserve()
         deferred.until(waiting.Wait(identity, seconds, False), _key(request))
         return Response(headers=headers)

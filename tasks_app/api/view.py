@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
+from tasks_app.api.compression import compress
 from tasks_app.api.errors import AlwaysJSON, NotFound
 from tasks_app.api.fields import Asks, optional_body, task_id
 from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
@@ -148,6 +150,8 @@ class API(APIView):
     scopes: ClassVar[Mapping[str, Scope]] = {}
     #: What the sentence of a 405 says of a method that callers look for here.
     elsewhere: ClassVar[Mapping[str, str]] = {}
+    #: Whether its answers come as gzip to who accepts that: lists.
+    compresses: ClassVar[bool] = False
     #: The values of the parameters of its query, as `schema.call` declares them.
     asked: Mapping[str, Any]
 
@@ -180,6 +184,13 @@ class API(APIView):
         except Exception as error:
             return super().handle_exception(error)
         response[REPLAYED] = "true"
+        return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let a list be compressed once it is made."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self.compresses and isinstance(response, Response):
+            response.add_post_render_callback(partial(compress, request.META.get("HTTP_ACCEPT_ENCODING", "")))
         return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]

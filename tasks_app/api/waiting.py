@@ -22,6 +22,7 @@ from rest_framework.request import Request
 
 from tasks_app.api import pages
 from tasks_app.api.admission import queued_body
+from tasks_app.api.compression import compressed
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, dump, error_bytes
 from tasks_app.api.fields import Field, digits
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
@@ -31,7 +32,7 @@ from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
 #: A wait for more takes more places, since one statement asks for the tasks of all waits.
-TASKS_PER_PLACE = 8
+TASKS_PER_PLACE = 4
 #: The WSGI variable with the request's `Deferred`.
 VARIABLE = "tasks_app.hold"
 
@@ -101,13 +102,14 @@ class ConditionWait(NamedTuple):
 class ListWait(NamedTuple):
     """A wait of a list for the first of these tasks to become final or gone, or for all of them.
 
-    `read` gets what the list is then: its page and its headers. It raises DatabaseError.
+    `read` gets what the list is then: its page and its headers. It raises DatabaseError. `accepted`: Accept-Encoding.
     """
 
     subjects: Collection[UUID]
     seconds: int
     all: bool
     read: Callable[[], tuple[pages.Page, dict[str, str]]]
+    accepted: str
     view: str = "tasks"
 
 
@@ -336,7 +338,10 @@ def _of_list(wait: ListWait) -> Iterator[Answer]:
         yield fallback(wait)
         return
     try:
-        yield Answer(200, pages.array(pages.task_objects(page)), tuple(headers.items()))
+        body = pages.array(pages.task_objects(page))
+        if (smaller := compressed(wait.accepted, body)) is not None:
+            body, headers = smaller, headers | {"Content-Encoding": "gzip"}
+        yield Answer(200, body, tuple(headers.items()))
     except (DatabaseError, InterfaceError):
         yield fallback(wait)
     finally:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from django.test import Client
 
-from tasks_app.api.schema import document
+from tasks_app.api.document import document
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.settle import settle

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from django.test import Client
 
-from tasks_app.api.schema import document
+from tasks_app.api.document import document
 from tasks_app.queue.attempt import ClaimedTask, LiveEvents
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.live_events import write_live_events

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from tasks_app.api.schema import document
+from tasks_app.api.document import document
 from tasks_app.queue.models import Task
 from tests.queue.moves.kit import row, submitted
 

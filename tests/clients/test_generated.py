@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.api.schema import document
+from tasks_app.api.document import document
 from testkit.needs import program
 from tests.api.system import system
 

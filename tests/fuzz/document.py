@@ -45,6 +45,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if case.headers and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid4())
+    if case.operation.path == "/api/tasks" and case.query:
+        _list(case.query)
     if isinstance(case.body, dict):
         _pause(case.body)
         _operation(case.operation.path.rpartition("/")[2], case.body)
@@ -77,10 +79,26 @@ def _operation(verb: str, body: dict[str, Any]) -> None:
     if not isinstance(wanted, dict):
         return
     _integers(wanted)
+    _bounds(wanted)
     if verb in FITTING:
         wanted["status"] = FITTING[verb]
     if verb in ("cancel", "priority"):
         wanted.pop("failure_reason", None)
+
+
+def _list(query: dict[str, Any]) -> None:
+    """A wait without ids: no schema of a parameter says that it needs another one."""
+    if "ids" not in query:
+        query.pop("wait", None)
+        query.pop("wait_for", None)
+    _bounds(query)
+
+
+def _bounds(wanted: dict[str, Any]) -> None:
+    """A smallest priority above the largest one: no schema compares two values."""
+    low, high = (wanted.get(name) for name in ("priority_min", "priority_max"))
+    if low is not None and high is not None and int(low) > int(high):
+        wanted["priority_min"], wanted["priority_max"] = high, low
 
 
 def _integers(task: dict[str, Any]) -> None:
@@ -91,7 +109,7 @@ def _integers(task: dict[str, Any]) -> None:
 
 
 def _limits(task: dict[str, Any]) -> None:
-    if (seconds := task.get("timeout")) is not None and not 0 < seconds <= MAX_TIMEOUT:
+    if (seconds := task.get("timeout")) is not None and seconds > MAX_TIMEOUT:
         task["timeout"] = MAX_TIMEOUT
     if (retries := task.get("max_retries")) is not None and retries > MAX_RETRIES:
         task["max_retries"] = MAX_RETRIES
@@ -108,5 +126,3 @@ def _times(task: dict[str, Any]) -> None:
     for name, others in (("run_at", ["delay"]), ("expires_at", ["expires_in", "run_at"]), ("expires_in", ["delay"])):
         if any(task.get(other) is not None for other in others):
             task.pop(name, None)
-    if task.get("expires_in") == 0:
-        task["expires_in"] = 1

@@ -61,12 +61,12 @@ class EventsFollow(Response):
         self.deferred, self.stream = deferred, stream
 
 
-_EXAMPLE = (
-    "retry: 2000\n\n"
-    'id: 1.0\nevent: status\ndata: {"status":"processing","attempt":1,"node":"n1","started_at":'
-    '"2026-01-31T09:00:00.000000Z"}\n\n'
-    'id: 1.1\nevent: log\ndata: {"attempt":1,"at":"2026-01-31T09:00:01.0Z","stream":"stderr","text":"hello\\n"}\n\n'
-)
+_STATUS = '{"status":"processing","attempt":1,"node":"n1","started_at":"2026-01-31T09:00:00.000000Z"}'
+_LOG = '{"attempt":1,"at":"2026-01-31T09:00:01.000000Z","stream":"stderr","text":"hello\\n"}'
+_EXAMPLES = [
+    OpenApiExample("the first event", {"id": "1.0", "event": "status", "data": _STATUS, "retry": 2000}),
+    OpenApiExample("a log", {"id": "1.1", "event": "log", "data": _LOG}),
+]
 
 
 def _event_id(name: str, text: str, faults: Faults) -> EventId | None:
@@ -96,7 +96,10 @@ _EVENT = {
         "id": {"type": "string", "pattern": PATTERN, "description": "Absent at the `end` of a deleted task."},
         "event": {"type": "string", "enum": ["status", "progress", "log", "end"]},
         "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
-        "retry": {"type": "integer", "description": "At first: milliseconds to wait before a new connection."},
+        "retry": {
+            "type": "integer",
+            "description": "Of the first event: milliseconds to wait before a new connection.",
+        },
     },
     "required": ["event", "data"],
 }
@@ -104,7 +107,7 @@ _ANSWERS: dict[Any, OpenApiResponse] = {
     (200, CONTENT_TYPE): OpenApiResponse(
         _EVENT,
         "The events `status`, `progress` and `log`, as they happen; `end` is the last one.",
-        examples=[OpenApiExample("a running task", _EXAMPLE)],
+        examples=_EXAMPLES,
     ),
     204: OpenApiResponse(None, "The given id is that of the `end` of the task: nothing follows."),
     **schema.BAD,

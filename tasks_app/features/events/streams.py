@@ -38,8 +38,9 @@ Headers = list[tuple[str, str]]
 OWN_HEADERS = frozenset({"content-type", "content-length"})
 #: A text is looked for in the socket only so many seconds after it was given to the server.
 TRANSFER_SECONDS = 0.02
-#: Milliseconds after which a browser connects again.
-FIRST = b"retry: 2000\n\n"
+#: What a stream begins with; and before its first event, the milliseconds after which a browser connects again: some
+#: clients take a block with nothing else for an event without data.
+OPENED, RETRY = b": open\n\n", b"retry: 2000\n"
 STOPPED = b": the web server stops; connect again\n\n"
 
 
@@ -48,9 +49,9 @@ class Stream:
     """An open stream. The event loop has `transport` and `waits_for_client`; it sets `over`.
 
     The feeder has the rest. `last`: the last event that was sent. `version`: of the task, as in Store.versions, before
-    it was read. `wanted`: whether there are events to read, from `due_at` on. `sent_at`: of the last text.
-    `unread_since`: of the first text that its client has not received, as far as is known. Moments are of the monotonic
-    clock.
+    it was read. `wanted`: whether there are events to read, from `due_at` on. `before_next`: what the next ones follow
+    on. `sent_at`: of the last text. `unread_since`: of the first text that its client has not received, as far as is
+    known. Moments are of the monotonic clock.
     """
 
     request: Request
@@ -63,6 +64,7 @@ class Stream:
     version: str | None = ""
     wanted: bool = False
     due_at: float = 0.0
+    before_next: bytes = RETRY
     backoff: float = TRANSFER_SECONDS
     sent_at: float = field(default_factory=time.monotonic)
     unread_since: float | None = None
@@ -131,7 +133,7 @@ class Streams:
         # The server cancels the request if its client closes the connection.
         request.answered.add_done_callback(lambda _: self._leave(request))
         stream.waits_for_client = self._loop.create_task(self._until_gone(stream))
-        self._send([StreamPart(stream, FIRST)])
+        self._send([StreamPart(stream, OPENED)])
         if self._closing:
             self._send([StreamPart(stream, STOPPED, "stopped")])
         else:
@@ -296,10 +298,12 @@ class EventFeeder:
         now = time.monotonic()
         stream.last, stream.wanted = events.last, events.more or events.late
         stream.due_at = now + (MIN_PAUSE_SECONDS if events.late else TRANSFER_SECONDS)
-        if events.text:
+        text = events.text
+        if text:
+            text, stream.before_next = stream.before_next + text, b""
             stream.sent_at = now
             stream.unread_since = stream.unread_since or now
-        return StreamPart(stream, events.text, "ended" if events.ended else None)
+        return StreamPart(stream, text, "ended" if events.ended else None)
 
     def _may_send(self, stream: Stream, now: float) -> bool:
         """Whether its client has received all that was sent. If not, look again later."""

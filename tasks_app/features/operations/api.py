@@ -66,12 +66,10 @@ def _texts(name: str, value: Any, faults: Faults) -> list[str] | None:
         what = "a string, or an array of one or more strings" if condition.word else "a string"
         refuse(faults, name, what, _given(value))
         return None
-    if condition.repeated:
-        return list(value)
-    if any("," in word for word in value):
+    if condition.commas and any("," in word for word in value):
         faults.append((name, f"a string of the array {name} has a comma, which none of its values has"))
         return None
-    return [",".join(value)]
+    return list(value)
 
 
 def _given(value: Any) -> str:
@@ -89,11 +87,11 @@ def _condition(condition: Field) -> dict[str, Any]:
     word, most = condition.word, condition.most
     if not word:
         return {name: value for name, value in condition.schema.items() if name not in ("examples", "description")}
-    several = "" if condition.repeated else f"(,({word})){{0,{most - 1}}}"
+    several = f"(,({word})){{0,{most - 1}}}" if condition.commas else ""
     return {
         "oneOf": [
             {"type": "string", "pattern": f"^({word}){several}$"},
-            {"type": "array", "items": {"type": "string", "pattern": f"^({word})$"}, "minItems": 1, "maxItems": most},
+            {"type": "array", "items": condition.schema["items"], "minItems": 1, "maxItems": most},
         ]
     }
 
@@ -300,6 +298,7 @@ class OperationsView(API):
     """`GET /api/operations`."""
 
     scopes = needs(GET=OPERATE)
+    compresses = True
 
     @schema.call(
         "list_operations",
