@@ -215,7 +215,7 @@ class OperationAdmin(PageAdmin):
             left=time_left(operation, timezone.now()).capitalize(),
             moved=_moved(operation, errors),
             errors=errors,
-            again=(operation.watched_ended, operation.watched_failed),
+            watched=operation.done > len(operation.first_moved or ()) and operation.watched_ended,
         )
 
     def abort_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -276,7 +276,7 @@ def _moved(operation: Operation, errors: bool) -> Moved | None:
     numbers = Counter("deleted" if key not in rows else str(rows[key].status) for key in kept)
     if again and (failing := numbers.pop(str(Status.FAILED), 0)):
         numbers["failed again"] = failing
-    some = "Its tasks" if operation.done <= len(kept) else f"Its first {len(kept):,} tasks"
+    some = "" if operation.done <= len(kept) else f"Of the first {len(kept):,}: "
     shown = sorted(rows.values(), key=lambda row: (row not in failed, row.pk))[:MAX_LISTED]
     return Moved(
         [
@@ -288,7 +288,7 @@ def _moved(operation: Operation, errors: bool) -> Moved | None:
             )
             for row in shown
         ],
-        f"{some}: {', '.join(f'{count:,} {name}' for name, count in numbers.most_common())}.",
+        f"{some}{', '.join(f'{count:,} {name}' for name, count in numbers.most_common())}.",
         any(row.status in (Status.PENDING, Status.PROCESSING) for row in rows.values()),
     )
 

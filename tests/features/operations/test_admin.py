@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.acts import seconds_left
 from tasks_app.features.operations.admin import time_left
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import plan_of
@@ -21,7 +22,7 @@ from tasks_app.queue.task_filter import TaskFilter
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 from tests.admin.test_acting import LIST, OPTIONS, START
-from tests.features.operations.kit import begun, now, over, statuses, tasks, work
+from tests.features.operations.kit import batch_of, begun, end, now, over, statuses, tasks, work
 
 pytestmark = pytest.mark.database
 PAGE = "/admin/tasks_app/operation/"
@@ -145,6 +146,67 @@ def test_the_page_of_a_running_operation_shows_progress_and_can_abort(admin: Cli
     assert "Abort</button>" not in text and "refresh" not in text
     assert 'data-state="aborted"' in text
     assert "was over already" in admin.post(f"{PAGE}{operation.pk}/abort/", follow=True).text
+
+
+def test_the_page_says_what_became_of_its_tasks_those_that_failed_again_first(admin: Client) -> None:
+    ids = tasks(250, last_error="a secret")
+    operation = over(begun(statuses=frozenset({"failed"}), stop_share=0.5))
+    assert (operation.done, [UUID(key) for key in operation.first_moved]) == (250, ids[:200])
+    end(ids[100:103], "failed", "crash")
+    end(ids[:50])
+    Task.objects.filter(pk=ids[60]).delete()
+    page = admin.get(f"{PAGE}{operation.pk}/change/")
+    assert "Of the first 200: 146 pending, 50 completed, 3 failed again, 1 deleted." in page.text
+    rows = page.text.split("<tbody>")[-1].split("</tr>")[:-1]
+    assert len(rows) == 50 and "data-going" in page.text
+    for row, key in zip(rows, [*ids[100:103], *ids[:47]], strict=True):
+        assert f'href="/admin/tasks_app/task/{key}/change/"' in row
+        assert ("a secret" in row) == ("crash" in row) == (key in ids[100:103])
+    viewer = logged_in(staff("vic", "view_task")).get(f"{PAGE}{operation.pk}/change/").text
+    assert "3 failed again" in viewer and "a secret" not in viewer
+
+
+def test_the_page_of_a_deletion_and_of_an_earlier_versions_operation_lists_no_tasks(admin: Client) -> None:
+    tasks(2, "completed")
+    deleted = over(begun("delete", statuses=frozenset({"completed"})))
+    tasks(2)
+    earlier = begun(statuses=frozenset({"failed"}))
+    Operation.objects.filter(pk=earlier.pk).update(first_moved=None)
+    for operation in (deleted, over(earlier)):
+        assert operation.done == 2 and "Its tasks" not in admin.get(f"{PAGE}{operation.pk}/change/").text
+
+
+@pytest.mark.django_db
+def test_the_time_left_is_without_the_wait_for_the_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = tasks(110)
+    operation = work(begun(statuses=frozenset({"failed"}), canary=10))
+    assert seconds_left(operation, timezone.now()) is None
+    Operation.objects.update(due=None)
+    end(ids[:10])
+    batch_of(monkeypatch, 50)
+    operation = work(operation, steps=1)
+    assert operation.done == 60 and operation.canary_passed and operation.canary_at is not None
+    operation.created_at -= timedelta(hours=1)
+    operation.canary_at -= 20.0
+    left = seconds_left(operation, timezone.now())
+    assert left is not None and 15 < left < 40, "50 took 20 s; 50 are left"
+    operation.clock = "another boot"
+    assert seconds_left(operation, timezone.now()) is None
+
+
+def test_the_page_before_an_operation_has_an_address_that_starts_nothing_twice(admin: Client) -> None:
+    tasks(5)
+    before = asked(admin, query="status=failed")
+    address = f"{before.request['PATH_INFO']}?{before.request['QUERY_STRING']}"
+    assert "5: 5 handler error" in admin.get(address).text
+    wrong = admin.get(f"{address}&rate=-1&limit=0&canary=&stop_share=x&priority=200")
+    assert wrong.text.count("errorlist") == 3 and not Operation.objects.exists()
+    operation = begin(admin, before, rate="100")
+    again = admin.get(address)
+    assert "it has started" in again.text and f"{PAGE}{operation.pk}/change/" in again.text
+    assert 'name="chosen"' not in again.text and Operation.objects.count() == 1
+    other = logged_in(staff("vic", "view_task"))
+    assert other.get(address).status_code == 403
 
 
 def test_operations_are_listed_with_their_ends(admin: Client) -> None:
