@@ -108,7 +108,10 @@ def _field(name: str, option: Option) -> forms.Field:
     low, high = option.low, option.high
     if name == "stop_share":
         kind, low, high = PercentField, 1, 100
-    return kind(label=option.label, required=not option.absent, min_value=low, max_value=high, help_text=help)
+    field: forms.Field = kind(
+        label=option.label, required=not option.absent, min_value=low, max_value=high, help_text=help
+    )
+    return field
 
 
 def counted(found: Preview) -> list[str]:

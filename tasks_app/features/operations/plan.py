@@ -133,7 +133,7 @@ class Plan:
     @classmethod
     def of(cls, verb: str, wanted: TaskFilter, given: Mapping[str, Any], types: frozenset[str] | None = None) -> Plan:
         """The plan with the given OPTIONS: a canary brings a stop share with it."""
-        values = {name: given.get(name) for name in OPTIONS}
+        values: dict[str, Any] = {name: given.get(name) for name in OPTIONS}
         if values["canary"] is not None and values["stop_share"] is None:
             values["stop_share"] = DEFAULT_STOP_SHARE
         return cls(verb, wanted, types, **values)
