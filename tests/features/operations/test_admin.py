@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db.models import F
 from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
@@ -148,7 +149,10 @@ def test_the_page_of_a_running_operation_shows_progress_and_can_abort(admin: Cli
     assert "was over already" in admin.post(f"{PAGE}{operation.pk}/abort/", follow=True).text
 
 
-def test_the_page_says_what_became_of_its_tasks_those_that_failed_again_first(admin: Client) -> None:
+def test_the_page_says_what_became_of_its_tasks_those_that_failed_again_first(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_of(monkeypatch, 90)
     ids = tasks(250, last_error="a secret")
     operation = over(begun(statuses=frozenset({"failed"}), stop_share=0.5))
     assert (operation.done, [UUID(key) for key in operation.first_moved or ()]) == (250, ids[:200])
@@ -181,7 +185,7 @@ def test_the_time_left_is_without_the_wait_for_the_canary(monkeypatch: pytest.Mo
     ids = tasks(110)
     operation = work(begun(statuses=frozenset({"failed"}), canary=10))
     assert seconds_left(operation, timezone.now()) is None
-    Operation.objects.update(due=None)
+    Operation.objects.update(due=None, canary_at=F("canary_at") - 500.0)
     end(ids[:10])
     batch_of(monkeypatch, 50)
     operation = work(operation, steps=1)
