@@ -25,7 +25,13 @@ class SeenForm(forms.Form):
 class HoldForm(SeenForm):
     """Why it is paused or drained."""
 
-    reason = forms.CharField(label="Reason", required=False, max_length=MAX_REASON_CHARS, help_text=REASON)
+    reason = forms.CharField(
+        label="Reason",
+        required=False,
+        max_length=MAX_REASON_CHARS,
+        help_text=REASON,
+        widget=forms.TextInput({"class": "td-sentence"}),
+    )
 
     def clean_reason(self) -> str:
         """As it is stored."""
@@ -55,10 +61,8 @@ def changed_meanwhile(now: str, ended: str, by: str | None) -> str:
 
 def pause_text(pause: HandlerPause) -> str:
     """By whom it was paused, since when, until when and why."""
-    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
-    return (
-        f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}{reason_text(pause.reason)}"
-    )
+    until = "" if pause.until is None else f", until {moment_text(pause.until)}"
+    return f"by {line(pause.paused_by, 60)} since {moment_text(pause.paused_at)}{until}{reason_text(pause.reason)}"
 
 
 def drain_text(drain: Drain) -> str:

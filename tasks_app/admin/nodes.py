@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,8 +35,8 @@ IMAGE_DIGEST_CHARS = 12
 class PoolRow:
     """One pool. `name`, `link`: of its handler on the page of a node, of its node on the page of a handler.
 
-    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's. `drained`: how far
-    and by whom, if the node is drained for the type.
+    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's. `drained`: if the
+    node is drained for the type, how far that is, and by whom.
     """
 
     name: str
@@ -49,7 +49,7 @@ class PoolRow:
     digest: str = ""
     differs: bool = False
     draining: bool = False
-    drained: str = ""
+    drained: Sequence[str] = ()
 
 
 def pool_row(name: str, link: str, state: Mapping[str, Any], busy: int, **more: Any) -> PoolRow:
@@ -100,9 +100,9 @@ def drained_state(drain: Drain, running: int) -> str:
     return f"drained, {running:,} {plural(running, 'runs', 'run')}" if running else "drained, empty"
 
 
-def of_type(drain: Drain | None, running: int) -> str:
-    """How far the drain of a type on a node is, and by whom; blank without one."""
-    return "" if drain is None else f"{drained_state(drain, running)}, {drain_text(drain)}"
+def of_type(drain: Drain | None, running: int) -> Sequence[str]:
+    """`PoolRow.drained`, of the drain of a type on a node."""
+    return () if drain is None else (drained_state(drain, running), drain_text(drain))
 
 
 @admin.register(Node)

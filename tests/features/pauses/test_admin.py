@@ -44,7 +44,7 @@ def test_a_pause_is_shown_with_who_and_since_when_and_resumed_after_a_question(a
     admin.post(PAUSE, {"until": "2100-01-31T09:00"})
     page = admin.get("/admin/").text
     since = f"{HandlerPause.objects.get().paused_at:%Y-%m-%d %H:%M:%S}"
-    assert f"by ada, since {since}, until 2100-01-31 09:00:00" in page and RESUME in page
+    assert f"by ada since {since} UTC, until 2100-01-31 09:00:00 UTC" in page and RESUME in page
     assert "ada" in admin.get(PAUSES).text and "2100-01-31 09:00:00 UTC" in admin.get(PAUSES).text
     assert "<strong>It is paused</strong> by ada" in admin.get(PAUSE).text
     assert "Resume echo?" in admin.get(RESUME).text and HandlerPause.objects.exists()

@@ -198,6 +198,7 @@ def test_a_node_is_busy_while_it_runs_a_task_of_the_type_and_while_it_may_start_
     node("one")
     node("two")
     node("draining", draining=True)
+    node("drained for it", drained_types={"echo": {"at": "2026-01-31T09:00:00Z", "by": "alice", "reason": None}})
     node("other", pools={"resize": {"slots": 1, "warm": 1, "problem": None}})
     submitted(50, 50)
     [first, second] = take(2, node="one")

@@ -7,7 +7,7 @@
   const show = () => {
     const at = new Date(until.value), known = !isNaN(at);
     offset.value = known ? -at.getTimezoneOffset() : "";
-    utc.textContent = known ? `= ${at.toISOString().slice(0, 16).replace("T", " ")} UTC` : "UTC is shown here.";
+    utc.textContent = known ? `= ${at.toISOString().slice(0, 16).replace("T", " ")} UTC` : "The time in UTC appears here.";
   };
   label.textContent = `Time (${Intl.DateTimeFormat().resolvedOptions().timeZone}):`;
   utc.setAttribute("aria-live", "polite");
