@@ -10,6 +10,9 @@ from tasks_app.admin.text import line
 from tasks_app.handlers.words import moment_text
 from tasks_app.queue.node_models import MAX_REASON_CHARS, REASON, Drain, HandlerPause, reason_of
 
+#: The field of a form with the revision of what its page showed.
+SEEN = "seen"
+
 
 class SeenForm(forms.Form):
     """A question about a pause or a drain: it carries the revision of what its page showed, blank if there was none."""
@@ -19,7 +22,7 @@ class SeenForm(forms.Form):
     def clean_seen(self) -> str | None:
         """None if the request has none, as that of a script: then nothing is compared."""
         seen: str = self.cleaned_data["seen"]
-        return seen if "seen" in self.data else None
+        return seen if SEEN in self.data else None
 
 
 class HoldForm(SeenForm):
@@ -44,7 +47,7 @@ class HoldForm(SeenForm):
 def asked_again(data: Any, now: HandlerPause | Drain | None, **changed: str) -> Any:
     """The data of a form that is shown again, about what there is now."""
     data = data.copy()
-    data["seen"] = "" if now is None else now.revision
+    data[SEEN] = "" if now is None else now.revision
     data.update(changed)
     return data
 

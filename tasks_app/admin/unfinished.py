@@ -20,6 +20,7 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils.cache import add_never_cache_headers
 
 from tasks_app.admin import pages
+from tasks_app.admin.holds import SEEN
 from tasks_app.admin.text import line
 
 #: The field of the login's form that has the act, and the seconds that it is good for.
@@ -154,7 +155,7 @@ def _shown(act: Act) -> list[tuple[str, str]]:
     for name, values in act.fields:
         texts = [line(value, MAX_SHOWN) or "-" for value in values if not _SIGNED.fullmatch(value)]
         more = f" and {len(texts) - MAX_VALUES} more" if len(texts) > MAX_VALUES else ""
-        if texts:
+        if texts and name != SEEN:
             rows.append((_LABELS.get(name, name.strip("_").replace("_", " ")), ", ".join(texts[:MAX_VALUES]) + more))
     return rows
 
