@@ -182,7 +182,7 @@ def test_without_a_login_or_a_token_nothing_is_done() -> None:
     node("one", pools={})
     user: Any = staff("otto", "change_task")
     for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
-        assert Client(SERVER_NAME="localhost").post(address).headers["Location"].startswith("/admin/login/")
+        assert 'name="password"' in Client(SERVER_NAME="localhost").post(address).text
         strict = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
         strict.force_login(user)
         assert strict.post(address, {"until": ""}).status_code == 403
