@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
@@ -105,10 +106,18 @@ class CappedPaginator(Paginator):
     """Counts no further than MAX_COUNTED_ROWS; the page then says "or more"."""
 
     @cached_property
+    def first_rows(self) -> list[Any]:
+        """Those of the first page, and one more if there is one."""
+        return list(self.object_list[: self.per_page + 1])
+
+    @cached_property
     def count(self) -> int:
-        """The number of rows, at most MAX_COUNTED_ROWS."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[:MAX_COUNTED_ROWS].count()
+        """The number of rows, at most MAX_COUNTED_ROWS. Few rows among many are looked for once."""
+        if len(self.first_rows) <= self.per_page:
+            return len(self.first_rows)
+        rows = self.object_list
+        # In their order, which keeps planners from other indexes.
+        return rows[:MAX_COUNTED_ROWS].count() if isinstance(rows, QuerySet) else len(rows)
 
 
 class StrictList(ChangeList):
@@ -130,15 +139,26 @@ class StrictList(ChangeList):
         return fault(request.GET.getlist(SEARCH_VAR))
 
     def get_results(self, request: HttpRequest) -> None:
-        # Django would redirect from a missing page to a list without filters.
-        pages = self.model_admin.get_paginator(request, self.queryset, self.list_per_page).num_pages
-        self.page_num = min(max(self.page_num, 1), pages)
-        super().get_results(request)
+        try:
+            super().get_results(request)
+        except IncorrectLookupParameters:  # from a missing page Django would redirect to a list without filters
+            pages = self.model_admin.get_paginator(request, self.queryset, self.list_per_page).num_pages
+            self.page_num = min(max(self.page_num, 1), pages)
+            super().get_results(request)
+        self.page_num = min(max(self.page_num, 1), self.paginator.num_pages)
+        shows_all = self.show_all and self.multi_page and self.can_show_all
+        if isinstance(self.paginator, CappedPaginator) and self.page_num == 1 and not shows_all:
+            self.result_list = self.paginator.first_rows[: self.list_per_page]
 
     @property
     def or_more(self) -> bool:
         """Whether there may be more rows than a CappedPaginator counts."""
         return bool(self.result_count >= MAX_COUNTED_ROWS)
+
+    @property
+    def counted(self) -> str:
+        """How many rows match: `12`, `10,000 or more`."""
+        return f"{self.result_count:,}{' or more' if self.or_more else ''}"
 
     @property
     def filtered(self) -> list[str]:

@@ -6,18 +6,18 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.db.models import QuerySet
 
 from tasks_app import conf
 from tasks_app.admin.text import line
 from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue.models import Status, Task, TaskQuerySet
-from tasks_app.queue.task_filter import LAST_ID, TaskFilter
+from tasks_app.queue import task_search
+from tasks_app.queue.models import Status, Task
+from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, TaskFilter
+from tasks_app.queue.task_search import Walk
 
 HELP = (
     "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY, "
@@ -30,16 +30,10 @@ HELP_WITHOUT_ERRORS = "A task's id, its beginning (eight digits or more), tag:NA
 MAX_SEARCH_WORDS = 6
 #: SQLite accepts patterns of up to 50,000 bytes.
 MAX_SEARCH_CHARS = 1_000
-#: No index has tags, or unique keys of final tasks: so many tasks are looked at, the newest ones.
-MAX_SEARCHED_ROWS = 10_000
 
 _ID = re.compile(r"[0-9a-f-]{8,36}")
 _TAG, _KEY = "tag:", "key:"
-
-
-def failed(tasks: QuerySet[Task]) -> TaskQuerySet:
-    """Only the failed ones of these tasks, found by an index."""
-    return cast(TaskQuerySet, tasks).failed()
+_FAILED = frozenset({str(Status.FAILED)})
 
 
 @dataclass(frozen=True)
@@ -122,69 +116,36 @@ def searches_errors(text: str) -> bool:
     return bool(Term.of(text).words)
 
 
-def searched(text: str, only_failed: bool) -> str:
-    """Which tasks the search looks at, in a sentence; "" if at all of them.
-
-    `only_failed`, here and below: the filters of the list let only failed tasks through.
-    """
-    term = Term.of(text)
-    if term.key is None and not term.tags:
-        return ""
-    kind = "failed tasks" if only_failed or term.words else "tasks"
-    unfinished = ", and all that have not ended" if term.key is not None else ""
-    return f"Searched: the newest {MAX_SEARCHED_ROWS:,} {kind}{unfinished}."
-
-
-def search(tasks: QuerySet[Task], text: str, only_failed: bool) -> QuerySet[Task]:
-    """Of the tasks of a list, those that match a text without a `fault`; a blank one matches all.
+def frozen(text: str, only_failed: bool) -> TaskFilter:
+    """Which tasks a text without a `fault` finds, as a filter that means the same tasks later; a blank one matches all.
 
     Words are searched only in the errors of failed tasks: no index finds a text within a column, but one finds the
-    failed tasks.
+    failed tasks. `only_failed`: the filters of the list let only failed tasks through.
     """
-    term = Term.of(text)
-    if term.ids is not None:
-        return tasks.filter(pk__range=term.ids)
-    if term.key is not None:
-        living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
-        newest = _newest(Task.objects.all(), only_failed).filter(unique_key=term.key)
-        return tasks.filter(pk__in={key for rows in (living, newest) for key in rows.values_list("pk", flat=True)})
-    if term.words:
-        tasks = failed(tasks)
-    if term.tags:
-        newest = _newest(tasks, only_failed or bool(term.words))
-        tasks = TaskFilter(tags=frozenset(term.tags)).matching(newest)
-    return TaskFilter(words=term.words).matching(cast(TaskQuerySet, tasks))
-
-
-def frozen(text: str, only_failed: bool) -> TaskFilter:
-    """What `search` finds now, as a filter that means the same tasks later."""
     term = Term.of(text)
     if term.ids is not None:
         return TaskFilter(first_id=term.ids[0], last_id=term.ids[1])
     if term.key is not None:
-        return TaskFilter(ids=frozenset(search(Task.objects.all(), text, only_failed).values_list("pk", flat=True)))
-    first = _first_searched(only_failed or bool(term.words)) if term.tags else None
+        living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
+        newest = _newest(only_failed).matching.filter(unique_key=term.key)
+        return TaskFilter(ids=frozenset(key for rows in (living, newest) for key in rows.values_list("pk", flat=True)))
     return TaskFilter(
-        statuses=frozenset({str(Status.FAILED)}) if term.words else None,
-        tags=frozenset(term.tags) or None,
-        words=term.words or None,
-        first_id=first,
+        statuses=_FAILED if term.words else None, tags=frozenset(term.tags) or None, words=term.words or None
     )
 
 
-def _newest(tasks: QuerySet[Task], failed_ones: bool) -> TaskQuerySet:
-    """Those of these tasks that are among the newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
-    oldest = _first_searched(failed_ones)
-    if failed_ones:
-        tasks = failed(tasks)
-    # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
-    return cast(TaskQuerySet, tasks.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else tasks)
+def searched(text: str, only_failed: bool) -> str:
+    """Which tasks a search by a unique key looks at, in a sentence; "" if at all of them, or by something else."""
+    if Term.of(text).key is None or _newest(only_failed).first == FIRST_ID:
+        return ""
+    kind = "failed tasks" if only_failed else "tasks"
+    return f"Looked at the newest {task_search.MAX_ROWS_READ:,} {kind}, and at all that have not ended."
 
 
-def _first_searched(failed_ones: bool) -> UUID | None:
-    """The smallest id of the newest MAX_SEARCHED_ROWS tasks, or failed tasks; None: there are fewer."""
-    rows = Task.objects.failed() if failed_ones else Task.objects.all()
-    return rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
+def _newest(only_failed: bool) -> Walk:
+    """The newest tasks, or failed tasks, as many as are looked at: no index has the keys of final tasks."""
+    every = Walk(TaskFilter(statuses=_FAILED if only_failed else None), FIRST_ID, LAST_ID, oldest=False)
+    return every.within(task_search.MAX_ROWS_READ)
 
 
 def known_types() -> list[str]:

@@ -8,7 +8,9 @@ import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, InterfaceError
@@ -30,7 +32,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff2
 def csv_lines(rows: Iterable[Row]) -> bytes:
     """CSV (RFC 4180). A cell that would be a formula begins with an apostrophe."""
     file = io.StringIO()
-    csv.writer(file).writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(file).writerows([_CELLS.get(type(value), _cell)(value) for value in row] for row in rows)
     return file.getvalue().encode("utf-8", "replace")
 
 
@@ -39,20 +41,17 @@ def json_lines(columns: Sequence[str], json_columns: Collection[str]) -> Lines:
     names = [(json.dumps(name), name in json_columns) for name in columns]
 
     def lines(rows: Iterable[Row]) -> bytes:
-        text = "".join(
-            "{" + ",".join(f"{name}:{_json(value, raw)}" for (name, raw), value in zip(names, row, strict=True)) + "}\n"
-            for row in rows
+        values = (
+            [f"{name}:{_json(value, raw)}" for (name, raw), value in zip(names, row, strict=True)] for row in rows
         )
-        return text.encode("utf-8", "replace")
+        return "".join([f"{{{','.join(row)}}}\n" for row in values]).encode("utf-8", "replace")
 
     return lines
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _moment(value)
-    if not isinstance(value, str):
-        return "" if value is None else value
+def _text(value: str) -> str:
+    if value.isascii() and value.isprintable() and value[:1].isalnum():
+        return value  # as most are
     text = harmless(value)
     return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
@@ -60,13 +59,29 @@ def _cell(value: Any) -> Any:
 def _json(value: Any, raw: bool) -> str:
     if value is None:
         return "null"
-    if raw:
-        return harmless_json(value)
+    return harmless_json(value) if raw else _JSON.get(type(value), _dumped)(value)
+
+
+def _dumped(value: Any) -> str:
     return json.dumps(_moment(value) if isinstance(value, datetime) else value, default=str)
 
 
 def _moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _moment(value)
+    return _text(str(value)) if isinstance(value, str) else value
+
+
+#: What a file has for a value, by its type; of other types see `_cell` and `_dumped`. A file has millions of values.
+_CELLS: Mapping[type, Callable[[Any], Any]] = {str: _text, datetime: _moment, int: int, UUID: str}
+_JSON: Mapping[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii, int: str, datetime: lambda value: f'"{_moment(value)}"',
+    UUID: lambda value: f'"{value}"',
+}  # fmt: skip
 
 
 class Format(NamedTuple):

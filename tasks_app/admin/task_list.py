@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ALL_VAR
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -31,44 +35,34 @@ from tasks_app.admin.search import (
     HELP,
     HELP_WITHOUT_ERRORS,
     as_tag,
-    failed,
     frozen,
     known_types,
-    search,
     searched,
     searches_errors,
     wanted,
 )  # fmt: skip
-from tasks_app.admin.text import ago, line
-from tasks_app.db.lookups import first_id
+from tasks_app.admin.text import ago, is_id, line
+from tasks_app.db.lookups import created_at, first_id
 from tasks_app.feature import registered
-from tasks_app.handlers.words import span
-from tasks_app.queue.claim import running_tasks
+from tasks_app.handlers.words import moment_text, span
+from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
+from tasks_app.queue.task_search import look
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
 
 ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
-#: Of more ready tasks, or tasks that wait, no index is read to list them.
-MAX_PENDING_READ = 50_000
-
-
-def is_type(value: str) -> bool:
-    """Whether a task can have this type."""
-    return 0 < len(value) <= MAX_TYPE_CHARS and "\0" not in value
 
 
 class TaskListFilter(StrictFilter):
-    """A filter of tasks, which can be stored. It uses an index, or reads rows in the order of one.
+    """A filter of tasks. It says what it means; `NewestFirst` finds the tasks."""
 
-    `only_failed`: only failed tasks pass it, whatever its value.
-    """
-
-    only_failed = False
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows
 
     def condition(self, value: str) -> TaskFilter:
-        """The same as a filter that means the same tasks later."""
+        """What a value means: the same tasks later."""
         raise NotImplementedError
 
     @property
@@ -79,39 +73,12 @@ class TaskListFilter(StrictFilter):
 
 
 class StatusFilter(TaskListFilter):
-    """By status, by the partial indexes."""
+    """By status."""
 
     title, parameter_name = "status", "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(status), str(status)) for status in Status]
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        if value != Status.FAILED and only_failed(self.request.GET):
-            return tasks.none()  # without statistics, PostgreSQL would join all failed tasks with all of this status
-        match value:
-            case "failed":
-                return failed(tasks)
-            case "processing":
-                return tasks.filter(pk__in=list(running_tasks().values_list("pk", flat=True)))
-            case "pending":
-                return self._pending(tasks)
-            case other:
-                return tasks.filter(status=other)
-
-    def _pending(self, tasks: QuerySet[Task]) -> QuerySet[Task]:
-        """By the indexes of pending tasks: these have another order than the list, so that every entry is read.
-
-        Of very many, the list and its count meet enough soon without an index.
-        """
-        ready, waiting = Task.objects.ready(), Task.objects.waiting()
-        name = self.request.GET.get(str(TypeFilter.parameter_name), "")
-        if is_type(name):
-            ready, waiting = ready.filter(task_type=name), waiting.filter(task_type=name)
-        for rows, order in ((ready, ("task_type", "position")), (waiting, ("clock", "due"))):
-            if rows.order_by(*order).values_list(order[1])[MAX_PENDING_READ : MAX_PENDING_READ + 1]:
-                return tasks.filter(status=Status.PENDING)
-        return tasks.filter(pk__in=ready.values("pk").union(waiting.values("pk"), all=True))
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(statuses=frozenset({value}))
@@ -121,13 +88,9 @@ class ReasonFilter(TaskListFilter):
     """By the reason of a failure."""
 
     title, parameter_name = "failure reason", "reason"
-    only_failed = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(reason), reason.value.replace("_", " ")) for reason in FailureReason]
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return failed(tasks).filter(failure_reason=value)
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(statuses=ONLY_FAILED, reasons=frozenset({value}))
@@ -143,10 +106,7 @@ class TypeFilter(TaskListFilter):
 
     def understands(self, value: str) -> bool:
         # Any valid type: the choices may be incomplete.
-        return is_type(value)
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return tasks.filter(task_type=value)
+        return 0 < len(value) <= MAX_TYPE_CHARS and "\0" not in value
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(types=frozenset({value}))
@@ -157,9 +117,6 @@ class CreatedFilter(SpanFilter, TaskListFilter):
 
     title, parameter_name = "created", "created"
 
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return tasks.filter(pk__gte=first_id(self.since(value)))
-
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(first_id=first_id(self.since(value)))
 
@@ -168,32 +125,88 @@ class FailedFilter(SpanFilter, TaskListFilter):
     """By time of failure."""
 
     title, parameter_name = "time of failure", "failed"
-    only_failed = True
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return failed(tasks).filter(completed_at__gte=self.since(value))
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(statuses=ONLY_FAILED, ended_after=self.since(value))
 
 
+class OlderFilter(TaskListFilter):
+    """Tasks before an id, up to which a list has looked already; shown only while it is set, by a link."""
+
+    title, parameter_name = "older than", "older"
+
+    def has_output(self) -> bool:
+        return self.parameter_name in self.used_parameters
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        given = request.GET.get(self.parameter_name, "")
+        return [(given, _moment(UUID(given)))] if self.understands(given) else []
+
+    def understands(self, value: str) -> bool:
+        return is_id(value)
+
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(last_id=UUID(int=max(UUID(value).int - 1, 0)))
+
+
 def filters() -> tuple[type[TaskListFilter], ...]:
     """Those of the list, with those of features."""
-    return (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter, *chain(*registered("task_filters")))
+    return (
+        StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter, *chain(*registered("task_filters")),
+        OlderFilter,
+    )  # fmt: skip
 
 
-def only_failed(parameters: Mapping[str, str]) -> bool:
-    """Whether the filters of a list with these parameters let only failed tasks through."""
-    if parameters.get(str(StatusFilter.parameter_name)) == Status.FAILED:
-        return True
-    return any(kind.only_failed and kind.parameter_name in parameters for kind in filters())
+class KnownRows:
+    """Tasks whose ids are known, for Django's paginator and list: a page of them is read by its keys, and none is read
+    to count them."""
+
+    def __init__(self, ids: Sequence[UUID], tasks: QuerySet[Task]) -> None:
+        self._ids, self._tasks = ids, tasks
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, wanted: slice) -> QuerySet[Task]:
+        return self._tasks.filter(pk__among=self._ids[wanted])
+
+    def _clone(self) -> QuerySet[Task]:
+        return self[:]
 
 
 class NewestFirst(StrictList):
-    """Orders by the primary key, a UUIDv7, and ignores the address: no other order has an index."""
+    """Orders by the primary key, a UUIDv7, and ignores the address: no other order has an index.
+
+    It looks at a bounded number of rows. `end`: the last id that it looked at; None: at all that can match.
+    """
+
+    end: UUID | None = None
+    known: KnownRows | None = None
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        if isinstance(queryset := getattr(self, "queryset", None), QuerySet):
+            return queryset  # for an act on what was shown: to look once is enough
+        nothing = super().get_queryset(request, exclude_parameters)
+        if self.faults:
+            return nothing
+        found, deferred = look(self.frozen), self.root_queryset.query.deferred_loading[0]
+        if isinstance(found, QuerySet):
+            return found.defer(*deferred)
+        self.end = found.end
+        self.known = KnownRows(found.ids, Task.objects.order_by("-pk").defer(*deferred))
+        return self.known[:]
+
+    def get_results(self, request: HttpRequest) -> None:
+        rows = self.queryset
+        if self.known is not None:
+            self.queryset = cast(QuerySet[Any], self.known)
+        try:
+            super().get_results(request)
+        finally:
+            self.queryset = rows
 
     def search_fault(self, request: HttpRequest) -> str:
         found = super().search_fault(request)
@@ -204,14 +217,32 @@ class NewestFirst(StrictList):
             return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
         return found
 
-    @property
+    @cached_property
     def frozen(self) -> TaskFilter:
-        """What it shows, as a filter that means the same tasks later. Only without `faults`."""
-        found = frozen(self.query, only_failed(self.params)) if self.query.strip() else TaskFilter()
+        """What its address asks for, as a filter that means the same tasks later. Only without `faults`."""
+        found = TaskFilter()
         for spec in self.filter_specs:
             if isinstance(passed := getattr(spec, "frozen", None), TaskFilter):
                 found = found.both(passed)
-        return found
+        return found.both(frozen(self.query, found.only_failed)) if self.query.strip() else found
+
+    @property
+    def looked_at(self) -> str:
+        """Which rows it looked at, if not at all that can match: `the newest 10,000 failed tasks`."""
+        if self.end is None:
+            return ""
+        kind = "failed tasks" if self.frozen.only_failed else "tasks"
+        number = f"{task_search.MAX_ROWS_READ:,} {kind}"
+        return f"{number} further back" if OlderFilter.parameter_name in self.params else f"the newest {number}"
+
+    @property
+    def or_more(self) -> bool:
+        return self.end is None and super().or_more
+
+    @property
+    def further(self) -> str:
+        """The address of the list that looks on where this one ended; "" if there is nothing further."""
+        return "" if self.end is None else self.get_query_string({OlderFilter.parameter_name: self.end}, [ALL_VAR])
 
     @property
     def wanted(self) -> str:
@@ -225,8 +256,16 @@ class NewestFirst(StrictList):
 
     @property
     def searched(self) -> str:
-        """Which tasks the search looked at, in a sentence; "" if at all of them."""
-        return searched(self.query, only_failed(self.params))
+        """Which tasks it looked at, in a sentence; "" if at all that can match."""
+        if self.end is not None:
+            return f"Looked at {self.looked_at}, back to {_moment(self.end)}."
+        return "" if self.faults else searched(self.query, self.frozen.only_failed)
+
+
+def _moment(identity: UUID) -> str:
+    """When a task was created; of an id that contains no time, the id."""
+    at = created_at(identity)
+    return str(identity) if at is None else moment_text(at)
 
 
 class TaskList(PageAdmin):
@@ -242,7 +281,7 @@ class TaskList(PageAdmin):
     changelist = NewestFirst
     paginator = CappedPaginator
     ordering = ("-pk",)
-    search_fields = ("last_error",)  # shows the search box; `search` defines what it finds
+    search_fields = ("last_error",)  # shows the search box; `search.frozen` defines what it finds
     search_help_text = HELP
     actions_on_bottom = True
 
@@ -263,9 +302,7 @@ class TaskList(PageAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        if searches_errors(search_term) and not may(request, SEE_PAYLOADS):
-            return queryset.none(), False
-        return search(queryset, search_term, only_failed(request.GET)), False
+        return queryset.none(), False  # `NewestFirst` searches; nothing else finds tasks by a text
 
     @admin.display(description="id")
     def id_column(self, task: Task) -> SafeString:
@@ -304,6 +341,12 @@ class TaskList(PageAdmin):
 
     # Acts.
 
+    def get_changelist_instance(self, request: HttpRequest) -> NewestFirst:
+        # Once a request: Django asks for it before an act, and so does the act.
+        if (made := vars(request).get("_list_of_tasks")) is None:
+            made = vars(request)["_list_of_tasks"] = super().get_changelist_instance(request)
+        return cast(NewestFirst, made)
+
     def get_actions(self, request: HttpRequest) -> Any:
         # Not Django's own: it deletes rows without `queue`.
         return {
@@ -334,13 +377,16 @@ class TaskAction:
 
 
 def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-    shown = cast(NewestFirst, tasks.get_changelist_instance(request))
+    shown = tasks.get_changelist_instance(request)
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
     one_by_one = request.POST.get("select_across", "0") in ("", "0")
     if shown.faults:
         wanted = TaskFilter(ids=frozenset())
     elif one_by_one:
-        wanted = TaskFilter(ids=frozenset(queryset.values_list("pk", flat=True)))
+        # Wherever the list looks by now.
+        selected = TaskFilter(ids=frozenset(map(UUID, request.POST.getlist(ACTION_CHECKBOX_NAME))))
+        matching = shown.frozen.both(selected).matching(Task.objects.all())
+        wanted = TaskFilter(ids=frozenset(matching.values_list("pk", flat=True)))
     else:
         # Tasks that are stored while the page is read do not match.
         wanted = shown.frozen.both(TaskFilter(last_id=newest))
@@ -352,4 +398,6 @@ def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: Query
         how = "You selected them one by one."
     elif shown.narrowed:
         how = f"They are all that match: {', '.join(shown.narrowed)}."
+        if shown.further:
+            how += f" The list has looked at {shown.looked_at} only; these are all, however far back."
     return HttpResponseRedirect(act.address(request, wanted, request.get_full_path(), how))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -67,6 +68,14 @@ def ago(moment: datetime, now: datetime) -> str:
     if abs(past) < timedelta(seconds=1):
         return "now"
     return f"{span(past)} ago" if past > timedelta() else f"in {span(past)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an id as pages write it."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 # Addresses of the admin's pages.

@@ -17,7 +17,6 @@ from tasks_app.api import admission, errors, list_parameters, new_tasks, pages, 
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, body_of, choice
 from tasks_app.api.pages import response_budget
-from tasks_app.api.task_search import search
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.cancel import delete
@@ -27,6 +26,7 @@ from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
 from tasks_app.queue.submission import Submission, Submitted, too_large
 from tasks_app.queue.submit import submit_now
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_search import search
 from tasks_app.rights import DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
 
 #: Of a list: for what it waits.

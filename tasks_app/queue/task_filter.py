@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, TextField, Value
+from django.db.models import F, Q, TextField, Value
 from django.db.models.functions import Cast, StrIndex
+from django.db.models.lookups import GreaterThan
 
 from tasks_app.db.lookups import first_id
 from tasks_app.queue.models import Status, TaskQuerySet
@@ -72,10 +73,12 @@ class TaskFilter:
 
     @property
     def contradicts_itself(self) -> bool:
-        """True if no task can match: a range is empty, or only failed tasks match, and tasks that have not failed."""
+        """True if no task can match: a range or a set is empty, or only failed tasks match, and tasks that have not
+        failed."""
         of_failed = self.reasons is not None or self.group is not None
         return (
             (of_failed and self.statuses is not None and Status.FAILED not in self.statuses)
+            or any(values is not None and not values for values in (self.statuses, self.types, self.reasons, self.ids))
             or (self.priority_min or 0) > (100 if self.priority_max is None else self.priority_max)
             or (
                 self.created_after is not None
@@ -97,8 +100,12 @@ class TaskFilter:
 
     def matching(self, tasks: TaskQuerySet) -> TaskQuerySet:
         """Those of these tasks that match."""
-        if self.group is not None:
-            tasks = tasks.in_group(self.group)
+        return (tasks if self.group is None else tasks.in_group(self.group)).filter(self.condition)
+
+    @property
+    def condition(self) -> Q:
+        """The conditions, whatever index finds the rows."""
+        both = Q() if self.group is None else Q(status=Status.FAILED, failure_group=self.group)
         for lookup, values in (
             ("pk__in", self.ids),
             ("status__in", self.statuses),
@@ -106,7 +113,7 @@ class TaskFilter:
             ("failure_reason__in", self.reasons),
         ):
             if values is not None:
-                tasks = tasks.filter(**{lookup: sorted(values)})
+                both &= Q(**{lookup: sorted(values)})
         for lookup, value in (
             ("priority__gte", self.priority_min),
             ("priority__lte", self.priority_max),
@@ -118,20 +125,17 @@ class TaskFilter:
             ("pk__lte", self.last_id),
         ):
             if value is not None:
-                tasks = tasks.filter(**{lookup: value})
+                both &= Q(**{lookup: value})
         if self.error is not None:
             # Not a lookup such as `contains`: LIKE on SQLite ignores the case and limits the pattern.
-            tasks = tasks.alias(error_at=StrIndex(F("last_error"), Value(self.error))).filter(error_at__gt=0)
+            both &= Q(GreaterThan(StrIndex(F("last_error"), Value(self.error)), 0))
         for word in self.words or ():
             # LIKE on SQLite knows the case of ASCII only; the expression there is a Python function, and slower.
-            tasks = tasks.filter(
-                **{"last_error__icontains": word} if word.isascii() else {"last_error__iregex": re.escape(word)}
-            )
-        for number, tag in enumerate(sorted(self.tags or ())):
+            both &= Q(**{"last_error__icontains": word} if word.isascii() else {"last_error__iregex": re.escape(word)})
+        for tag in sorted(self.tags or ()):
             # In the array's text, which has no other quotes: a tag has no character that JSON escapes.
-            at = StrIndex(Cast("tags", TextField()), Value(f'"{tag}"'))
-            tasks = tasks.alias(**{f"tag_{number}_at": at}).filter(**{f"tag_{number}_at__gt": 0})
-        return tasks
+            both &= Q(GreaterThan(StrIndex(Cast("tags", TextField()), Value(f'"{tag}"')), 0))
+        return both
 
 
 def _intersection(one: frozenset[Any], two: frozenset[Any]) -> frozenset[Any]:

@@ -14,6 +14,7 @@ from tasks_app.features.operations.models import Operation
 from tasks_app.keys.api_keys import create
 from tasks_app.keys.models import ApiKey
 from tasks_app.metrics.reading import read
+from tasks_app.queue import task_search
 from tasks_app.queue.models import Attempt, Task
 from tests.admin.rows import attempt, task
 from tests.admin.test_list import INVALID_QUERIES
@@ -111,6 +112,34 @@ def test_a_thousand_selected_tasks_are_one_operation_of_the_nodes(admin: Client)
     assert (operation.state, operation.done, operation.matched) == ("running", 0, 1000)
     assert over(operation).sentence == "100 redriven, 900 skipped: already completed."
     assert audited() == [("ada", "redrive", 1000)]
+
+
+def test_all_that_match_are_meant_however_far_the_list_has_looked(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_search, "MAX_ROWS_READ", 2)
+    failed = [task("failed") for _ in range(5)]
+    other = task("failed", task_type="prime")
+    page = admin.get(f"{LIST}?type=echo")
+    assert [one.pk for one in page.context["cl"].result_list] == [failed[4].pk]
+    assert "Select all that match, however far back" in page.text
+    form = {"action": "redrive_selected", "index": "0", "select_across": "1", "_selected_action": str(failed[4].pk)}
+    page = admin.post(f"{LIST}?type=echo", form, follow=True)
+    assert "5: 5 handler error" in page.text and "the newest 2 tasks only; these are all" in page.text
+    admin.post(START, {"chosen": page.context["chosen"], **OPTIONS})
+    assert set(Task.objects.filter(status="failed").values_list("pk", flat=True)) == {other.pk}
+
+
+def test_a_selected_task_is_meant_although_the_list_looks_at_newer_ones_by_now(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_search, "MAX_ROWS_READ", 2)
+    shown = task("failed", tags=["t"])
+    for _ in range(3):
+        task("failed")
+    form = {"action": "redrive_selected", "index": "0", "select_across": "0", "_selected_action": str(shown.pk)}
+    page = admin.post(f"{LIST}?q=tag:t", form, follow=True)
+    assert "1: 1 handler error" in page.text
 
 
 def replaced(one: Task) -> Task:

@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin import search
 from tasks_app.admin.detail import MAX_UNFOLDED_CHARS
 from tasks_app.audit.models import AuditEntry
+from tasks_app.queue import task_search
 from tasks_app.queue.models import Task
 from tests.admin.rows import HOSTILE, task
 from tests.admin.test_acting import act, counted
@@ -121,7 +121,7 @@ def test_a_unique_key_finds_the_living_task_and_the_final_ones_of_every_type(adm
 def test_the_newest_tasks_are_searched_and_living_ones_with_a_key_however_old(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MAX_SEARCHED_ROWS", 2)
+    monkeypatch.setattr(task_search, "MAX_ROWS_READ", 2)
     _, old, _, _ = (with_everything("completed", pk=UUID(int=n)) for n in (1, 2, 4, 5))
     living, failed = with_everything(pk=UUID(int=3)), with_everything("failed", pk=UUID(int=6))
     assert found(admin, q="tag:nightly") == {UUID(int=5), failed.pk}
@@ -129,13 +129,13 @@ def test_the_newest_tasks_are_searched_and_living_ones_with_a_key_however_old(
     assert found(admin, q="tag:nightly", status="failed") == {failed.pk}
     assert old.pk in found(admin)
     for query, sentence in (
-        ("q=tag:nightly", "Searched: the newest 2 tasks."),
-        ("q=tag:nightly&reason=oom", "Searched: the newest 2 failed tasks."),
-        ("q=key:nightly", "Searched: the newest 2 tasks, and all that have not ended."),
+        ("q=tag:nightly", "Looked at the newest 2 tasks, back to 1970-01-01 00:00:00 UTC."),
+        (f"q=tag:nightly&older={living.pk}", "2 tasks among 2 tasks further back"),
+        ("q=key:nightly", "Looked at the newest 2 tasks, and at all that have not ended."),
         ("q=nothing", ""),
     ):
         text = admin.get(f"{LIST}?{query}").text
-        assert sentence in text and ("Searched:" in text) == bool(sentence), query
+        assert sentence in text and ("Looked at" in text) == bool(sentence), query
 
 
 def test_a_redrive_names_the_living_task_with_the_same_unique_key_and_does_nothing(admin: Client) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.api import task_search
 from tasks_app.api.pages import Page
-from tasks_app.api.task_search import search
+from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_search import search
 from tests.api.list_reference import store_tasks
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

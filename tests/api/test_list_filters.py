@@ -12,7 +12,7 @@ from django.test import Client
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tasks_app.api import task_search
+from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
 from tests.api.list_reference import ERRORS, TAGS, TYPES, listed, store_tasks
 

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.api import task_search
 from tasks_app.api.pages import Page
-from tasks_app.api.task_search import search
+from tasks_app.queue import task_search
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_search import search
 from tests.queue.store import test_plans
 from tests.queue.store.test_plans import plans, rows, scans
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from tasks_app.api import task_search
+from tasks_app.queue import task_search
 from tasks_app.queue.models import Status, Task
 from tests.admin.rows import attempt
 from tests.keys.rows import MISSING, Holder, of_type

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
@@ -25,7 +24,7 @@ from django.utils.safestring import SafeString
 from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, SpanFilter, StrictFilter, StrictList, column
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.table_files import FORMATS, export_file
-from tasks_app.admin.text import line
+from tasks_app.admin.text import is_id, line
 from tasks_app.audit.models import AuditEntry
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
@@ -223,7 +222,7 @@ class AuditAdmin(ReadOnlyAdmin):
     def shown_target(self, entry: AuditEntry) -> SafeString:
         """The target; the id of an operation or a task links to its page, if there is one."""
         shown = line(entry.target, 120)
-        if not _is_id(entry.target):
+        if not is_id(entry.target):
             return format_html("{}", shown)
         kind = "operation" if entry.details and entry.details.get("operation") else "task"
         try:
@@ -256,13 +255,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 # What the engine's pages show of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet, TextField, Value
+from django.db.models import F, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
@@ -23,6 +23,8 @@ from tasks_app.admin.task_list import NewestFirst
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_search import parts
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
 
 #: Parameters that are the export's, or say which page of a list is shown.
@@ -63,7 +65,7 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
         return refused(request, " ".join([*tasks.faults, "Nothing is exported."]), 400)
     columns = export_columns(request, payloads == "yes")
     said = {"filter": narrowed.dict(), "payloads": not {*PAYLOADS}.isdisjoint(columns)}
-    return export_tasks(request, tasks.queryset, columns, form, **said)
+    return export_tasks(request, tasks.frozen, columns, form, **said)
 
 
 #: In the order of the file.
@@ -93,29 +95,27 @@ ROW_BYTES = 300
 
 
 def export_tasks(
-    request: HttpRequest, tasks: QuerySet[Task], columns: Sequence[str], form: str, **details: Any
+    request: HttpRequest, wanted: TaskFilter, columns: Sequence[str], form: str, **details: Any
 ) -> HttpResponseBase:
-    """The file of these tasks, the newest first; 503 without a free place. `form`: a key of FORMATS. `details`: what
-    the audit log says of it.
+    """The file of all tasks that match, the newest first; 503 without a free place. `form`: a key of FORMATS.
+    `details`: what the audit log says of it.
 
     Pages of rows are read along the key, so that none depends on how far the client is. Each task comes once at most,
     whatever changes meanwhile: as it is when its page is read, if it matches then.
     """
     payloads = [name for name in columns if name in PAYLOADS]
-    pages = (_rows(keys, columns, left_out) for keys, left_out in _pages(tasks, payloads))
+    pages = (_rows(keys, columns, left_out) for ids in parts(wanted) for keys, left_out in _pages(ids, payloads))
     return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages, **details)
 
 
-def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[tuple[list[UUID], Collection[str]]]:
-    """Keys of as many tasks as are read at once, and the columns that are left out of the file: of a task whose sizes
-    are not known and that is read alone, those that are too large."""
+def _pages(ids: Sequence[UUID], payloads: Sequence[str]) -> Iterator[tuple[list[UUID], Collection[str]]]:
+    """Of as many of these tasks as are read at once, the keys, and the columns that are left out of the file: of a task
+    whose sizes are not known and that is read alone, those that are too large."""
     size = Coalesce(Length("last_error"), 0)
     sizes = [size, *(store().json_bytes(name) for name in payloads)]
-    tasks = tasks.order_by("-pk")
-    last: UUID | None = None
-    while True:
-        rest = tasks if last is None else tasks.filter(pk__lt=last)
-        rows = list(rest.values_list("pk", *sizes)[:ROWS_PER_PAGE])
+    for start in range(0, len(ids), ROWS_PER_PAGE):
+        tasks = Task.objects.filter(pk__among=ids[start : start + ROWS_PER_PAGE])
+        rows = list(tasks.order_by("-pk").values_list("pk", *sizes))
         page: list[UUID] = []
         room = BYTES_PER_PAGE
         for key, *bytes_ in rows:
@@ -131,15 +131,12 @@ def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[tuple[lis
             room -= need
         if page:
             yield page, ()
-        if len(rows) < ROWS_PER_PAGE:
-            return
-        last = rows[-1][0]
 
 
-def _rows(keys: Sequence[UUID], columns: Sequence[str], left_out: Collection[str]) -> Iterator[Sequence[object]]:
+def _rows(keys: Sequence[UUID], columns: Sequence[str], left_out: Collection[str]) -> Iterable[Sequence[object]]:
     """JSON columns come as text: a result may be nested deeper than Python parses. Those that are left out are null."""
     fields = [_field(name, left_out) for name in columns]
-    return Task.objects.filter(pk__in=keys).order_by("-pk").values_list(*fields).iterator(chunk_size=100)
+    return Task.objects.filter(pk__among=keys).order_by("-pk").values_list(*fields)
 
 
 def _field(name: str, left_out: Collection[str]) -> Combinable:

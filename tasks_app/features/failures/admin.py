@@ -30,7 +30,7 @@ from tasks_app.feature import Link, registered
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Task, TaskQuerySet
+from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
@@ -315,7 +315,6 @@ class GroupFilter(TaskListFilter):
     """Tasks by failure group; shown only while it is set, by a link."""
 
     title, parameter_name = "failure group", "group"
-    only_failed = True
 
     def has_output(self) -> bool:
         return self.parameter_name in self.used_parameters
@@ -330,9 +329,6 @@ class GroupFilter(TaskListFilter):
 
     def understands(self, value: str) -> bool:
         return is_fingerprint(value)
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return cast(TaskQuerySet, tasks).in_group(int(value))
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(statuses=ONLY_FAILED, group=int(value))

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
 from tasks_app import conf
@@ -22,19 +22,19 @@ from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN,
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
-from tasks_app.queue.models import Status, Task
+from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import FIRST_ID
+from tasks_app.queue.task_search import Walk, listed, marked, part
 
-#: Counting ends at so many tasks, and after so many seconds.
-MAX_COUNTED, MAX_SECONDS = 100_000, 5.0
-#: Rows that one statement of a count looks at.
+#: Rows that a count looks at; if more can match, there are at least as many tasks as it has found.
 ROWS_READ = 20_000
 
 
 @dataclass
 class Preview:
-    """Numbers of tasks. `exact`: all were counted; otherwise there are at least so many.
+    """Numbers of tasks. `exact`: all were counted; otherwise ROWS_READ rows were looked at, and there are at least so
+    many.
 
     `by_reason`: of failed ones. `unfit`: by status, those that were named by their ids and will be skipped.
     """
@@ -47,8 +47,19 @@ class Preview:
     unfit: Counter[str] = field(default_factory=Counter)
     oldest: datetime | None = None
 
-    def add(self, task_type: str, status: str, reason: str | None, count: int, oldest: datetime) -> None:
-        """Add tasks that fit."""
+    def add(self, tasks: TaskQuerySet, fits: frozenset[str], condition: Q = Q()) -> None:  # noqa: B008 (immutable)
+        """Add those of these tasks that match; those with other statuses than `fits` will be skipped."""
+        groups = marked(tasks, condition).order_by().values_list("matches", "task_type", "status", "failure_reason")
+        counted = groups.annotate(count=Count("pk"), oldest=Min("created_at"))
+        for matches, task_type, status, reason, count, oldest in counted:
+            if not matches:
+                continue
+            if status in fits:
+                self._add(task_type, status, reason, count, oldest)
+            else:
+                self.unfit[status] += count
+
+    def _add(self, task_type: str, status: str, reason: str | None, count: int, oldest: datetime) -> None:
         self.matched += count
         self.by_type[task_type] += count
         self.by_status[status] += count
@@ -57,22 +68,27 @@ class Preview:
         self.oldest = oldest if self.oldest is None else min(oldest, self.oldest)
 
 
-def preview(plan: Plan, seconds: float = MAX_SECONDS) -> Preview:
-    """Count the tasks that the plan's operation would move if it began now."""
-    seen, until = Preview(), store().elapsed() + seconds
+def preview(plan: Plan, seconds: float = 0.0) -> Preview:
+    """Count the tasks that the plan's operation would move if it began now: exactly if an index has them, or if there
+    are not more than ROWS_READ rows to look at. `seconds`: it looks at more rows for so long."""
+    seen, until, scope, fits = Preview(), store().elapsed() + seconds, plan.scope, FITS[plan.verb]
+    if scope.ids is None and (known := listed(scope, ROWS_READ)) is not None and (known.complete or not seconds):
+        seen.add(Task.objects.filter(pk__among=known.ids), fits, scope.condition)
+        seen.exact = known.complete
+        return seen
     cursor: UUID | None = None
     while True:
-        part = window(plan.scope, cursor, ROWS_READ)
-        groups = part.rows.order_by().values_list("task_type", "status", "failure_reason")
-        for task_type, status, reason, count, oldest in groups.annotate(count=Count("pk"), oldest=Min("created_at")):
-            if status in FITS[plan.verb]:
-                seen.add(task_type, status, reason, count, oldest)
-            else:
-                seen.unfit[status] += count
-        cursor = part.end
+        if scope.ids is not None:
+            rows, cursor = window(scope, cursor, ROWS_READ)
+        elif (walk := Walk.of(scope, cursor, oldest=True)) is None:
+            return seen
+        else:
+            ids, cursor = part(walk, ROWS_READ)
+            rows = Task.objects.filter(pk__among=ids)
+        seen.add(rows, fits)
         if cursor is None:
             return seen
-        if seen.matched >= MAX_COUNTED or store().elapsed() >= until:
+        if store().elapsed() >= until:
             seen.exact = False
             return seen
 

@@ -150,7 +150,7 @@ class OperationAdmin(PageAdmin):
     def _ask(self, request: HttpRequest, chosen: Chosen) -> HttpResponse:
         started = Operation.objects.filter(pk=chosen.operation_id).first()
         found = preview(Plan(chosen.verb, chosen.wanted)) if started is None else Preview()
-        if started is None and not found.matched and not found.unfit:
+        if started is None and found.exact and not found.matched and not found.unfit:
             self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(chosen.back)
         sent = OPTIONS.keys() & request.GET.keys()
@@ -164,7 +164,7 @@ class OperationAdmin(PageAdmin):
             explained=EXPLAINED[Verb(chosen.verb)],
             how=chosen.how,
             counted=counted(found),
-            none=not found.matched,
+            none=found.exact and not found.matched,
             warnings=[line(sentence, 300) for sentence in warnings(chosen.verb, found.by_type)],
             form=OperationForm(chosen, request.GET if sent else None, found.matched),
             chosen=request.GET["chosen"],

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.text import ago, line
-from tasks_app.features.operations.acts import Preview
+from tasks_app.features.operations.acts import ROWS_READ, Preview
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, as_json, of_json
 from tasks_app.queue.task_filter import TaskFilter
 
@@ -125,6 +125,8 @@ def counted(found: Preview) -> list[str]:
     if found.oldest is not None:
         parts.append(f"oldest {ago(found.oldest, timezone.now())}")
     sentences = ["; ".join(parts) + "."]
+    if not found.exact:
+        sentences.append(f"Counting ended after {ROWS_READ:,} tasks: it goes on to all that match.")
     if found.unfit:
         sentences.append(f"{found.unfit.total():,} will be skipped: already {_named(found.unfit)}.")
     return sentences

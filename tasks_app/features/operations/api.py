@@ -19,7 +19,16 @@ from tasks_app.api.errors import Conflict, Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
-from tasks_app.features.operations.acts import OF_ERRORS, abort, counted, preview, report, start, warnings
+from tasks_app.features.operations.acts import (
+    OF_ERRORS,
+    ROWS_READ,
+    abort,
+    counted,
+    preview,
+    report,
+    start,
+    warnings,
+)
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import OPTIONS, Option, Plan
 from tasks_app.handlers.words import rfc3339
@@ -172,7 +181,9 @@ class OperationPreview(serializers.Serializer):
     """What an operation would do."""
 
     matched = serializers.IntegerField(min_value=0, help_text="Tasks that it would change.")
-    matched_exact = serializers.BooleanField(help_text="False: counting ended early, and there are at least so many.")
+    matched_exact = serializers.BooleanField(
+        help_text=f"False: counting ended after {ROWS_READ:,} tasks, and there are at least so many."
+    )
     by_type = NumbersField()
     by_status = NumbersField()
     by_reason = NumbersField(help_text="By `failure_reason`, of failed tasks.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from tasks_app.features.operations.models import Operation, Verb
@@ -16,7 +16,8 @@ from tasks_app.queue.cancel import cancel_many, delete_many
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
-from tasks_app.queue.task_filter import LAST_ID, TaskFilter
+from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_search import Found, Walk
 
 # A filter as an operation's row and a form store it.
 
@@ -195,38 +196,17 @@ def words(statuses: frozenset[str]) -> str:
 MAX_ROWS_READ = 5_000
 
 
-class Window(NamedTuple):
-    """`rows`: a part of the tasks that match, in no order. `end`: their largest id, or one after it; None: there are no
-    more."""
-
-    rows: TaskQuerySet
-    end: UUID | None
-
-
-def window(scope: TaskFilter, cursor: UUID | None, max_rows: int = MAX_ROWS_READ) -> Window:
+def window(scope: TaskFilter, cursor: UUID | None, max_rows: int = MAX_ROWS_READ) -> Found:
     """The tasks after `cursor`, among the next `max_rows` rows."""
-    low, high = scope.id_range
-    if cursor is not None:
-        low = max(low, UUID(int=min(cursor.int + 1, LAST_ID.int)))
-    if low > high or cursor == LAST_ID or scope.contradicts_itself:
-        return Window(Task.objects.none(), None)
+    walk = Walk.of(scope, cursor, oldest=True)
+    if walk is None:
+        return Found(Task.objects.none())
     if scope.ids is not None:
-        named = sorted(task for task in scope.ids if low <= task <= high)[:max_rows]
+        named = sorted(task for task in scope.ids if walk.first <= task <= walk.last)[:max_rows]
         end = named[-1] if len(named) == max_rows else None
-        return Window(replace(scope, ids=None).matching(Task.objects.filter(pk__in=named)), end)
-    rows = _rows(scope)
-    # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
-    ahead = rows.filter(pk__gte=low, pk__lte=high).order_by("pk")
-    end = ahead.values_list("pk", flat=True)[max_rows - 1 : max_rows].first()
-    near = rows.filter(pk__gte=low, pk__lte=high if end is None else end)
-    return Window(scope.matching(near), end)
-
-
-def _rows(scope: TaskFilter) -> TaskQuerySet:
-    """The rows to read, by the narrowest index that has all tasks that match."""
-    if scope.group is not None:
-        return Task.objects.in_group(scope.group)
-    return Task.objects.failed() if scope.only_failed else Task.objects.all()
+        return Found(replace(scope, ids=None).matching(Task.objects.filter(pk__in=named)), end)
+    near = walk.within(max_rows)
+    return Found(near.matching, None if near is walk else near.end)
 
 
 def next_ids(scope: TaskFilter, cursor: UUID | None, size: int) -> tuple[list[UUID], UUID | None]:

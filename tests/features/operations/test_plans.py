@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from tasks_app.features.operations import acts
 from tasks_app.features.operations.acts import preview, start
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import Plan, PlanRefused, as_json, next_ids, of_json, plan_of, window
@@ -86,15 +86,23 @@ def test_a_preview_of_named_tasks_says_which_will_be_skipped() -> None:
 @pytest.mark.django_db
 def test_counting_ends_at_its_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
-    module = sys.modules["tasks_app.features.operations.acts"]
-    monkeypatch.setattr(module, "ROWS_READ", 3)
-    monkeypatch.setattr(module, "MAX_COUNTED", 5)
-    tasks(20)
-    found = preview(Plan("redrive", TaskFilter(statuses=frozenset({"failed"}))))
-    assert (found.matched, found.exact) == (6, False)
-    monkeypatch.setattr(module, "MAX_COUNTED", 100)
-    assert preview(Plan("redrive", TaskFilter(statuses=frozenset({"failed"})))).matched == 20
-    assert preview(Plan("redrive", TaskFilter(statuses=frozenset({"failed"}))), seconds=-1.0).exact is False
+    monkeypatch.setattr(acts, "ROWS_READ", 3)
+    tasks(20), tasks(2, "pending"), tasks(1, "processing")
+    lately, any_type = timezone.now() - timedelta(hours=1), TaskFilter(types=frozenset({"echo"}))
+    for verb, wanted, expected in (
+        ("redrive", any_type, (3, False)),
+        ("redrive", TaskFilter(statuses=frozenset({"failed"}), ended_after=lately), (3, False)),
+        ("cancel", any_type, (3, True)),
+        ("priority", TaskFilter(types=frozenset({"none"})), (0, True)),
+        ("delete", TaskFilter(types=frozenset({"none"})), (0, False)),
+    ):
+        plan = Plan(verb, wanted, priority=7 if verb == "priority" else None)
+        found = preview(plan)
+        assert (found.matched, found.exact) == expected, (verb, wanted)
+        found = preview(plan, seconds=60.0)
+        assert found.exact is True and found.matched in (0, 3, 20, 23), (verb, wanted)
+    tasks(1, "pending")
+    assert preview(Plan("cancel", any_type)).exact is False
 
 
 @pytest.mark.django_db
