@@ -25,7 +25,7 @@ def dashboard(context: template.RequestContext) -> Board | None:
 @register.inclusion_tag("taskdaemon/navigation.html", takes_context=True)
 def navigation(context: template.RequestContext) -> dict[str, Any]:
     """The bar, for a user of the admin."""
-    return bar(context.request, context.get("available_apps", ()))
+    return bar(context.request, context.get("available_apps") or ())
 
 
 @register.simple_tag(takes_context=True)

@@ -23,13 +23,14 @@ MAX_SHOWN = 20
 @dataclass(frozen=True)
 class AlertRow:
     """An alert that fires. `now`: what is so now, in a sentence; `recovering`: for how long its condition has not held,
-    or "". `links`: to what it is about."""
+    or "". `unsent`: why the webhook was not told of it, or "". `links`: to what it is about."""
 
     alert: str
     now: str
     since: str
     lasts: str
     recovering: str
+    unsent: str
     links: list[Link]
 
 
@@ -49,13 +50,16 @@ def firing_alerts(request: HttpRequest, _: None) -> str:
 
 def _row(request: HttpRequest, row: Alert) -> AlertRow:
     alert, _, handler = row.key.partition("|")
-    now = timezone.now()
+    now, recovering = timezone.now(), row.differs_since is not None
+    # Until the webhook is told, the row says why the alert fired.
+    said = f"when it fired, {row.sentence}" if recovering and not row.told else row.sentence
     return AlertRow(
         alert=line(alert.replace("_", " "), 40),
-        now=line(row.sentence, 300),
+        now=line(said, 300),
         since=f"{row.since:%Y-%m-%d %H:%M}" if row.since else "",
         lasts=span(now - row.since) if row.since else "",
         recovering=span(now - row.differs_since) if row.differs_since else "",
+        unsent="" if row.told else line(row.send_error, 200),
         links=_links(request, alert, handler),
     )
 

@@ -40,6 +40,14 @@ def test_each_alert_is_a_row_with_what_is_so_now_since_when_and_links(admin: Cli
     assert "Evaluated 5 min ago." in page and HOSTILE not in page
 
 
+def test_what_the_webhook_was_not_told_says_why_and_no_longer_what_is_so_now(admin: Client) -> None:
+    fires("failed_share|echo", "9 of 20 failed", told=False, send_error="http://hook/... answered 500")
+    page = admin.get("/admin/").text
+    assert ">9 of 20 failed<" in page and "Not sent yet: http://hook/... answered 500" in page
+    Alert.objects.update(differs_since=timezone.now())
+    assert "when it fired, 9 of 20 failed" in admin.get("/admin/").text
+
+
 def test_of_many_alerts_the_first_are_shown_and_the_others_counted(admin: Client) -> None:
     for number in range(23):
         fires(f"cannot_start|h{number:02}")
