@@ -44,8 +44,8 @@ TYPE = Field(
 )
 DRAIN: Fields = {"type": TYPE, "reason": REASON_FIELD}
 UNDRAIN: Fields = {"type": TYPE}
-DrainRequest = object_with("DrainRequest", "What the node takes no more of, and why.", DRAIN)
-UndrainRequest = object_with("UndrainRequest", "What the node takes again.", UNDRAIN)
+DrainRequest = object_with("NewDrain", "What the node takes no more of, and why.", DRAIN)
+UndrainRequest = object_with("NewUndrain", "What the node takes again.", UNDRAIN)
 
 _SERVED = EXAMPLE["handlers"][0]
 _OF_TYPE = EXAMPLE | {"handlers": [_SERVED | {"drained": DRAINED_EXAMPLE}]}

@@ -140,9 +140,11 @@ def _fields(verb: Verb) -> Mapping[str, Field]:
 
 FIELDS = {verb: _fields(verb) for verb in Verb}
 NewOperation = fields.object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS[Verb.CANCEL])
-NewRedrive = fields.object_with("NewRedrive", "A redrive of all failed tasks that match.", FIELDS[Verb.REDRIVE])
-NewPriority = fields.object_with(
-    "NewPriority", "Another priority for all pending tasks that match.", FIELDS[Verb.PRIORITY]
+NewRedriveOperation = fields.object_with(
+    "NewRedriveOperation", "A redrive of all failed tasks that match.", FIELDS[Verb.REDRIVE]
+)
+NewPriorityOperation = fields.object_with(
+    "NewPriorityOperation", "Another priority for all pending tasks that match.", FIELDS[Verb.PRIORITY]
 )
 
 
@@ -285,7 +287,7 @@ def starts(
 
 
 RedriveAllView = starts(
-    "redrive_tasks", Verb.REDRIVE, NewRedrive,
+    "redrive_tasks", Verb.REDRIVE, NewRedriveOperation,
     "Queue all failed tasks again that match a filter. They get new budgets of retries, as by a single redrive.",
     [schema.asked("with a canary", {"filter": {"type": "prime"}, "canary": 5, "stop_share": 0.2}), *EXAMPLES],
 )  # fmt: skip
@@ -300,7 +302,8 @@ DeleteAllView = starts(
     "delete_tasks", Verb.DELETE, NewOperation, "Delete all tasks that match a filter, in any status.", EXAMPLES[-1:]
 )
 PrioritizeAllView = starts(
-    "prioritize_tasks", Verb.PRIORITY, NewPriority, "Give all pending tasks that match a filter another priority.",
+    "prioritize_tasks", Verb.PRIORITY, NewPriorityOperation,
+    "Give all pending tasks that match a filter another priority.",
     [schema.asked("first", {"filter": {"type": "prime"}, "priority": 90}), *EXAMPLES[-1:]],
 )  # fmt: skip
 
