@@ -24,6 +24,7 @@ PROGRAMS = {
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
+    "java": "default-jre-headless",
     "mount": "mount",
     "nginx": "nginx",
     "node": "nodejs",

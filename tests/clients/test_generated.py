@@ -69,24 +69,56 @@ def test_a_client_of_openapi_python_client_works(folder: Path, address: str) -> 
     use(folder, "use_client.py", address)
 
 
-def test_types_of_openapi_typescript_compile_and_hold(folder: Path, address: str) -> None:
-    node, npm = program("node"), program("npm")
-    for name in ("package.json", "package-lock.json", "programs/use.ts"):
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of package-lock.json."""
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
-    run(folder, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", folder / "cache")
-    programs = folder / "node_modules" / ".bin"
-    run(folder, programs / "openapi-typescript", "openapi.json", "-o", "api.ts")
+    run(folder, program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", folder / "cache")
+    return folder / "node_modules"
+
+
+def use_typescript(folder: Path, node_modules: Path, source: str, address: str) -> None:
+    """Compile a program with what it uses, and run it."""
+    for path in (HERE / "package.json", PROGRAMS / source):
+        shutil.copy(path, folder)
+    (folder / "node_modules").symlink_to(node_modules)
+    target = ("--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom")
+    run(folder, node_modules / ".bin" / "tsc", "--strict", "--skipLibCheck", *target, source)
+    run(folder, program("node"), source.replace(".ts", ".js"), address)
+
+
+def test_types_of_openapi_typescript_compile_and_hold(folder: Path, node_modules: Path, address: str) -> None:
+    run(folder, node_modules / ".bin" / "openapi-typescript", "openapi.json", "-o", "api.ts")
+    use_typescript(folder, node_modules, "use.ts", address)
+
+
+@pytest.fixture(scope="module")
+def openapi_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of openapi-generator."""
+    folder = tmp_path_factory.mktemp("openapi-generator")
+    pip = (PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", folder)
+    run(folder, *pip, "--requirement", HERE / "openapi-generator.txt")
+    return folder / "openapi_generator_cli" / "openapi-generator.jar"
+
+
+def generate(jar: Path, folder: Path, language: str, *options: str) -> None:
+    """Make the folder `client` with openapi-generator."""
     run(
-        folder,
-        programs / "tsc",
-        "--strict",
-        "--skipLibCheck",
-        "--target",
-        "es2022",
-        "--module",
-        "nodenext",
-        "--lib",
-        "es2022,dom",
-        "use.ts",
+        folder, program("java"), "-jar", jar, "generate", "-i", "openapi.json", "-g", language, "-o", "client", *options
     )
-    run(folder, node, "use.js", address)
+
+
+def test_a_python_client_of_openapi_generator_works(folder: Path, openapi_generator: Path, address: str) -> None:
+    generate(openapi_generator, folder, "python")
+    (folder / "client" / "openapi_client").rename(folder / "openapi_client")
+    shutil.copy(PROGRAMS / "use_openapi_generator.py", folder)
+    run(folder, PYTHON, "use_openapi_generator.py", address)
+
+
+def test_a_client_of_openapi_generator_for_fetch_works(
+    folder: Path, openapi_generator: Path, node_modules: Path, address: str
+) -> None:
+    generate(openapi_generator, folder, "typescript-fetch", "--additional-properties=importFileExtension=.js")
+    use_typescript(folder, node_modules, "use_fetch.ts", address)

@@ -1,0 +1,35 @@
+"""The client that openapi-generator makes for Go, against a complete system. By hand, for Go's compiler is large:
+
+apt-get install golang-go golang-gopkg-validator.v2-dev default-jre-headless
+python -m pytest tests/clients/go_client.py
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.clients.test_generated import PROGRAMS, address, folder, generate, openapi_generator, run
+
+__all__ = ["address", "folder", "openapi_generator"]
+
+#: Where Debian keeps the sources of Go's packages.
+PACKAGES = "/usr/share/gocode"
+
+
+def test_a_client_of_openapi_generator_for_go_works(
+    folder: Path, openapi_generator: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("--package-name", "client", "--additional-properties=enumClassPrefix=true")
+    generate(openapi_generator, folder, "go", *names)
+    shutil.rmtree(folder / "client" / "test")
+    (folder / "src" / "use").mkdir(parents=True)
+    (folder / "client").rename(folder / "src" / "client")
+    shutil.copy(PROGRAMS / "use.go", folder / "src" / "use")
+    for name, value in {"GO111MODULE": "off", "GOPATH": f"{folder}:{PACKAGES}", "GOCACHE": f"{folder}/cache"}.items():
+        monkeypatch.setenv(name, value)
+    run(folder / "src" / "use", "go", "build", "-o", folder / "program", ".")
+    run(folder, folder / "program", address, os.urandom(8).hex())
