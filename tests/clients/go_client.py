@@ -31,5 +31,5 @@ def test_a_client_of_openapi_generator_for_go_works(
     shutil.copy(PROGRAMS / "use.go", folder / "src" / "use")
     for name, value in {"GO111MODULE": "off", "GOPATH": f"{folder}:{PACKAGES}", "GOCACHE": f"{folder}/cache"}.items():
         monkeypatch.setenv(name, value)
-    run(folder / "src" / "use", "go", "build", "-o", folder / "program", ".")
+    run(folder / "src" / "use", "go", "build", "-o", folder / "program", ".", seconds=900)
     run(folder, folder / "program", address, os.urandom(8).hex())

@@ -25,12 +25,12 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 PYTHON = sys.executable
 
 
-def run(where: Path, *words: object) -> None:
-    """Run a program. A failure shows its output."""
+def run(where: Path, *words: object, seconds: float = 110) -> None:
+    """Run a program, for so many seconds at most. A failure shows its output."""
     environment = {**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}", "MYPYPATH": str(where)}
     command = [str(word) for word in words]
     result = subprocess.run(
-        command, cwd=where, env=environment, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=where, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
     assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}{result.stderr[-4000:]}"
 

@@ -74,9 +74,9 @@ const attempts = await api.GET("/api/tasks/{task_id}/attempts", { params: { path
 const code: number | null | undefined = attempts.data?.[0]?.exit_code;
 check(code === null && attempts.data?.[0]?.error === failed.last_error, attempts);
 
-const listed = await api.GET("/api/tasks", { params: { query: { limit: 5, status: "failed" } } });
+const listed = await api.GET("/api/tasks", { params: { query: { limit: 5, status: ["failed"] } } });
 check(listed.data?.some((each) => each.id === failed.id) === true, listed);
-const parts = await api.GET("/api/tasks", { params: { query: { ids: failed.id, fields: "id,result" } } });
+const parts = await api.GET("/api/tasks", { params: { query: { ids: [failed.id], fields: ["id", "result"] } } });
 check(parts.data?.length === 1 && parts.data[0]?.status === undefined, parts);
 const handler = await api.GET("/api/handlers/{type}", { params: { path: { type: "prime" } } });
 const slots: number | undefined = handler.data?.slots.all;

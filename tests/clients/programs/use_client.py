@@ -17,6 +17,8 @@ from generated.models import (
     FailureReasonEnum,
     HandlerObject,
     Health,
+    ListTasksFieldsItem,
+    ListTasksStatusItem,
     NewTaskRequest,
     NewTaskRequestDataType0,
     NewTaskRequestMetadataType0,
@@ -110,8 +112,10 @@ assert attempts[0].error == failed.last_error and attempts[0].exit_code is None,
 listed = list_tasks.sync(client=api, limit=5)
 assert isinstance(listed, list) and {each.id for each in listed} >= {completed.id, failed.id}, listed
 assert all(isinstance(each, TaskObject) for each in listed), listed
-ids = f"{completed.id},{failed.id}"
-parts = list_tasks.sync(client=api, ids=ids, status="pending,failed", fields="id,failure_reason", error="limit")
+statuses = [ListTasksStatusItem.PENDING, ListTasksStatusItem.FAILED]
+fields = [ListTasksFieldsItem.ID, ListTasksFieldsItem.FAILURE_REASON]
+ids = [completed.id, failed.id]
+parts = list_tasks.sync(client=api, ids=ids, status=statuses, fields=fields, error="limit")
 assert isinstance(parts, list) and [each.id for each in parts] == [failed.id] and isinstance(parts[0], TaskPart), parts
 handlers = list_handlers.sync(client=api)
 assert isinstance(handlers, list) and "echo" in {each.type_ for each in handlers}, handlers

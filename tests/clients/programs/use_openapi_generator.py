@@ -60,5 +60,5 @@ assert "echo" in refused.value.data.error, refused.value
 with pytest.raises(NotFoundException):
     tasks.get_task(uuid4())
 
-assert {"echo", "prime"} <= {handler.name for handler in HandlersApi(client).list_handlers()}
+assert {"echo", "prime"} <= {handler.type for handler in HandlersApi(client).list_handlers()}
 assert OperationsApi(client).list_operations() is not None
