@@ -32,6 +32,9 @@ WORDS = {
     ),
     503: ("Not available now", "Reload the page in a moment. If this stays, the log of the web server says why."),
 }
+UNKNOWN_FILTER = ("Not understood", "Nothing was filtered, and nothing is shown.")
+#: What Django says of a filter that a list forbids.
+FORBIDDEN_LOOKUP = "bad request: Filtering by "
 UNKNOWN_EFFECT = "Go back with your browser, reload the page, and look whether it took effect before you try again."
 
 
@@ -61,11 +64,13 @@ def _refused_redirect(request: HttpRequest, response: HttpResponseRedirect) -> H
     if request.method == "POST" and address.path == reverse("admin:login") and address.query.startswith("next="):
         return unfinished.ask_to_log_in(request)
     if address.query == f"{ERROR_FLAG}=1" and ERROR_FLAG not in request.GET:
-        names = ", ".join(f"“{line(name, 60)}”" for name in list(request.GET)[:10])
-        sentence = f"The list does not know a filter, or the value of one, in its address: {names}."
-        links = Link(request.path, "The list without filters")
-        return refused(request, sentence, 400, "Not understood", "Nothing was filtered and nothing is shown.", links)
+        return refused(request, _unknown(request), 400, *UNKNOWN_FILTER, Link(request.path, "The list without filters"))
     return response
+
+
+def _unknown(request: HttpRequest) -> str:
+    names = ", ".join(f"“{line(name, 60)}”" for name in list(request.GET)[:10])
+    return f"The list does not know a filter, or the value of one, in its address: {names}."
 
 
 def _make_page(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -78,8 +83,9 @@ def _make_page(request: HttpRequest, response: HttpResponseBase) -> None:
     if status == 405:
         sentence = "This address is an act, not a page: to open it does nothing."
         links.append(Link(page_of_act(request.path_info), "The page of the act"))
-    elif status == 400 and request.method == "GET" and request.GET:
-        links.append(Link(request.path, "The same page without filters"))
+    elif status == 400 and sentence.startswith(FORBIDDEN_LOOKUP):
+        sentence, (title, after) = _unknown(request), UNKNOWN_FILTER
+        links.append(Link(request.path, "The list without filters"))
     elif status == 500 and "request_id" in said:
         sentence = f"The server met a fault of its own, which its log has under the id {said['request_id']}"
     elif status == 503 and sentence.endswith(WITH_A_KEY):

@@ -77,7 +77,7 @@ def test_a_filter_that_a_list_does_not_know_is_named_and_shows_nothing(admin: Cl
 
 
 def test_a_lookup_that_a_list_forbids_is_a_page(admin: Client) -> None:
-    assert_page(admin.get("/admin/auth/user/?password=x"), 400, "password", 'href="/admin/auth/user/"')
+    assert_page(admin.get("/admin/auth/user/?password=x"), 400, "“password”", 'href="/admin/auth/user/"')
 
 
 def test_rows_are_not_shown_on_another_site(admin: Client) -> None:

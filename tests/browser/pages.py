@@ -9,7 +9,7 @@ from urllib.parse import quote
 from playwright.sync_api import Page, expect
 
 from testkit.daemon import Daemon
-from tests.browser.deployed import HOSTILE
+from tests.browser.deployed import HOSTILE, PASSWORD
 
 LIST = "/admin/tasks_app/{}/"
 MODELS = ("task", "operation", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
@@ -33,6 +33,8 @@ def pages(daemon: Daemon, tasks: dict[str, str]) -> dict[str, str]:
         "pause": f"{LIST.format('handlerpause')}pause/?handler=act",
         "resume": f"{LIST.format('handlerpause')}resume/?handler=held",
         "new key": f"{LIST.format('apikey')}add/",
+        "new group": "/admin/auth/group/add/",
+        "all of users": "/admin/auth/",
         **{f"{model}s": LIST.format(model) for model in MODELS},
         **{f"{model}s": f"/admin/auth/{model}/" for model in ("user", "group")},
         **{model: f"/admin/axes/{model}/" for model in LOGINS},
@@ -62,9 +64,20 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
     yield "drain", f"{address}drain/"
     (user,) = daemon.rows("SELECT id FROM auth_user WHERE username = 'admin'")
     yield "user", f"/admin/auth/user/{user['id']}/change/"
+    yield "user's password", f"/admin/auth/user/{user['id']}/password/"
+    yield "user's history", f"/admin/auth/user/{user['id']}/history/"
+    yield "delete a user", f"/admin/auth/user/{user['id']}/delete/"
     yield "new user", "/admin/auth/user/add/"
     (group,) = daemon.rows("SELECT id FROM auth_group WHERE name = 'operator'")
     yield "group", f"/admin/auth/group/{group['id']}/change/"
+
+
+#: What is refused, as pages: by status, the addresses.
+REFUSED = {
+    404: "/admin/nothing/",
+    405: "/admin/tasks_app/operation/start/",
+    400: f"{LIST.format('task')}?nothing=1",
+}
 
 
 def select_all(page: Page, address: str, action: str) -> None:
@@ -91,6 +104,26 @@ def _all_that_match(page: Page, base: str) -> None:
     select_all(page, f"{base}{LIST.format('task')}?status=failed", "redrive_selected")
 
 
+def _session_ended(page: Page, base: str) -> None:
+    page.goto(f"{base}{LIST.format('apikey')}add/")
+    page.fill("input[name=name]", f"<script>alert(5)</script> {'w' * 50} {time.time_ns()}")
+    page.context.clear_cookies(name="taskdaemon_session")
+    page.click("text=Make the key")
+    expect(page.locator(".errornote")).to_contain_text("Not done")
+
+
+def _asked_again(page: Page, base: str) -> None:
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("[type=submit]")
+    expect(page.locator("#content button")).to_have_text("Do it now")
+
+
+def _done_after_all(page: Page, base: str) -> None:
+    page.click("text=Do it now")
+    expect(page.locator("#content pre")).to_have_count(1)
+
+
 def _locked_out(page: Page, base: str) -> None:
     page.context.clear_cookies()
     for _ in range(5):
@@ -107,5 +140,8 @@ def _locked_out(page: Page, base: str) -> None:
 FORMS: dict[str, Callable[[Page, str], None]] = {
     "key that is shown once": _new_key,
     "bulk redrive": _all_that_match,
+    "session ended": _session_ended,
+    "asked again": _asked_again,
+    "key after all": _done_after_all,
     "locked out": _locked_out,
 }

@@ -15,7 +15,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import path, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 
 from tasks_app.admin.pages import refused
 from tasks_app.admin.table_files import FORMATS, export_file
@@ -35,7 +35,7 @@ def links(request: HttpRequest, tasks: ChangeList) -> str:
     """To the files with the tasks that a list shows."""
     address = reverse("tasks_app_task_export") + tasks.get_query_string()
     files = ((f"{address}&_format={form}", kind.title) for form, kind in FORMATS.items())
-    return format_html("· {}", format_html_join(" · ", '<a href="{}">{}</a>', files))
+    return format_html_join(" ", '<a href="{}">{}</a>', files)
 
 
 panels = {"tasks.end": links}
