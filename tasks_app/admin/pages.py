@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import NoReverseMatch, resolve, reverse
 
 from tasks_app.audit.record import Actor
 from tasks_app.feature import Link
@@ -79,10 +79,7 @@ def frame(title: str, sentence: str, after: str = "", *links: Link) -> str:
 
 def page_of_act(path: str) -> str:
     """The address of the page that offers an act: a row's, or its list, as far as the act's own address tells."""
-    try:
-        match = resolve(path)
-    except Resolver404:
-        return reverse("admin:index")
+    match = resolve(path)
     rows = (match.url_name or "").rpartition("_")[0]
     row = [match.kwargs["object_id"]] if "object_id" in match.kwargs else []
     for name, arguments in ((f"admin:{rows}_change", row), (f"admin:{rows}_changelist", [])):

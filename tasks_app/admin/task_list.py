@@ -306,11 +306,11 @@ class TaskList(PageAdmin):
 
     @admin.display(description="id")
     def id_column(self, task: Task) -> SafeString:
-        """The full id, on two lines; `<wbr>` keeps it one word when it is copied."""
+        """The full id, on two lines unless the page is wide; `<wbr>` keeps it one word when it is copied."""
         shown = str(task.pk)
         return format_html('<span class="td-id">{}<wbr>{}</span>', shown[:19], shown[19:])
 
-    type_column = column("type", lambda task: line(task.task_type, 40))
+    type_column = column("type", lambda task: format_html('<span title="{0}">{0}</span>', line(task.task_type, 40)))
 
     @admin.display(description="status")
     def status_column(self, task: Task) -> SafeString:

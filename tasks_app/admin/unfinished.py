@@ -16,8 +16,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core import signing
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import Resolver404, resolve, reverse
+from django.urls import resolve, reverse
 from django.utils.cache import add_never_cache_headers
+from django.utils.text import capfirst
 
 from tasks_app.admin import pages
 from tasks_app.admin.holds import SEEN
@@ -33,6 +34,9 @@ _SALT = "tasks_app.admin.unfinished"
 _SECRET = re.compile("password|secret|token", re.IGNORECASE)
 #: What a page has signed for itself: nobody chose it as text.
 _SIGNED = re.compile(r"\.?[\w-]+:[\w-]+:[\w-]{43}")
+#: The field in which a form may say what it does, if its address and its other fields do not.
+IN_WORDS = "act"
+_VERBS = {"changelist": "act on the list of", "handler": "send a test task to its handler"}
 _LABELS = {"_selected_action": "selected", "select_across": "all that match"}
 #: Values of a field, and characters of each, that are shown.
 MAX_VALUES, MAX_SHOWN = 5, 500
@@ -139,20 +143,18 @@ def _offer(request: HttpRequest, act: Act, status: int = 200) -> HttpResponse:
 def _shown(act: Act) -> list[tuple[str, str]]:
     """What the act is, for people: its verb, what it is done to, and what was chosen."""
     address = urlsplit(act.address)
-    rows: list[tuple[str, str]] = []
-    try:
-        match = resolve(address.path)
-    except Resolver404:
-        return [("Address", line(act.address, MAX_SHOWN))]
+    match = resolve(address.path)
     rows_name, _, verb = (match.url_name or "").replace("-", "_").rpartition("_")
     noun = next((str(model._meta.verbose_name) for model in admin.site._registry if _name(model) == rows_name), "")
-    rows.append(
-        ("Act", {"changelist": "act on the list of", "handler": "send a test task to"}.get(verb, verb) + f" {noun}")
-    )
+    said = dict(act.fields).get(IN_WORDS, [f"{_VERBS.get(verb, verb)} {noun}"])
+    rows = [("Act", capfirst(line(said[0], MAX_SHOWN)))]
     if "object_id" in match.kwargs:
-        rows.append((noun.capitalize() or "Row", line(str(match.kwargs["object_id"]), MAX_SHOWN)))
-    rows += [(name, line(value, MAX_SHOWN)) for name, value in parse_qsl(address.query)]
+        rows.append((capfirst(noun) or "Row", line(str(match.kwargs["object_id"]), MAX_SHOWN)))
+    chosen = parse_qsl(address.query)
+    rows += [(name, line(value, MAX_SHOWN)) for name, value in chosen if not _SIGNED.fullmatch(value)]
     for name, values in act.fields:
+        if name == IN_WORDS:
+            continue
         texts = [line(value, MAX_SHOWN) or "-" for value in values if not _SIGNED.fullmatch(value)]
         more = f" and {len(texts) - MAX_VALUES} more" if len(texts) > MAX_VALUES else ""
         if texts and name != SEEN:

@@ -90,6 +90,8 @@ def _make_page(request: HttpRequest, response: HttpResponseBase) -> None:
         sentence = f"The server met a fault of its own, which its log has under the id {said['request_id']}"
     elif status == 503 and sentence.endswith(WITH_A_KEY):
         sentence, after = sentence.removesuffix(WITH_A_KEY), UNKNOWN_EFFECT
+    if status == 503 and request.method == "GET":
+        links.append(Link(request.get_full_path(), "Reload the page"))
     page = refused(request, _sentence(sentence), status, title, after, *links)
     response.content = page.content  # type: ignore[attr-defined]
     response.headers["Content-Type"] = page.headers["Content-Type"]

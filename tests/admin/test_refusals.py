@@ -59,7 +59,7 @@ def test_the_address_of_an_act_leads_to_the_page_that_offers_it(admin: Client) -
     one = task("failed")
     for address, page in (
         (f"/admin/tasks_app/task/{one.pk}/redrive/", f"/admin/tasks_app/task/{one.pk}/change/"),
-        ("/admin/tasks_app/operation/start/", "/admin/tasks_app/operation/"),
+        (f"/admin/tasks_app/operation/{one.pk}/abort/", f"/admin/tasks_app/operation/{one.pk}/change/"),
         ("/admin/logout/", "/admin/"),
     ):
         answer = admin.get(address)

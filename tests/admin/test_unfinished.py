@@ -75,7 +75,7 @@ def test_the_act_is_shown_with_what_was_chosen_and_done_after_a_click(browser: B
     assert browser.log_in(password="wrong").status_code == 200
     answer = browser.log_in()
     assert answer.status_code == 200 and "no-store" in answer.headers["Cache-Control"]
-    for text in ("Not done", "priority task", str(one.pk), "<td>7</td>", f'action="{act_of(one, "priority")}"'):
+    for text in ("Not done", "Priority task", str(one.pk), "<td>7</td>", f'action="{act_of(one, "priority")}"'):
         assert text in answer.text, text
     one.refresh_from_db()
     assert one.priority != 7
@@ -93,6 +93,22 @@ def test_all_values_of_a_field_are_sent_again_as_they_were(browser: Browser) -> 
         assert (name, value) in [(each, unescape(text)) for each, text in hidden]
     assert "<b>" not in answer.text and 'action="/admin/tasks_app/task/?status=failed"' in answer.text
     assert "<td>1, 2</td>" in answer.text and "<td>failed</td>" in answer.text
+
+
+def test_a_form_may_say_itself_what_it_does(browser: Browser) -> None:
+    Task.objects.all().delete()
+    task("failed")
+    browser.client.force_login(User.objects.get(username="ada"))
+    address = "/admin/tasks_app/task/"
+    browser.get(address)
+    asked = browser.send(address, action="redrive_selected", select_across="1", _selected_action="0").url
+    assert "Redrive: are you sure?" in browser.get(asked).text
+    browser.lose_session()
+    browser.send(asked, asked, rate="5")
+    answer = browser.log_in()
+    assert "<td>Redrive: 1" in answer.text and "They are all tasks: no filter was set." in answer.text
+    assert "<td>5</td>" in answer.text and ">Chosen<" not in answer.text
+    assert browser.send(asked).headers["Location"].startswith("/admin/tasks_app/")
 
 
 def test_another_user_is_told_and_shown_nothing(browser: Browser) -> None:

@@ -75,7 +75,7 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
 #: What is refused, as pages: by status, the addresses.
 REFUSED = {
     404: "/admin/nothing/",
-    405: "/admin/tasks_app/operation/start/",
+    405: "/admin/logout/",
     400: f"{LIST.format('task')}?nothing=1",
 }
 

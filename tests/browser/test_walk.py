@@ -116,6 +116,9 @@ def test_a_page_with_ten_megabytes_shows_their_beginning(
 
 def test_each_act_is_done_by_keyboard_alone(chromium: Browser, filled: tuple[Daemon, dict[str, str]]) -> None:
     daemon, of = filled
+    for _ in range(3):
+        daemon.post("held")  # a paused type
+    slow = daemon.http.post("/api/tasks/cancel", json={"filter": {"type": "held", "status": "pending"}, "rate": 0.01})
     acts: list[tuple[str, tuple[str | tuple[str, str], ...], str]] = [
         (of["task, failed"], ("Redrive",), "redriven"),
         (of["task, running"], ("Cancel…", "Yes, cancel it"), "cancelled"),
@@ -128,7 +131,7 @@ def test_each_act_is_done_by_keyboard_alone(chromium: Browser, filled: tuple[Dae
         (of["handler"], ("Resume…", "Yes, resume it"), "Resumed act"),
         (of["node"], ("Drain…", "Yes, drain it"), "Drained"),
         (of["node"], ("Undrain…", "Yes, undrain it"), "Undrained"),
-        (of["operation"], ("Abort",), "aborted"),
+        (f"{LIST.format('operation')}{slow.json()['operation_id']}/change/", ("Abort",), "aborted"),
         (
             f"{LIST.format('task')}?type=act",
             (("#action-toggle", " "), ("select[name=action]", "Cancel"), "Go", "Yes, cancel"),
