@@ -60,21 +60,20 @@ def refused(
     request: HttpRequest, sentence: str, status: int, title: str = "Not done", after: str = "", *links: Link
 ) -> HttpResponse:
     """A refusal in a sentence, and what to do after it: in words, and as links beside that to the dashboard."""
+    context = {"sentence": sentence, "after": after, "links": links}
     # With the database away there is no user to read.
     if status != 503 and hasattr(request, "user"):
         try:
-            context = {"sentence": sentence, "after": after, "links": links}
             return page(request, "taskdaemon/refusal.html", title, status, **context).render()
         except Exception as error:  # whatever it is, the page of a failure is shown
             log.error("a refusal is shown without its user", error=str(error))
-    return HttpResponse(frame(title, sentence, after, *links), status=status)
+    return HttpResponse(bare("taskdaemon/refusal.html", title, **context), status=status)
 
 
-def frame(title: str, sentence: str, after: str = "", *links: Link) -> str:
-    """A refusal as HTML that needs no user, no request and no database."""
+def bare(template: str, title: str, **context: Any) -> str:
+    """A page as HTML that needs no user, no request and no database."""
     site = {"site_title": admin.site.site_title, "site_header": admin.site.site_header}
-    context = {**site, "title": title, "sentence": sentence, "after": after, "links": links}
-    return render_to_string("taskdaemon/refusal.html", context)
+    return render_to_string(template, {**site, "title": title, **context})
 
 
 def page_of_act(path: str) -> str:

@@ -1,4 +1,5 @@
-"""An act that was sent after its session had ended, or in a form from before the last login: it is offered again.
+"""An act that was sent after its session had ended, in a form from before the last login, or while the database was
+away: it is offered again.
 
 Nothing is stored: the browser keeps the act, signed, in the form in which its user logs in. Then a page shows what was
 chosen and sends it after a click, with a new CSRF token. Only whose login was the last in this browser is offered the
@@ -16,6 +17,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core import signing
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.middleware.csrf import get_token
 from django.urls import resolve, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.text import capfirst
@@ -122,8 +124,7 @@ def login(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest) -> HttpResponse:
     """A form without a valid CSRF token: offered again if a page of ours sent it and its user has logged in since."""
-    ours = request.headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
-    if not ours or request.path_info == reverse("admin:login"):
+    if not _from_here(request) or request.path_info == reverse("admin:login"):
         return pages.csrf_failure(request)
     if not admin.site.has_permission(request):
         return ask_to_log_in(request)
@@ -131,11 +132,25 @@ def csrf_failure(request: HttpRequest) -> HttpResponse:
     return pages.csrf_failure(request) if act is None or act.user != str(request.user.pk) else _offer(request, act, 403)
 
 
+def _from_here(request: HttpRequest) -> bool:
+    """Whether the browser says that a page of this host has sent it."""
+    return request.headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
+
+
+def send_again(request: HttpRequest, sentence: str) -> str | None:
+    """The act in a page that sends it again and needs no database; None if it is not to be kept."""
+    act = sent(request) if _from_here(request) else None
+    if act is None:
+        return None
+    context = {"act": act, "shown": _shown(act), "sentence": sentence, "csrf_token": get_token(request)}
+    return pages.bare("taskdaemon/unfinished.html", "Not available now", yes="Send it again", **context)
+
+
 def _offer(request: HttpRequest, act: Act, status: int = 200) -> HttpResponse:
-    """The page that shows the act and sends it again."""
-    response = pages.page(
-        request, "taskdaemon/unfinished.html", "Not done yet", status, act=act, shown=_shown(act)
-    ).render()
+    """The page that shows the act and does it after a click."""
+    sentence = "Not done: your session had ended when you sent this, so nothing was changed."
+    context = {"act": act, "shown": _shown(act), "sentence": sentence, "yes": "Do it now"}
+    response = pages.page(request, "taskdaemon/unfinished.html", "Not done yet", status, **context).render()
     add_never_cache_headers(response)
     return response
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 
 from tasks_app.admin import unfinished
-from tasks_app.admin.pages import frame, is_for_person, page_of_act, refused
+from tasks_app.admin.pages import bare, is_for_person, page_of_act, refused
 from tasks_app.admin.text import line
 from tasks_app.api.errors import WITH_A_KEY
 from tasks_app.feature import Link
@@ -92,10 +92,13 @@ def _make_page(request: HttpRequest, response: HttpResponseBase) -> None:
         sentence, after = sentence.removesuffix(WITH_A_KEY), UNKNOWN_EFFECT
     if status == 503 and request.method == "GET":
         links.append(Link(request.get_full_path(), "Reload the page"))
-    page = refused(request, _sentence(sentence), status, title, after, *links)
-    response.content = page.content  # type: ignore[attr-defined]
-    response.headers["Content-Type"] = page.headers["Content-Type"]
-    response.headers["Content-Length"] = str(len(page.content))
+    page: str | None = None
+    if status == 503 and request.method == "POST":
+        page = unfinished.send_again(request, _sentence(sentence))
+    page = page or refused(request, _sentence(sentence), status, title, after, *links).text
+    response.content = page  # type: ignore[attr-defined]
+    response.headers["Content-Type"] = "text/html; charset=utf-8"
+    response.headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
 
 
 def _sentence(text: str) -> str:
@@ -106,4 +109,4 @@ def _sentence(text: str) -> str:
 def bare_page(status: int, sentence: str) -> bytes:
     """A page for a refusal before Django, which the event loop sends: each is rendered once."""
     title, after = WORDS.get(status, ("Not done", ""))
-    return frame(title, _sentence(sentence), after).encode()
+    return bare("taskdaemon/refusal.html", title, sentence=_sentence(sentence), after=after).encode()

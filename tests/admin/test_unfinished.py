@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import OperationalError
 from django.test import Client
 
 from tasks_app.admin import unfinished
@@ -149,6 +151,30 @@ def test_a_form_from_before_the_last_login_is_offered_again(browser: Browser) ->
     browser.seen = before
     answer = browser.send(act_of(one))
     assert answer.status_code == 403 and "Do it now" in answer.text and status(one) == "failed"
+    assert browser.send(act_of(one)).status_code == 302
+    assert status(one) == "pending"
+
+
+def test_what_is_sent_while_the_database_is_away_can_be_sent_again(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = task("failed")
+    browser.get("/admin/login/")
+    browser.log_in()
+    browser.get("/admin/tasks_app/apikey/add/")
+
+    def away(*_: object) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionStore, "load", away)
+        answer = browser.send(act_of(one), priority="7")
+        assert answer.status_code == 503 and answer.headers["Retry-After"]
+        for text in ("it is unknown whether", "Redrive task", str(one.pk), "<td>7</td>", "Send it again"):
+            assert text in answer.text, text
+        assert "Idempotency-Key" not in answer.text and "Log out" not in answer.text
+        foreign = browser.client.post(act_of(one), {"priority": "7"}, headers={"host": "localhost"})
+        assert "Send it again" not in foreign.text
     assert browser.send(act_of(one)).status_code == 302
     assert status(one) == "pending"
 
