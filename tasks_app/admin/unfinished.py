@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import astuple, dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core import signing
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.middleware.csrf import get_token
 from django.urls import resolve, reverse
@@ -102,10 +104,12 @@ def ask_to_log_in(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def login(request: HttpRequest) -> HttpResponse:
+def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
     """Django's login; after it, the act that the form has is offered again."""
     kept = request.POST.get(KEPT, "")
-    response = admin.AdminSite.login(admin.site, request, {"kept": kept, "not_done": bool(kept)})
+    response = admin.AdminSite.login(
+        admin.site, request, {"kept": kept, "not_done": bool(kept), **(extra_context or {})}
+    )
     if request.method != "POST" or not isinstance(response, HttpResponseRedirect):
         return response
     user = str(request.user.pk)
@@ -177,5 +181,5 @@ def _shown(act: Act) -> list[tuple[str, str]]:
     return rows
 
 
-def _name(model: type) -> str:
+def _name(model: type[Model]) -> str:
     return f"{model._meta.app_label}_{model._meta.model_name}"

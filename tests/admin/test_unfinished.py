@@ -87,7 +87,7 @@ def test_the_act_is_shown_with_what_was_chosen_and_done_after_a_click(browser: B
 
 
 def test_all_values_of_a_field_are_sent_again_as_they_were(browser: Browser) -> None:
-    given = {"_selected_action": ["1", "2"], "text": 'a "quoted" <b>\r\nline', "empty": ""}
+    given: dict[str, Any] = {"_selected_action": ["1", "2"], "text": 'a "quoted" <b>\r\nline', "empty": ""}
     browser.send("/admin/tasks_app/task/?status=failed", **given)
     answer = browser.log_in()
     hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', answer.text)

@@ -133,7 +133,10 @@ def test_each_act_is_done_by_keyboard_alone(chromium: Browser, filled: tuple[Dae
         (of["node"], ("Undrain…", "Yes, undrain it"), "Undrained"),
         (
             f"{LIST.format('task')}?type=held",
-            (("#action-toggle", " "), ("select[name=action]", "Cancel"), "Go", ("[name=rate]", "0.01"), "Yes, cancel", "Abort"),
+            (
+                *(("#action-toggle", " "), ("select[name=action]", "Cancel"), "Go"),
+                *(("[name=rate]", "0.01"), "Yes, cancel", "Abort"),
+            ),
             "aborted",
         ),
         (of["new key"], (("[name=name]", "by keys"), "Make the key"), "is made"),
