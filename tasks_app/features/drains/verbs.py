@@ -70,7 +70,7 @@ def drain_node(
         if before is not None and before.reason == reason:
             return False
         drain = Drain(before.at if before else store().moment()[1], actor.name[:150], reason)
-        told = {} if reason is None else {"reason": reason}
+        told: dict[str, Any] = {} if reason is None else {"reason": reason}
         _write(node, actor, "drain", handler, drain, told)
     freshness.changed()
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -80,7 +80,7 @@ def pause(
             unique_fields=["handler"],
             update_fields=["paused_at", "paused_by", "until", "reason"],
         )
-        told = {} if reason is None else {"reason": reason}
+        told: dict[str, Any] = {} if reason is None else {"reason": reason}
         record(actor, "pause", handler, until=None if until is None else moment_text(until), **told)
     freshness.changed()
     return row
