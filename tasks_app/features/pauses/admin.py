@@ -135,7 +135,9 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
                 form.add_error("until", str(ended))
             except PauseChanged as changed:
                 paused, end = changed.pause, given["end"]
-                again = asked_again(request.POST, paused, end="" if end == KEEP else end)
+                if end == KEEP and (paused is None or paused.until is None):
+                    end = ""
+                again = asked_again(request.POST, paused, end=end)
                 form = PauseForm(paused, again)
                 form.add_error(None, _changed(changed))
             except UnknownHandler as unknown:

@@ -114,6 +114,10 @@ def test_a_page_that_is_out_of_date_changes_nothing_says_by_whom_and_asks_again(
     assert HandlerPause.objects.get().paused_by == "bob"
     assert admin.post(PAUSE, {"end": "1800", "reason": "mine", "seen": hidden(page)}).status_code == 302
     assert HandlerPause.objects.get().paused_by == "ada"
+    old = hidden(admin.get(PAUSE).text)
+    other.post(PAUSE, {"end": "7200"})
+    page = admin.post(PAUSE, {"end": "keep", "reason": "mine", "seen": old}).text
+    assert re.search(r'value="keep"[^>]* checked', page) and until() == timedelta(hours=2)
     old = hidden(admin.get(RESUME).text)
     other.post(RESUME)
     kept = admin.post(PAUSE, {"end": "keep", "seen": old})
