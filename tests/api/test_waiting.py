@@ -121,6 +121,17 @@ def test_other_calls_take_no_wait(holding: tuple[Client, Deferred]) -> None:
     assert deferred.wait is None
 
 
+def test_a_wait_for_many_tasks_takes_more_places() -> None:
+    places = Places(6)
+    deferred = Deferred(places, Places(1))
+    deferred.reserve(16)
+    assert places.take() and not places.take()
+    deferred.release()
+    with pytest.raises(waiting.NoPlace):
+        deferred.reserve(20)
+    deferred.reserve(4)
+
+
 def said(*waits: Wait) -> dict[Wait | ConditionWait, tuple[int, Any]]:
     return {wait: (answer.status, json.loads(answer.body)) for wait, answer in answers(waits)}
 

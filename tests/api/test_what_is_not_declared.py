@@ -9,6 +9,7 @@ from django.test import Client
 
 from tasks_app.api.document import document
 from tasks_app.queue.models import Task
+from tests.keys.rows import Holder
 from tests.queue.moves.kit import row, submitted
 
 #: Probes and scrapers send what they like.
@@ -87,6 +88,21 @@ def test_a_refused_act_changes_nothing(api: Client) -> None:
         assert api.generic(method, address, '{"force": true}').status_code == 400
         assert api.generic(method, f"{address}?dry_run=true").status_code == 400
     assert row(task).status == "pending"
+
+
+@pytest.mark.django_db
+def test_a_refused_post_still_says_how_much_its_key_may_post() -> None:
+    answer = Holder(rate=5.0).ask("POST", "/queue?wiat=5", {"type": "echo"})
+    assert answer.status_code == 400 and answer.headers["RateLimit"].startswith('"key";r=5')
+
+
+@pytest.mark.django_db
+def test_a_smallest_priority_above_the_largest_is_refused(api: Client) -> None:
+    sentence = "priority_min (51) must be at most priority_max (50)"
+    assert api.get("/api/tasks?priority_min=51&priority_max=50").json() == {"error": sentence}
+    wanted = {"filter": {"priority_min": 51, "priority_max": 50}, "dry_run": True}
+    assert api.post("/api/tasks/cancel", wanted, "application/json").json() == {"error": sentence}
+    assert api.get("/api/tasks?priority_min=50&priority_max=50").status_code == 200
 
 
 @pytest.mark.django_db
