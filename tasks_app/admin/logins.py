@@ -110,7 +110,7 @@ def _seconds_to_wait(username: str, address: str) -> int:
 
 
 def _failures(tried: QuerySet[AccessAttempt]) -> int:
-    return tried.aggregate(sum=Sum("failures_since_start"))["sum"] or 0
+    return int(tried.aggregate(sum=Sum("failures_since_start"))["sum"] or 0)
 
 
 def _seconds_left(tried: QuerySet[AccessAttempt], limit: int) -> int:

@@ -83,7 +83,7 @@ class NewUserForm(AdminUserCreationForm):
     )
 
     def _save_m2m(self) -> None:
-        super()._save_m2m()
+        super()._save_m2m()  # type: ignore[misc]
         if (role := self.cleaned_data["role"]) is not None:
             self.instance.groups.add(role)
 

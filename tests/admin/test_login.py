@@ -99,9 +99,11 @@ def test_an_address_is_unlocked_at_the_time_that_the_response_named() -> None:
 
 def test_clients_of_a_trusted_proxy_are_locked_out_one_by_one(listen: Callable[..., None]) -> None:
     listen(proxies=(ip_network("10.0.0.1"),))
-    for number in range(ADDRESS_FAILURE_LIMIT):
-        answer = log_in(name=f"user {number}", **{"x-forwarded-for": f"10.9.9.{number}, 203.0.113.1"})
-    assert answer.status_code == 429
+    tries = [
+        log_in(name=f"user {number}", **{"x-forwarded-for": f"10.9.9.{number}, 203.0.113.1"})
+        for number in range(ADDRESS_FAILURE_LIMIT)
+    ]
+    assert tries[-1].status_code == 429
     good = {"password": "a good password"}
     assert log_in(**good, **{"x-forwarded-for": "203.0.113.1"}).status_code == 429
     assert log_in(**good, **{"x-forwarded-for": "203.0.113.2"}).status_code == 302
@@ -125,12 +127,13 @@ def test_the_lockout_ends_after_the_named_time_despite_further_attempts() -> Non
     assert log_in(password="a good password").status_code == 302
 
 
-def attack(failures: int) -> Any:
+def attack(failures: int) -> list[int]:
     """As many wrong passwords for one user, each from another address and after the wait of the one before."""
+    found = []
     for number in range(failures):
         wait_over()
-        answer = log_in(address=f"198.51.100.{number}")
-    return answer
+        found.append(log_in(address=f"198.51.100.{number}").status_code)
+    return found
 
 
 def wait_over() -> None:
@@ -140,7 +143,7 @@ def wait_over() -> None:
 
 def test_wrong_passwords_from_many_addresses_slow_down_all_logins_of_the_user_but_lock_none_out() -> None:
     good = {"password": "a good password", "address": "10.0.0.2"}
-    assert attack(NAME_FAILURE_LIMIT - 1).status_code == 200
+    assert set(attack(NAME_FAILURE_LIMIT - 1)) == {200}
     waits = []
     for number in range(3):
         answer = log_in(address=f"203.0.113.{number}")

@@ -56,8 +56,14 @@ def proxy(home: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
     """nginx with that file, and the web server: their addresses for http and https."""
     nginx = program("nginx")
     http, https = free_port(), free_port()
-    settings = {"DAEMON_TLS": "true", "DAEMON_ALLOWED_HOSTS": NAME, "DAEMON_TRUSTED_PROXIES": "127.0.0.1"}
-    with serving(home, **settings, DAEMON_API_KEY=KEY, DAEMON_ADMIN_PASSWORD=PASSWORD) as server:
+    with serving(
+        home,
+        DAEMON_TLS="true",
+        DAEMON_ALLOWED_HOSTS=NAME,
+        DAEMON_TRUSTED_PROXIES="127.0.0.1",
+        DAEMON_API_KEY=KEY,
+        DAEMON_ADMIN_PASSWORD=PASSWORD,
+    ) as server:
         assert server.manage("prepare").ends() == 0
         recipe = (TOP / "deploy/proxy/nginx.conf").read_text()
         for theirs, ours in (

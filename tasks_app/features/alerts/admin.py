@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from tasks_app.admin.text import ago, handler_link, line, listed
 from tasks_app.feature import Link
-from tasks_app.features.alerts.alerts import FAILED_SHARE, OLDEST_AGE, evaluated_at, firing
+from tasks_app.features.alerts.alerts import FAILED_LOGINS, FAILED_SHARE, OLDEST_AGE, evaluated_at, firing
 from tasks_app.features.alerts.models import Alert
 from tasks_app.handlers.words import span
-from tasks_app.rights import SEE_NODES, may
+from tasks_app.rights import SEE_NODES, UNLOCK_LOGINS, may
 
 #: Of the alerts that fire, the first ones.
 MAX_SHOWN = 20
@@ -65,7 +65,10 @@ def _row(request: HttpRequest, row: Alert) -> AlertRow:
 
 
 def _links(request: HttpRequest, alert: str, handler: str) -> list[Link]:
-    """What an alert is about: a handler and its tasks, or the nodes."""
+    """What an alert is about: a handler and its tasks, logins, or the nodes."""
+    if alert == FAILED_LOGINS:
+        logins = reverse("admin:axes_accessattempt_changelist")
+        return [Link(logins, "Access attempts")] if may(request, UNLOCK_LOGINS) else []
     if not handler:
         nodes = reverse("admin:tasks_app_node_changelist")
         return [Link(nodes, "Nodes")] if may(request, SEE_NODES) else []

@@ -189,17 +189,19 @@ def judge_logins(limit: int) -> Judgement:
     tried = AccessAttempt.objects.filter(attempt_time__gte=Now() - settings.AXES_COOLOFF_TIME).order_by()
     found = tried.aggregate(failed=Sum("failures_since_start"), addresses=Count("ip_address", distinct=True))
     failed, addresses = found["failed"] or 0, found["addresses"]
-    if failed < limit:
-        return Judgement({}, frozenset({FAILED_LOGINS}))
     # A name that no user has may be a password that was typed into the wrong field.
     users = tried.filter(username__in=get_user_model().objects.values("username"))
-    sentence = f"{failed} wrong passwords at the login within {span(settings.AXES_COOLOFF_TIME)}, from {addresses} "
+    sentence = (
+        f"{failed} wrong {plural(failed, 'password')} at the login within {span(settings.AXES_COOLOFF_TIME)}, "
+        f"from {addresses} {plural(addresses, 'address', 'addresses')}"
+    )
     details = {
         "failed": failed, "limit": limit,
         "addresses": _most(tried, "ip_address"), "users": _most(users, "username"),
     }  # fmt: skip
-    condition = Condition(FAILED_LOGINS, "", sentence + plural(addresses, "address", "addresses"), details)
-    return Judgement({condition.key: condition}, frozenset({FAILED_LOGINS}))
+    now = Condition(FAILED_LOGINS, "", sentence, details, holds=failed >= limit)
+    kept = {now.key: now}
+    return Judgement(kept if now.holds else {}, frozenset({FAILED_LOGINS}), instead={} if now.holds else kept)
 
 
 def _most(tried: QuerySet[AccessAttempt], name: str) -> list[str]:

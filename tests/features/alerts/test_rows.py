@@ -10,15 +10,19 @@ from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import F
+from django.test import Client
 from django.utils import timezone
 
+from tasks_app import conf
 from tasks_app.features.alerts import alerts
 from tasks_app.features.alerts.alerts import Condition, Judgement, Share, failed_shares, judge
 from tasks_app.features.alerts.models import Alert
+from tasks_app.features.alerts.watch import Watch
 from tasks_app.metrics.reading import HandlerReading, Totals
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.node_models import Node
-from tests.admin.rows import HOSTILE, attempt
+from testkit.clients import logged_in
+from tests.admin.rows import HOSTILE, attempt, staff
 from tests.admin.rows import task as stored
 from tests.queue.moves.kit import together
 
@@ -344,4 +348,19 @@ def test_many_wrong_passwords_are_a_condition_that_names_addresses_and_users_but
     assert condition.details["addresses"][0] == "203.0.113.1" and len(condition.details["addresses"]) == 10
     assert not alerts.judge_logins(34).holding
     AccessAttempt.objects.update(attempt_time=timezone.now() - settings.AXES_COOLOFF_TIME - timedelta(minutes=1))
-    assert alerts.judge_logins(1).denies("failed_logins")
+    calm = alerts.judge_logins(1)
+    assert calm.denies("failed_logins")
+    assert calm.now("failed_logins").sentence == "0 wrong passwords at the login within 15 min, from 0 addresses"
+
+
+def test_a_process_that_evaluates_notes_wrong_passwords_and_the_dashboard_leads_to_them(admin: Client) -> None:
+    AccessAttempt.objects.create(username="x", ip_address="203.0.113.1", failures_since_start=30)
+    evaluates = Watch(conf.environment().model_copy(update={"alert_url": "http://127.0.0.1:1/"}), web=False)
+    evaluates._evaluate()
+    pass_by(HOLD)
+    evaluates._evaluate()
+    assert ("failed_logins", True) in tell()
+    page = admin.get("/admin/").text
+    assert "30 wrong passwords at the login" in page and "/admin/axes/accessattempt/" in page
+    nodes_only = logged_in(staff("nina", "view_node", "view_task")).get("/admin/").text
+    assert "30 wrong passwords" in nodes_only and "/admin/axes/accessattempt/" not in nodes_only
