@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ADMIN_REMEDY = (
-    "the admin takes forms of its own pages only; behind a proxy with TLS set DAEMON_TLS=true, and let it pass Host on"
+    "the admin takes forms of its own pages only, whatever DAEMON_ALLOWED_ORIGINS says; behind a proxy with TLS set "
+    "DAEMON_TLS=true, and let it pass Host on"
 )
 
 
