@@ -4,7 +4,9 @@ admin's pages and filters, the page before a bulk act, and how many rows an expo
     python -m bench.lists [--tasks 1000000] [--only TEXT] [--rounds 20]
 
 On the database of DATABASE_URL, which must have no tasks and keeps those that this makes, or on a SQLite file in a
-folder of its own, which is removed. Prints a line for each, and ends with 1 if one takes longer than it may.
+folder of its own, which is removed. Prints a line for each, with the processor time of this process and of its
+PostgreSQL backend (if that is on this machine), which a busy machine changes less, and ends with 1 if one takes longer
+than it may.
 """
 
 from __future__ import annotations
@@ -104,8 +106,9 @@ def run(tasks: int, only: str, rounds: int) -> int:
     for may, measured in zip(LIMITS[connection.vendor], (lists(), pages()), strict=True):
         for what, call in measured:
             if only in what:
-                slow += (late := (took := median(call, rounds)) > may)
-                print(f"{took:8.1f} ms {'SLOW' if late else '    '} {what[:120]}", flush=True)
+                took, spent = measure(call, rounds)
+                slow += (late := took > may)
+                print(f"{took:8.1f} ms {spent:8.1f} ms cpu {'SLOW' if late else '    '} {what[:120]}", flush=True)
     for what in EXPORTS:
         if only in what:
             slow += (late := (rate := exported(what)) < EXPORTED)
@@ -114,14 +117,29 @@ def run(tasks: int, only: str, rounds: int) -> int:
     return min(slow, 1)
 
 
-def median(call: Callable[[], None], rounds: int) -> float:
-    """Of the milliseconds that a call takes, after one that does not count."""
-    times = []
-    for _ in range(rounds + 1):
+def measure(call: Callable[[], None], rounds: int) -> tuple[float, float]:
+    """The median of the milliseconds that a call takes, and the mean of its processor time; after one that does not
+    count."""
+    call()
+    times, before = [], processor_seconds()
+    for _ in range(rounds):
         began = time.perf_counter()
         call()
         times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times[1:])
+    return statistics.median(times), (processor_seconds() - before) * 1000 / rounds
+
+
+def processor_seconds() -> float:
+    """Of this process and of its PostgreSQL backend, so far."""
+    from django.db import connection
+
+    backend = 0.0
+    if connection.vendor == "postgresql" and connection.connection is not None:
+        status = Path(f"/proc/{connection.connection.info.backend_pid}/stat")
+        if status.exists():
+            ticks = status.read_text().rpartition(")")[2].split()[11:13]
+            backend = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + backend
 
 
 def fill(connection: Any, tasks: int) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, Value
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Value
 
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Status, Task, TaskQuerySet
@@ -165,7 +165,7 @@ def _by_another_index(walk: Walk) -> list[UUID] | None:
     return [pk for pk, matching in among.values_list("pk", "matches") if matching]
 
 
-def marked(tasks: TaskQuerySet, condition: Q) -> TaskQuerySet:
+def marked(tasks: TaskQuerySet, condition: Q) -> QuerySet[Any, Any]:
     """With a column `matches`: whether the condition holds. Of a condition on the rows a planner may make another plan,
     by an index that it reads whole."""
     holds = ExpressionWrapper(condition, BooleanField()) if condition else Value(True, BooleanField())

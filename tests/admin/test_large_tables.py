@@ -122,7 +122,7 @@ def test_a_part_of_an_export_looks_at_few_rows_whatever_it_filters_for(admin: Cl
     for query in ("type=none", "status=pending", "q=nowhere", "failed=week&reason=oom"):
         with CaptureQueriesContext(connection) as captured:
             answer = admin.get(f"{LIST}export/?{query}")
-            b"".join(islice(iter(answer), 3))  # type: ignore[call-overload]
+            b"".join(islice(iter(answer), 3))
         bounded(query, {one["sql"] for one in captured if "taskdaemon_task" in one["sql"]}, most=10_000)
 
 

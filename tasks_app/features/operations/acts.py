@@ -49,7 +49,8 @@ class Preview:
 
     def add(self, tasks: TaskQuerySet, fits: frozenset[str], condition: Q = Q()) -> None:  # noqa: B008 (immutable)
         """Add those of these tasks that match; those with other statuses than `fits` will be skipped."""
-        groups = marked(tasks, condition).order_by().values_list("matches", "task_type", "status", "failure_reason")
+        kinds = marked(tasks, condition).order_by()
+        groups = kinds.values_list("matches", "task_type", "status", "failure_reason")
         counted = groups.annotate(count=Count("pk"), oldest=Min("created_at"))
         for matches, task_type, status, reason, count, oldest in counted:
             if not matches:
