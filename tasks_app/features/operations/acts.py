@@ -25,7 +25,7 @@ from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import FIRST_ID
-from tasks_app.queue.task_search import Walk, listed, marked, part
+from tasks_app.queue.task_search import Walk, listed, marked
 
 #: Rows that a count looks at; if more can match, there are at least as many tasks as it has found.
 ROWS_READ = 20_000
@@ -81,12 +81,13 @@ def preview(plan: Plan, seconds: float = 0.0) -> Preview:
     while True:
         if scope.ids is not None:
             rows, cursor = window(scope, cursor, ROWS_READ)
-        elif (walk := Walk.of(scope, cursor, oldest=True)) is None:
-            return seen
+            seen.add(rows, fits)
+        elif (walk := Walk.of(scope, cursor, oldest=True)) is not None:
+            near = walk.within(ROWS_READ)
+            seen.add(near.rows, fits, near.rest)
+            cursor = None if near is walk else near.end
         else:
-            ids, cursor = part(walk, ROWS_READ)
-            rows = Task.objects.filter(pk__among=ids)
-        seen.add(rows, fits)
+            cursor = None
         if cursor is None:
             return seen
         if store().elapsed() >= until:
