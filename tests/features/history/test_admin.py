@@ -225,7 +225,8 @@ def test_an_address_that_is_not_understood_is_refused_with_what_there_is(admin: 
     page = admin.get(f"{PAGE}?{query}")
     assert (page.status_code, "<script>alert" in page.text) == (400, False)
     good = "hour, day, week" if query.startswith("span") else "echo"
-    for answer in (page.text, *(admin.get(f"{view}?{query}").json()["error"] for view in VIEWS[1:])):
+    scripts = (admin.get(f"{view}?{query}", headers={"accept": "application/json"}) for view in VIEWS[1:])
+    for answer in (page.text, *(answer.json()["error"] for answer in scripts)):
         assert good in answer
 
 
