@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.admin.rows import attempt, task
@@ -12,12 +13,14 @@ from tests.admin.rows import attempt, task
 
 def pages(admin: Client) -> dict[str, str]:
     """The text of every kind of page."""
-    one = task("failed")
+    one, user = task("failed"), User.objects.get()
     attempt(one, 1, stderr_tail="a log")
     base = "/admin/tasks_app/task/"
     addresses = (
         "/admin/", base, f"{base}{one.pk}/change/", f"{base}{one.pk}/delete/", "/admin/tasks_app/auditentry/",
-        "/admin/tasks_app/node/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/axes/accessattempt/",
+        "/admin/tasks_app/node/", "/admin/auth/user/", "/admin/auth/user/add/",
+        f"/admin/auth/user/{user.pk}/change/", f"/admin/auth/user/{user.pk}/password/", "/admin/auth/group/add/",
+        "/admin/axes/accessattempt/",
         "/admin/password_change/", "/admin/tasks_app/apikey/", "/admin/tasks_app/apikey/add/",
     )  # fmt: skip
     found = {address: admin.get(address) for address in addresses}

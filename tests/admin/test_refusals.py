@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.db import OperationalError
 from django.test import Client
 
+from tasks_app.queue.models import Task
 from tasks_app.web.admin_failures import bare_page
 from tests.admin.rows import task
 
@@ -78,6 +80,16 @@ def test_a_filter_that_a_list_does_not_know_is_named_and_shows_nothing(admin: Cl
 
 def test_a_lookup_that_a_list_forbids_is_a_page(admin: Client) -> None:
     assert_page(admin.get("/admin/auth/user/?password=x"), 400, "“password”", 'href="/admin/auth/user/"')
+
+
+def test_no_list_offers_more_than_a_page_can_show(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        task("failed")
+    for name, value in (("list_max_show_all", 2), ("list_per_page", 1)):
+        monkeypatch.setattr(site.get_model_admin(Task), name, value)
+    text = admin.get("/admin/tasks_app/task/?all=&q=work").text
+    assert text.count('class="action-select"') == 1 and "Show all" not in text
+    assert "3 results" in text and "clear search and filters" in text
 
 
 def test_rows_are_not_shown_on_another_site(admin: Client) -> None:

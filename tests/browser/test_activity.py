@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tasks_app.audit.record import Actor, record
 from tests.browser.conftest import SERIOUS, THEMES, WIDTHS, Open, Opened, Theme
@@ -62,6 +62,30 @@ def test_every_picture_draws(opened: Open, span: str) -> None:
         assert canvas(tab, picture).evaluate(COLOURED) > 50, picture
         label = tab.page.locator(f"[data-picture={picture}]").get_attribute("aria-label")
         assert label and "table below" in label
+
+
+def test_a_picture_says_that_it_loads_until_it_is_drawn(opened: Open) -> None:
+    tab, held = opened(), list[Route]()
+    tab.page.route("**/trends/**", lambda route: held.append(route))
+    for path in (PAGE, "/admin/"):
+        tab.page.goto(f"{tab.base}{path}")
+        expect(tab.page.locator("[data-picture=queue]")).to_have_text("Loading…")
+        held.pop().continue_()
+        canvas(tab, "queue").wait_for()
+        expect(tab.page.get_by_text("Loading…")).to_have_count(0)
+
+
+def test_a_screen_reader_gets_a_name_for_each_slot_and_no_clock(opened: Open) -> None:
+    for script in (True, False):
+        tab = opened(script=script)
+        tab.page.goto(f"{tab.base}{PAGE}")
+        if script:
+            canvas(tab, "queue").wait_for()
+        slots = tab.page.locator("#td-slots")
+        for state in ("warm", "starting", "dead"):
+            assert slots.get_by_role("img", name=f"{state} slot").count(), state
+        expect(slots.get_by_role("link", name="slot, busy for")).to_have_count(1)
+        expect(tab.page.locator("[role=status]:has(#td-updated), #td-updated[role=status]")).to_have_count(0)
 
 
 def test_the_axis_of_an_age_has_labels_however_old_the_task_is(opened: Open) -> None:
