@@ -173,6 +173,8 @@ def test_a_dry_run_does_nothing_and_is_not_remembered(api: Client) -> None:
         task()
         answer = post(api, "/api/tasks/cancel", FILTER | {"dry_run": True}, **KEY)
         assert (answer.status_code, answer.json()["matched"]) == (200, count)
+    wrong = {"idempotency-key": "a b"}
+    assert post(api, "/api/tasks/cancel", FILTER | {"dry_run": True}, **wrong).status_code == 400
     assert not IdempotencyKey.objects.exists()
 
 

@@ -144,7 +144,7 @@ def test_9_a_claim_prefers_the_values_that_a_caller_asked_for(types: Any, cap: A
 
 
 def key(name: str, tasks: range, owner: int = 0) -> NewIdempotencyKey:
-    return NewIdempotencyKey(owner, name, "f", NOW + timedelta(days=1), tasks)
+    return NewIdempotencyKey(owner, name, "f", NOW + timedelta(days=1), tasks, f"meaning of {name}")
 
 
 def insert_keyed(*keys: NewIdempotencyKey, types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
@@ -161,9 +161,10 @@ def test_35_keys_and_their_tasks_are_stored_with_positions_in_the_order_given_an
     assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids
     assert set(Task.objects.values_list("status", "attempts")) == {("pending", 0)}
     assert (row(ids[0]).task_data, row(ids[0]).task_data_size) == ({"n": "ü"}, 10)
-    rows = IdempotencyKey.objects.order_by("owner", "key").values_list("owner", "key", "task_ids", "expires_at")
+    columns = ("owner", "key", "fingerprint", "meaning", "task_ids", "expires_at")
+    rows = IdempotencyKey.objects.order_by("owner", "key").values_list(*columns)
     assert list(rows) == [
-        (owner, name, [str(ids[at]) for at in places], NOW + timedelta(days=1))
+        (owner, name, "f", f"meaning of {name}", [str(ids[at]) for at in places], NOW + timedelta(days=1))
         for owner, name, places in ((0, "a", [2]), (0, "b", [0, 1]), (7, "a", [3]))
     ]
     assert (total("received", "x"), total("received", "y")) == (3, 1)
