@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from tasks_app.api.errors import Invalid
@@ -50,10 +51,12 @@ def key_of(
     if header is None:
         return None
     path = path.rstrip("/")
-    digests = (
-        hashlib.sha256(f"{path}\n{text}".encode()).hexdigest() for text in (_encode(body), _canonical(meaning()))
-    )
-    return IdempotencyKey(owner or 0, key_in(header), *digests, path)
+    written, meant = _digest(path, _encode(body)), _digest(path, _canonical(meaning()))
+    return IdempotencyKey(owner or 0, key_in(header), written, meant, path)
+
+
+def _digest(path: str, text: str) -> str:
+    return hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()
 
 
 def meaning_of(body: Mapping[str, Any], known: Fields) -> dict[str, Any]:
@@ -82,7 +85,8 @@ def _with_integers(value: Any) -> Any:
         return {name: _with_integers(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_with_integers(member) for member in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    # By its digits: the float 1e23 is written so, and is not the integer 10**23.
+    return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
 
 
 def _values_of(value: Any) -> Any:

@@ -125,7 +125,7 @@ def actor_of(request: Request) -> Actor:
     """
     key = None
     if request.method == "POST" and "HTTP_IDEMPOTENCY_KEY" in request.META:
-        body, view = optional_body(request, "{}"), cast("dict[str, Any]", request.parser_context)["view"]
+        body, view = optional_body(request, "{}"), request.parser_context["view"]
         key = key_of_request(request, body, lambda: meaning_of(body, view.post.asks.body or {}))
     return Actor("api", caller_of(request).name, key)
 
@@ -221,14 +221,14 @@ def both(address: str, view: Any, name: str) -> list[URLPattern]:
 # What the caller may see and do.
 
 
-def task_in_path(request: Request, text: str, missing: str | None = None) -> UUID:
-    """The id of a path. Raises NotFound, with the sentence `missing`, if no task can have it, or if a task has it whose
-    type the caller does not know. A caller that knows all types learns nothing of the task here."""
+def task_in_path(request: Request, text: str) -> UUID:
+    """The id of a path. Raises NotFound if no task can have it, or if a task has it whose type the caller does not
+    know. A caller that knows all types learns nothing of the task here."""
     identity, types = task_id(text), caller_of(request).types
     if identity is None:
-        raise NotFound(missing)
+        raise NotFound
     if types is not None and not Task.objects.filter(pk=identity, task_type__in=types).exists():
-        raise NotFound(missing)
+        raise NotFound
     return identity
 
 

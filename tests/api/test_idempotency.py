@@ -80,7 +80,7 @@ ECHO = {"type": "echo"}
     [
         (ECHO, ECHO | {"data": {}, "priority": 50}),
         (ECHO, ECHO | {"data": None, "priority": None, "delay": None, "tags": None, "metadata": None}),
-        (ECHO | {"data": {"a": [1.0, {"b": -0.0}, 1e2]}}, ECHO | {"data": {"a": [1, {"b": 0}, 100]}}),
+        (ECHO | {"data": {"a": [1.0, {"b": -0.0}, 1e23]}}, ECHO | {"data": {"a": [1, {"b": 0}, 10**23]}}),
         (ECHO | {"metadata": {"a": 2.0}}, ECHO | {"metadata": {"a": 2}}),
         (ECHO | {"delay": 60}, ECHO | {"delay": 60.0}),
         (ECHO | {"run_at": "2026-01-31T09:00:00Z"}, ECHO | {"run_at": "2026-01-31T10:00:00.0+01:00"}),

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 from django.test import Client
+from django.urls import URLPattern, resolve
 
+from tasks_app.api.view import API
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.operations.models import Operation
 from tasks_app.keys import api_keys
@@ -17,6 +19,7 @@ from tasks_app.queue.cancel import delete
 from tasks_app.queue.idempotency import NO_ID
 from tasks_app.queue.models import IdempotencyKey, Task
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.urls import urlpatterns
 from testkit.clients import api_client, post
 from testkit.rows import node
 from tests.admin.rows import task
@@ -58,15 +61,15 @@ def resumed() -> tuple[str, Any]:
     return "/api/handlers/echo/resume", b""
 
 
-def drained() -> tuple[str, Any]:
-    node("n1")
-    return "/api/nodes/n1/drain", {"reason": "new disk"}
+def drained(name: str = "n1") -> tuple[str, Any]:
+    node(name)
+    return f"/api/nodes/{name}/drain", {"reason": "new disk"}
 
 
 def undrained() -> tuple[str, Any]:
-    path, _ = drained()
+    path, _ = drained("n2")
     post(api_client(), path)
-    return "/api/nodes/n1/undrain", b""
+    return "/api/nodes/n2/undrain", b""
 
 
 ACTS = [cancelled, redriven, prioritized, operated, aborted, paused, resumed, drained, undrained]
@@ -91,6 +94,16 @@ def test_an_act_that_is_repeated_is_done_once_and_answered_alike(api: Client, ac
         assert again.headers["Idempotent-Replayed"] == "true"
         assert again.headers.get("Location") == first.headers.get("Location")
     assert AuditEntry.objects.count() == before + 1
+
+
+def test_every_post_answers_a_repeat() -> None:
+    calls = [each for each in urlpatterns if isinstance(each, URLPattern)]
+    views = {each.name: getattr(each.callback, "cls", None) for each in calls}
+    posts = {name: view for name, view in views.items() if view is not None and hasattr(view, "post")}
+    silent = {name for name, view in posts.items() if view.answer is API.answer}
+    assert silent == {"queue", "batch"}, "these answer by `admission`"
+    tried = {resolve(act()[0]).url_name for act in ACTS}
+    assert posts.keys() - silent - tried == {"redrive-all", "delete-all", "priority-all"}, "made as cancel-all is"
 
 
 @each_act
