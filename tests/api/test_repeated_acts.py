@@ -103,7 +103,7 @@ def test_every_post_answers_a_repeat() -> None:
     silent = {name for name, view in posts.items() if view.answer is API.answer}
     assert silent == {"queue", "batch"}, "these answer by `admission`"
     tried = {resolve(act()[0]).url_name for act in ACTS}
-    assert posts.keys() - silent - tried == {"redrive-all", "delete-all", "priority-all"}, "made as cancel-all is"
+    assert posts.keys() - silent - tried == {"redrive-all", "delete-all", "prioritize-all"}, "made as cancel-all is"
 
 
 @each_act
