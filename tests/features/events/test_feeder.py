@@ -14,7 +14,7 @@ from django.db import OperationalError
 from tasks_app.features.events import streams
 from tasks_app.features.events.api import EventStream
 from tasks_app.features.events.reading import BEGINNING, Events
-from tasks_app.features.events.streams import FAILED, KEEP_ALIVE, EventFeeder, Stream, StreamPart
+from tasks_app.features.events.streams import FAILED, KEEP_ALIVE, RETRY, EventFeeder, Stream, StreamPart
 from tasks_app.queue.current import store
 
 
@@ -79,7 +79,7 @@ def test_the_next_text_follows_only_when_the_one_before_was_received(feeding: Fe
     assert feeding.parts.empty()  # the server's first line has not been received
     feeding.reads = True
     assert {feeding.next(), feeding.next(), feeding.next()} == {
-        StreamPart(stream, b"a"), StreamPart(stream, b"b"), StreamPart(other, b"c"),
+        StreamPart(stream, RETRY + b"a"), StreamPart(stream, b"b"), StreamPart(other, RETRY + b"c"),
     }  # fmt: skip
     stream.over = other.over = True
 
@@ -104,7 +104,7 @@ def test_a_bug_ends_the_streams_of_its_task_and_no_others(feeding: Feeding) -> N
     assert feeding.next() == StreamPart(broken, FAILED, "failed")
     feeding.failure = None
     stream = feeding.stream(b"b")
-    assert feeding.next() == StreamPart(stream, b"b")
+    assert feeding.next() == StreamPart(stream, RETRY + b"b")
     stream.over = True
 
 
@@ -114,5 +114,5 @@ def test_after_an_outage_streams_go_on(feeding: Feeding) -> None:
     time.sleep(0.2)
     assert feeding.parts.empty()
     feeding.failure = None
-    assert feeding.next() == StreamPart(stream, b"a")
+    assert feeding.next() == StreamPart(stream, RETRY + b"a")
     stream.over = True
