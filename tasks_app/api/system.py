@@ -192,7 +192,8 @@ class MetricsView(API):
         """Answer with what needs no database if it cannot be read: the keys, or the reading."""
         if isinstance(exc, DatabaseError):
             return HttpResponse(families.text(None), content_type=families.CONTENT_TYPE)
-        return super().handle_exception(exc)
+        response: HttpResponse = super().handle_exception(exc)
+        return response
 
 
 class RootView(PublicAPI):

@@ -73,10 +73,9 @@ def test_pages_of_a_key_with_types_have_all_operations_that_it_knows(monkeypatch
     submitted(1)
     holder, mine = Holder(types=["mine"]), []
     for number in range(8):
-        other = operation(["mine", "other"] if number % 2 else None)
+        operation(["mine", "other"] if number % 2 else None)
         if number in (0, 1, 7):
             mine.append(str(operation(["mine"]).pk))
-        assert other.pk
     read = pages(lambda address: holder.ask("GET", address), "/api/operations?limit=2")
     assert [each["id"] for page in read for each in page] == mine[::-1]
 

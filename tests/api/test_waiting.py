@@ -16,7 +16,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Asks
 from tasks_app.api.pages import BUDGET_BYTES, response_budget
 from tasks_app.api.view import API
-from tasks_app.api.waiting import VARIABLE, ConditionWait, Deferred, Places, Wait, answers
+from tasks_app.api.waiting import VARIABLE, AnyWait, Deferred, Places, Wait, answers
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import submit
 from tests.queue.moves.kit import submitted
@@ -132,7 +132,7 @@ def test_a_wait_for_many_tasks_takes_more_places() -> None:
     deferred.reserve(4)
 
 
-def said(*waits: Wait) -> dict[Wait | ConditionWait, tuple[int, Any]]:
+def said(*waits: Wait) -> dict[AnyWait, tuple[int, Any]]:
     return {wait: (answer.status, json.loads(answer.body)) for wait, answer in answers(waits)}
 
 
