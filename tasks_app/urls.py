@@ -79,9 +79,8 @@ urlpatterns = [
         name="admin-handler",
     ),
     path("admin/", include([*chain.from_iterable(registered("pages"))])),
-    path(
-        "admin/r/<path:rest>", admin.site.admin_view(pages.no_page)
-    ),  # Django's: there is no other site to show rows on
+    # In place of Django's: there is no other site to show rows on.
+    path("admin/r/<path:rest>", admin.site.admin_view(pages.no_page)),
     path("admin/", admin.site.urls),
     # Browsers ask for it on every page.
     path("favicon.ico", RedirectView.as_view(url=static("taskdaemon/favicon.svg")), name="favicon"),
