@@ -43,13 +43,9 @@ def key_in(header: str) -> str:
     return key
 
 
-def key_of(
-    header: str | None, owner: int | None, path: str, body: Any, meaning: Callable[[], Any]
-) -> IdempotencyKey | None:
-    """The key of a request with this header, by its caller's API key, path, and valid JSON body; None without the
-    header. `meaning`: of the body. Raises Invalid for a header that is no key."""
-    if header is None:
-        return None
+def key_of(header: str, owner: int | None, path: str, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey:
+    """The key of a request with this header, by its caller's API key, path, and valid JSON body. `meaning`: of the
+    body. Raises Invalid for a header that is no key."""
     path = path.rstrip("/")
     written, meant = _digest(path, _encode(body)), _digest(path, _canonical(meaning()))
     return IdempotencyKey(owner or 0, key_in(header), written, meant, path)

@@ -132,7 +132,8 @@ def actor_of(request: Request) -> Actor:
 
 def key_of_request(request: Request, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey | None:
     """The idempotency key of a view's request with a valid body; None if it has none. `meaning`: of the body."""
-    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), caller_of(request).key, request.path, body, meaning)
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    return None if header is None else key_of(header, caller_of(request).key, request.path, body, meaning)
 
 
 # A call.

@@ -100,7 +100,9 @@ class FastPath:
             if not caller.may_post(new.task_type):
                 return None
             header = headers.get("idempotency-key")
-            key = key_of(header, caller.key, scope.path, body, lambda: new_tasks.meaning_of(body))
+            key = None
+            if header is not None:
+                key = key_of(header, caller.key, scope.path, body, lambda: new_tasks.meaning_of(body))
             admission.admit(self._env, may_query=False, rate=caller.rate)
         except (Unauthorized, BadJSON, APIException):
             return None
