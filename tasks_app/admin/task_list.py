@@ -245,6 +245,12 @@ class NewestFirst(StrictList):
         return "" if self.end is None else self.get_query_string({OlderFilter.parameter_name: self.end}, [ALL_VAR])
 
     @property
+    def newest(self) -> str:
+        """The address of the same list from the newest tasks on; "" if this is it."""
+        older = OlderFilter.parameter_name
+        return self.get_query_string(remove=[older]) if older in self.params else ""
+
+    @property
     def wanted(self) -> str:
         """What was searched for, in a sentence; "" if nothing was."""
         return "" if self.faults else wanted(self.query)

@@ -171,6 +171,7 @@ def along(client: Client, query: str) -> list[UUID]:
         shown = answer.context["cl"]
         found += [one.pk for one in shown.result_list]
         assert ("Look further back" in answer.text) == bool(shown.further)
+        assert ("Back to the newest" in answer.text) == bool(shown.newest) == ("older=" in address)
         if not (address := shown.further):
             return found
         assert " among " in answer.text and "Looked at " in answer.text
