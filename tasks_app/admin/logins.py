@@ -106,7 +106,8 @@ def _seconds_to_wait(username: str, address: str) -> int:
     if AccessLog.objects.filter(username=username, ip_address=address, attempt_time__gte=since).exists():
         return 0
     wait = min(FIRST_WAIT_SECONDS * 2 ** min(over, 30), MAX_WAIT_SECONDS)
-    return max(0, ceil(wait - (timezone.now() - tried["last"]).total_seconds()))
+    left: float = wait - (timezone.now() - tried["last"]).total_seconds()
+    return max(0, ceil(left))
 
 
 def _failures(tried: QuerySet[AccessAttempt]) -> int:
