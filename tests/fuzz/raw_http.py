@@ -26,6 +26,8 @@ from tests.web.answers import answers_of
 #: Longer silence counts as a hang. It exceeds the server's timeouts for headers and bodies.
 HANG_SECONDS = 25.0
 _HTML = re.compile(rb"<!doctype html|<html|traceback", re.IGNORECASE)
+#: Below this every failure is a page.
+_ADMIN, _TRACEBACK = re.compile(rb"[^ ]* /+admin\b"), re.compile(rb"traceback", re.IGNORECASE)
 
 
 @dataclass
@@ -75,7 +77,8 @@ def check(attack: Attack, raw: bytes, hung: bool, outcome: Outcome) -> None:
     shown = f"{attack.name}: sent {b''.join(attack.parts)[:300]!r}, got {raw[:300]!r}"
     if hung:
         outcome.fault(f"hang: {shown}")
-    if _HTML.search(raw):
+    page = _ADMIN.match(b"".join(attack.parts)) is not None
+    if (_TRACEBACK if page else _HTML).search(raw):
         outcome.fault(f"html: {shown}")
     answers = answers_of(raw)
     for status, body in answers:
@@ -83,7 +86,7 @@ def check(attack: Attack, raw: bytes, hung: bool, outcome: Outcome) -> None:
             outcome.statuses[str(status)] += 1
         if status == 0 or status >= 500:
             outcome.fault(f"status {status}: {shown}")
-        if status >= 400 and body:
+        if status >= 400 and body and not page:
             try:
                 assert "error" in json.loads(body)
             except (ValueError, AssertionError):

@@ -66,7 +66,8 @@ def test_text_is_harmless(admin: Client) -> None:
 
 @pytest.mark.parametrize("after", ["", "1", "1.", "a.b", "-1.1", "1.1.1", "1.99999999999", "1.1 ", "\u0661.1"])
 def test_a_wrong_position_is_refused(admin: Client, after: str) -> None:
-    answer = admin.get(f"/admin/tasks_app/task/{task().pk}/live", {"after": after})
+    accept = {"accept": "application/json"}  # as the page's script says
+    answer = admin.get(f"/admin/tasks_app/task/{task().pk}/live", {"after": after}, headers=accept)
     assert (answer.status_code, answer.json()) == (400, {"error": "after must be the id of an event, such as 1.17"})
 
 
