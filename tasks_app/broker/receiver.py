@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from tasks_app.broker.queues import NotANotification, handler_of
 from tasks_app.logs.rate_limit import LogOnce
 
@@ -113,7 +111,7 @@ class RedisPull:
         self._queue_of = {key.encode(): name for name, keys in self._keys.items() for key in keys}
         #: The key that had a message of somebody else's: there may be many, and all wait for them.
         self._foreign_in: bytes | None = None
-        self._has_bulk = True
+        self._has_bulk, self._refused = True, channel.ResponseError
         self._asked_at = 0.0
         self._is_ready = False
 
@@ -146,7 +144,7 @@ class RedisPull:
     def _read(self) -> None:
         try:
             answer = self._connection.read_response()
-        except ResponseError:
+        except self._refused:
             if self._foreign_in is None:
                 raise
             self._has_bulk, self._foreign_in = False, None  # a Redis before 6.2
