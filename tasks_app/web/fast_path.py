@@ -108,15 +108,16 @@ class FastPath:
         return Submission([new], key), caller.rate
 
     def _is_ordinary(self, headers: Any) -> bool:
-        pairs = headers.items()
+        pairs, names = headers.items(), headers.keys()
         values = dict(pairs)
-        if len(values) != len(pairs) or not ORDINARY_HEADERS.issuperset(headers.keys()):
+        # Twice, or there without a value: the server omits one that is not ASCII.
+        if not len(pairs) == len(values) == len(names) or not ORDINARY_HEADERS.issuperset(names):
             return False
         if not is_allowed_host(headers.get("host", "")) or sum(map(len, values.values())) > MAX_HEADER_BYTES:
             return False
         if self._env.tls and values.get("x-forwarded-proto") != "https":
             return False  # Django redirects it
-        # The server omits a value that is not ASCII.
+        # Nor may the second of two values stand for a first that is not ASCII.
         return all(
             headers.get(name) is not None or name not in headers for name in ("authorization", "idempotency-key")
         )

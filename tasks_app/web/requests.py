@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tasks_app.api.errors import RETRY_AFTER
+from tasks_app.keys.caller import FORWARDING_HEADERS
 from tasks_app.web.request_guard import RequestRefused
 
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
@@ -30,6 +31,7 @@ MAX_WAITING_LOGINS = 32
 #: Headers that can cause a refusal: a value that cannot be read must not be ignored.
 DECISIVE_HEADERS = (
     "authorization", "content-encoding", "host", "idempotency-key", "last-event-id", "origin", "sec-fetch-site",
+    *FORWARDING_HEADERS,
 )  # fmt: skip
 #: Headers that cannot be joined, by their variables.
 SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}

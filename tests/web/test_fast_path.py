@@ -79,6 +79,7 @@ LINES = [
     (HOST, "Idempotency_Key: a"),
     (HOST, "Prefer: respond-async"), (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
     (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"), (HOST, "X-Forwarded-For: 127.0.0.1", "Via: 1.1 here"),
+    (HOST, "X-Forwarded-For: \xff, 203.0.113.7"),
     (HOST, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X-Real-IP: ::1", "Forwarded: host=evil.example"),
 ]  # fmt: skip
 
