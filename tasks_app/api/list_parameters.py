@@ -16,7 +16,7 @@ from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
 from tasks_app.api.pages import ID_CURSOR, OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
 from tasks_app.handlers.handlers_toml import is_name
 from tasks_app.queue.models import FailureReason, Status
-from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 
 #: Tasks in a page.
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
@@ -105,8 +105,6 @@ PARAMETERS = {
     "order": fields.choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
     "fields": fields.words("Only these fields of each task", FIELDS, "id,status", "id,last_error"),
 }
-#: Conditions that have another name in TaskFilter.
-_NAMES = {"status": "statuses", "type": "types", "failure_reason": "reasons", "tag": "tags"}
 
 
 def filter_of(given: Mapping[str, Any], faults: Faults) -> TaskFilter:
@@ -114,7 +112,7 @@ def filter_of(given: Mapping[str, Any], faults: Faults) -> TaskFilter:
     low, high = given.get("priority_min"), given.get("priority_max")
     if low is not None and high is not None and low > high:
         faults.append(("priority_min", f"priority_min ({low}) must be at most priority_max ({high})"))
-    return TaskFilter(**{_NAMES.get(name, name): given[name] for name in CONDITIONS if name in given})
+    return TaskFilter(**{OTHER_NAMES.get(name, name): given[name] for name in CONDITIONS if name in given})
 
 
 # The answer in the OpenAPI document.

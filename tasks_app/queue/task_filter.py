@@ -21,6 +21,10 @@ from tasks_app.queue.models import Status, TaskQuerySet
 MAX_CLOCK_DIFFERENCE = 60.0
 #: The smallest and the largest id.
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
+#: Conditions that callers know by another name.
+OTHER_NAMES = {"status": "statuses", "type": "types", "failure_reason": "reasons", "tag": "tags"}
+#: The statuses of a filter that lets only failed tasks through.
+ONLY_FAILED = frozenset({str(Status.FAILED)})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -93,19 +92,6 @@ def preview(plan: Plan, seconds: float = 0.0) -> Preview:
         if store().elapsed() >= until:
             seen.exact = False
             return seen
-
-
-def counted(preview: Preview) -> dict[str, Any]:
-    """What an operation would do, as the API says it."""
-    return {
-        "matched": preview.matched,
-        "matched_exact": preview.exact,
-        "by_type": dict(preview.by_type.most_common()),
-        "by_status": dict(preview.by_status.most_common()),
-        "by_reason": dict(preview.by_reason.most_common()),
-        "skipped": dict(preview.unfit.most_common()),
-        "oldest": preview.oldest,
-    }
 
 
 #: Only so many are named.
@@ -205,30 +191,8 @@ def forget(before: datetime, most: int) -> int:
     return remove_first(old, most)
 
 
-# An operation as the API and the scripts of pages read it.
-
-#: The API's names of conditions that have others in TaskFilter.
-_NAMES = {"statuses": "status", "types": "type", "reasons": "failure_reason", "tags": "tag"}
-_REPORTED = (
-    *("verb", "state", "filter", "matched", "matched_exact", "done", "skipped", "failed"),
-    *OPTIONS,
-    *("created_at", "created_by", "ended_at", "sentence"),
-)
-
-
 #: Conditions that quote errors.
 OF_ERRORS = frozenset({"words", "error"})
-
-
-def report(operation: Operation, errors: bool) -> dict[str, Any]:
-    """Where it stands. Moments are datetimes. `errors`: the reader may see errors, and what was looked for in them."""
-    values = {"id": operation.pk, **{name: getattr(operation, name) for name in _REPORTED}}
-    wanted = {
-        _NAMES.get(name, name): value if errors or name not in OF_ERRORS else None
-        for name, value in operation.filter.items()
-    }
-    return {**values, "filter": wanted}
-
 
 # How an operation goes, in sentences.
 
@@ -245,6 +209,11 @@ _SKIPPED = {
     CHANGED: "changed meanwhile",
     **{str(status): f"already {status}" for status in Status},
 }
+
+
+def at_least(exact: bool) -> str:
+    """What stands before a number; blank if it is exact."""
+    return "" if exact else "at least "
 
 
 def tried(operation: Operation) -> int:
@@ -303,5 +272,8 @@ def stopped(operation: Operation, why: str) -> str:
 
 def _rest(operation: Operation) -> str:
     left = max(operation.matched - tried(operation), 0)
-    at_least = "" if operation.matched_exact else "at least "
-    return f"The other {at_least}{left:,} are as they were." if left else "No other task was to be changed."
+    return (
+        f"The other {at_least(operation.matched_exact)}{left:,} are as they were."
+        if left
+        else "No other task was to be changed."
+    )

@@ -83,8 +83,7 @@ def progress(operation: Operation) -> str:
     """How far it is, or how it ended, in a sentence."""
     if operation.state != OperationState.RUNNING:
         return operation.sentence
-    at_least = "" if operation.matched_exact else "at least "
-    said = f"{acts.counts(operation)}, of {at_least}{acts.expected(operation):,}"
+    said = f"{acts.counts(operation)}, of {acts.at_least(operation.matched_exact)}{acts.expected(operation):,}"
     if operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary:
         return f"{said}: waits for the end of the canary."
     return f"{said}." if acts.tried(operation) else f"{said}: begins as soon as a node is there."
@@ -93,8 +92,7 @@ def progress(operation: Operation) -> str:
 def time_left(operation: Operation, now: datetime) -> str:
     """About how long a running operation takes until it is over, in words; "" if that cannot be said."""
     seconds = acts.seconds_left(operation, now)
-    at_least = "" if operation.matched_exact else "at least "
-    return "" if seconds is None else f"{at_least}about {span(seconds)} left"
+    return "" if seconds is None else f"{acts.at_least(operation.matched_exact)}about {span(seconds)} left"
 
 
 #: A small operation is done by the web server at once, for so long at most; a node goes on with the rest.

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.text import ago, line
-from tasks_app.features.operations.acts import ROWS_READ, Preview
+from tasks_app.features.operations.acts import ROWS_READ, Preview, at_least
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, as_json, of_json
 from tasks_app.queue.task_filter import TaskFilter
 
@@ -116,8 +116,7 @@ def _field(name: str, option: Option) -> forms.Field:
 
 def counted(found: Preview) -> list[str]:
     """What a preview found, in sentences: `412: 400 timeout, 12 crash; oldest 3 days ago`."""
-    at_least = "" if found.exact else "at least "
-    parts = [f"{at_least}{found.matched:,}"]
+    parts = [f"{at_least(found.exact)}{found.matched:,}"]
     kinds = found.by_reason if found.by_reason.total() == found.matched else found.by_status
     if found.matched:
         parts[0] += f": {_named(kinds)}"

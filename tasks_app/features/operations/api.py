@@ -19,21 +19,12 @@ from tasks_app.api.errors import Conflict, Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
-from tasks_app.features.operations.acts import (
-    OF_ERRORS,
-    ROWS_READ,
-    abort,
-    counted,
-    preview,
-    report,
-    start,
-    warnings,
-)
+from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import OPTIONS, Option, Plan
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
-from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, allowed, needs
 
 # What is asked for. A filter has the conditions of `GET /api/tasks`, whose parameters are read in the same way.
@@ -272,8 +263,7 @@ def starts(
                 caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
             if dry_run:
                 found = preview(plan)
-                oldest = rfc3339(found.oldest)
-                return Response({**counted(found), "oldest": oldest, "warnings": warnings(verb, found.by_type)})
+                return Response({**_counted(found), "warnings": warnings(verb, found.by_type)})
             return self.answer(request, str(start(plan, actor_of(request)).pk))
 
         def answer(self, request: Request, target: str) -> Response:
@@ -292,12 +282,9 @@ RedriveAllView = starts(
     [schema.asked("with a canary", {"filter": {"type": "prime"}, "canary": 5, "stop_share": 0.2}), *EXAMPLES],
 )  # fmt: skip
 CancelAllView = starts(
-    "cancel_tasks",
-    Verb.CANCEL,
-    NewOperation,
-    "Cancel all pending and running tasks that match a filter.",
+    "cancel_tasks", Verb.CANCEL, NewOperation, "Cancel all pending and running tasks that match a filter.",
     EXAMPLES[-1:],
-)
+)  # fmt: skip
 DeleteAllView = starts(
     "delete_tasks", Verb.DELETE, NewOperation, "Delete all tasks that match a filter, in any status.", EXAMPLES[-1:]
 )
@@ -382,10 +369,31 @@ def _only(operation: Operation, types: frozenset[str]) -> bool:
     return operation.types is not None and set(operation.types) <= types
 
 
+def _counted(found: Preview) -> dict[str, object]:
+    return {
+        "matched": found.matched,
+        "matched_exact": found.exact,
+        "by_type": dict(found.by_type.most_common()),
+        "by_status": dict(found.by_status.most_common()),
+        "by_reason": dict(found.by_reason.most_common()),
+        "skipped": dict(found.unfit.most_common()),
+        "oldest": rfc3339(found.oldest),
+    }
+
+
+_FIELDS = tuple(OperationObject().fields)
+_NAMES = {name: asked for asked, name in OTHER_NAMES.items()}
+
+
 def _object(request: Request, operation: Operation) -> dict[str, object]:
-    values = report(operation, errors=allowed(caller_of(request), SEE_PAYLOADS))
+    errors = allowed(caller_of(request), SEE_PAYLOADS)
+    wanted = {
+        _NAMES.get(name, name): value if errors or name not in OF_ERRORS else None
+        for name, value in operation.filter.items()
+    }
+    values = {name: getattr(operation, name) for name in _FIELDS}
     moments = {name: rfc3339(values[name]) for name in ("created_at", "ended_at")}
-    return {**values, "id": str(operation.pk), **moments}
+    return {**values, "id": str(operation.pk), "filter": wanted, **moments}
 
 
 urlpatterns = [

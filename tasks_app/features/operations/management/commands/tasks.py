@@ -15,7 +15,7 @@ from tasks_app.api.fields import Faults, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.task_acts import read_priority, read_redrive
 from tasks_app.audit.record import acting, record, system_account
-from tasks_app.features.operations.acts import DONE, Preview, abort, counts, preview, start, warnings
+from tasks_app.features.operations.acts import DONE, Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, FITS, OPTIONS, Plan
 from tasks_app.features.operations.plan import words as words_of
@@ -182,8 +182,7 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
 
 
 def _counted(numbers: Preview) -> str:
-    at_least = "" if numbers.exact else "at least "
-    parts = [f"{at_least}{numbers.matched:,} match"]
+    parts = [f"{at_least(numbers.exact)}{numbers.matched:,} match"]
     by = {"types": numbers.by_type, "reasons": numbers.by_reason, "skipped": numbers.unfit}
     parts += [f"{name}: {_numbers(of)}" for name, of in by.items() if of]
     return "; ".join(parts)
