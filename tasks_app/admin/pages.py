@@ -106,7 +106,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     return refused(request, sentence, 403, "Not allowed", "Nothing was done.")
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+def csrf_failure(request: HttpRequest) -> HttpResponse:
     """403 for a form without a valid CSRF token."""
     sentence = "The form is too old, or came from another site: nothing was done."
     after = "Go back with your browser, reload the page, and try again."

@@ -15,8 +15,8 @@ from tasks_app.admin.text import line
 from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue import task_search
-from tasks_app.queue.models import Status, Task
-from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, TaskFilter
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, ONLY_FAILED, TaskFilter
 from tasks_app.queue.task_search import Walk
 
 HELP = (
@@ -33,7 +33,6 @@ MAX_SEARCH_CHARS = 1_000
 
 _ID = re.compile(r"[0-9a-f-]{8,36}")
 _TAG, _KEY = "tag:", "key:"
-_FAILED = frozenset({str(Status.FAILED)})
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def frozen(text: str, only_failed: bool) -> TaskFilter:
         newest = _newest(only_failed).matching.filter(unique_key=term.key)
         return TaskFilter(ids=frozenset(key for rows in (living, newest) for key in rows.values_list("pk", flat=True)))
     return TaskFilter(
-        statuses=_FAILED if term.words else None, tags=frozenset(term.tags) or None, words=term.words or None
+        statuses=ONLY_FAILED if term.words else None, tags=frozenset(term.tags) or None, words=term.words or None
     )
 
 
@@ -144,7 +143,7 @@ def searched(text: str, only_failed: bool) -> str:
 
 def _newest(only_failed: bool) -> Walk:
     """The newest tasks, or failed tasks, as many as are looked at: no index has the keys of final tasks."""
-    every = Walk(TaskFilter(statuses=_FAILED if only_failed else None), FIRST_ID, LAST_ID, oldest=False)
+    every = Walk(TaskFilter(statuses=ONLY_FAILED if only_failed else None), FIRST_ID, LAST_ID, oldest=False)
     return every.within(task_search.MAX_ROWS_READ)
 
 

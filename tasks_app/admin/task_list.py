@@ -47,11 +47,10 @@ from tasks_app.feature import registered
 from tasks_app.handlers.words import moment_text, span
 from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
-from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
+from tasks_app.queue.task_filter import FIRST_ID, ONLY_FAILED, TaskFilter
 from tasks_app.queue.task_search import look
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
 
-ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
 
 

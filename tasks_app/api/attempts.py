@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import Faults, Field, digits, literal, refuse
-from tasks_app.api.pages import NEXT, NUMBER_CURSOR, next_page
+from tasks_app.api.pages import MAX_NUMBER, NEXT, NUMBER_CURSOR, next_page
 from tasks_app.api.view import API, task_in_path
 from tasks_app.handlers.words import milliseconds, rfc3339
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
@@ -57,8 +57,6 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
 
 #: Attempts in a page. Each may have 128 KiB of logs.
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
-#: The largest number that the column holds.
-MAX_NUMBER = 2**31 - 1
 
 
 class AttemptObject(serializers.Serializer):
@@ -111,12 +109,7 @@ def _running(name: str, text: str, faults: Faults) -> bool:
 
 PARAMETERS = {
     "limit": digits(1, MAX_LIMIT, "The largest number of attempts.", longest=10, default=DEFAULT_LIMIT),
-    "after": digits(
-        0,
-        MAX_NUMBER,
-        "Only attempts with a larger number.",
-        default=0,
-    ),
+    "after": digits(0, MAX_NUMBER, "Only attempts with a larger number.", default=0),
     "cursor": NUMBER_CURSOR,
     "running": Field(
         {

@@ -140,10 +140,7 @@ EXAMPLE: dict[str, Any] = {
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
 }  # fmt: skip
 _EXAMPLES = [schema.answered("prime", EXAMPLE)]
-NO_HANDLER = schema.failure(
-    "No such handler.",
-    misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
-)
+NO_HANDLER = schema.failure("No such handler.", misspelt=schema.NO_HANDLER_EXAMPLE)
 
 
 PAGE = {

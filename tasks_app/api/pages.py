@@ -39,10 +39,12 @@ def _id(name: str, text: str, faults: Faults) -> UUID | None:
 
 
 _BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
+#: The largest number that a column holds.
+MAX_NUMBER = 2**31 - 1
 #: The parameter `cursor` of a list in the order of its ids, of names, of numbers.
 ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
 NAME_CURSOR = Field({"type": "string", "description": _BEGINS}, lambda name, text, faults: text)
-NUMBER_CURSOR = digits(0, 2**31 - 1, _BEGINS, valid="the Next-Cursor of the last page")
+NUMBER_CURSOR = digits(0, MAX_NUMBER, _BEGINS, valid="the Next-Cursor of the last page")
 NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),
     schema.header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200),

@@ -25,6 +25,7 @@ from tasks_app.queue.models import FailureReason, Status
 
 F = TypeVar("F", bound=Callable[..., Any])
 UUID_EXAMPLE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+NO_HANDLER_EXAMPLE = 'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
@@ -177,10 +178,7 @@ BAD = {400: failure(_INVALID)}
 NO_TASK = {404: failure("No such task.", missing="Task not found")}
 QUEUED = {
     200: OpenApiResponse(Queued, "The task is stored and survives a power cut."),
-    400: failure(
-        _INVALID,
-        misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
-    ),
+    400: failure(_INVALID, misspelt=NO_HANDLER_EXAMPLE),
     413: failure("The body, or its data once it is stored, is larger than DAEMON_MAX_BODY."),
     429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
@@ -188,10 +186,7 @@ QUEUED_TOGETHER = {
     200: OpenApiResponse(QueuedTogether, "All tasks are stored and survive a power cut."),
     400: failure(
         "The request is invalid, and nothing was stored. `details` has each fault with the index of its task.",
-        misspelt=(
-            "1 of 100 tasks are wrong, none was stored: tasks[7].type: "
-            'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
-        ),
+        misspelt=f"1 of 100 tasks are wrong, none was stored: tasks[7].type: {NO_HANDLER_EXAMPLE}",
     ),
     413: failure("The body is larger than eight times DAEMON_MAX_BODY, or the data of a task than DAEMON_MAX_BODY."),
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE or the rate of the API key is exceeded."),

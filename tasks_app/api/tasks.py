@@ -114,7 +114,7 @@ class QueueView(admission.RateHeaders, view.API):
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
         new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
-        view.check_type(caller, new)
+        view.check_type(caller, new.task_type)
         key = view.key_of_request(request, body, lambda: new_tasks.meaning_of(body))
         if seconds and deferred is not None:
             deferred.reserve()  # before the task is stored: a request without a place stores nothing

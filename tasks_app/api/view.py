@@ -247,10 +247,10 @@ def known_tasks(request: Request, wanted: TaskFilter) -> TaskFilter:
     return replace(wanted, types=types if wanted.types is None else wanted.types & types)
 
 
-def check_type(caller: Caller, new: NewTask) -> None:
-    """Raise Forbidden if the caller may not post this task."""
-    if not caller.knows(new.task_type):
-        raise Forbidden(f'this API key is not for the type "{new.task_type}"')
+def check_type(caller: Caller, task_type: str) -> None:
+    """Raise Forbidden if the caller may not see and post tasks of this type."""
+    if not caller.knows(task_type):
+        raise Forbidden(f'this API key is not for the type "{task_type[:100]}"')
 
 
 def check_types(caller: Caller, new: Sequence[NewTask]) -> None:

@@ -15,7 +15,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Value
 
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Status, Task, TaskQuerySet
-from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, TaskFilter
+from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, ONLY_FAILED, TaskFilter
 
 #: Rows that are looked at by a filter without an index.
 MAX_ROWS_READ = 10_000
@@ -23,10 +23,10 @@ MAX_ROWS_READ = 10_000
 MAX_PENDING_READ = 20_000
 
 #: A page of these filters is full if there are enough tasks.
-SERVED = frozenset({"statuses", "types"})
+_SERVED = frozenset({"statuses", "types"})
 #: Conditions that need no row to be read beyond those that match: the walk itself is bounded by them.
 _BOUNDS = frozenset({"first_id", "last_id"})
-_FAILED, _UNFINISHED = frozenset({Status.FAILED}), frozenset({Status.PENDING, Status.PROCESSING})
+_UNFINISHED = frozenset({Status.PENDING, Status.PROCESSING})
 
 
 class Found(NamedTuple):
@@ -76,7 +76,7 @@ class Walk:
         """What rows that are walked must be to match. Conditions that they have by then are left out: PostgreSQL would
         expect fewer rows for each."""
         wanted = replace(self.wanted, first_id=None, last_id=None, group=None)
-        return (replace(wanted, statuses=None) if wanted.statuses == _FAILED else wanted).condition
+        return (replace(wanted, statuses=None) if wanted.statuses == ONLY_FAILED else wanted).condition
 
     @property
     def matching(self) -> TaskQuerySet:
@@ -149,7 +149,7 @@ def look(wanted: TaskFilter) -> TaskQuerySet | Looked:
     if walk is None:
         return Task.objects.none()
     if wanted.ids is not None or replace(walk.wanted, group=None).given - _BOUNDS <= (
-        {"statuses"} if wanted.statuses == _FAILED else set()
+        {"statuses"} if wanted.statuses == ONLY_FAILED else set()
     ):
         return walk.matching
     if (ids := _by_another_index(walk)) is not None:
@@ -210,14 +210,14 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
     walk = Walk.of(wanted, cursor, oldest)
     if walk is None:
         return Found(Task.objects.none())
-    if wanted.ids is not None or not wanted.given or wanted == TaskFilter(statuses=_FAILED):
+    if wanted.ids is not None or not wanted.given or wanted == TaskFilter(statuses=ONLY_FAILED):
         return Found(walk.matching)
     near = walk.within(MAX_ROWS_READ)
     if near is walk:
         return Found(walk.matching)
     if wanted.types is not None:
         near = walk.until(walk.edge(near.end))
-    if not wanted.given <= SERVED:
+    if not wanted.given <= _SERVED:
         return Found(near.matching, near.end)
     ids = list(near.matching.values_list("pk", flat=True)[: limit + 1])
     if len(ids) <= limit and (found := _by_status(walk, limit + 1)) is not None:
@@ -257,7 +257,7 @@ def _by_status(walk: Walk, count: int) -> list[UUID] | None:
 
 def _failed(walk: Walk, count: int) -> set[UUID]:
     """The first `count` ids of failed rows of the types."""
-    failed = replace(walk, wanted=replace(walk.wanted, statuses=_FAILED)).matching
+    failed = replace(walk, wanted=replace(walk.wanted, statuses=ONLY_FAILED)).matching
     return set(failed.values_list("pk", flat=True)[:count])
 
 

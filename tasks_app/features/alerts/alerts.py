@@ -299,14 +299,18 @@ def _observe(row: Alert | None, key: str, now: Condition, hold: float, gap: floa
 
 
 def _change_said(row: Alert | None, now: Condition) -> dict[str, Any]:
-    """What the row says once it has changed: of an alert that is over, also when it began and how long it lasted."""
+    """What the row says once it has changed."""
     if now.holds or row is None or row.since is None or row.differs_since is None:
         return {"sentence": now.sentence, "details": dict(now.details)}
-    lasted = (row.differs_since - row.since).total_seconds()
-    return {
-        "sentence": f"{now.sentence}; the alert lasted {span(lasted)}",
-        "details": {**now.details, "began_at": row.since.isoformat(), "lasted_seconds": round(lasted, 1)},
-    }
+    sentence, details = over(now.sentence, row.since, row.differs_since)
+    return {"sentence": sentence, "details": {**now.details, **details}}
+
+
+def over(sentence: str, began_at: datetime, ended_at: datetime) -> tuple[str, dict[str, Any]]:
+    """What is said of an alert that is over: the sentence with how long it lasted, and details."""
+    lasted = (ended_at - began_at).total_seconds()
+    details = {"began_at": began_at.isoformat(), "lasted_seconds": round(lasted, 1)}
+    return f"{sentence}; the alert lasted {span(lasted)}", details
 
 
 def to_send() -> list[Alert]:

@@ -25,7 +25,6 @@ from tasks_app.conf import Environment, environment
 from tasks_app.features.alerts import alerts
 from tasks_app.features.alerts.alerts import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, RECOVERY_RATIO
 from tasks_app.features.alerts.models import Alert
-from tasks_app.handlers.words import span
 from tasks_app.logs.harmless import harmless
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.system_reading import current_reading
@@ -199,9 +198,7 @@ class DatabaseOutage:
             sentence, details = "the database can be used again", dict[str, Any]()
             with suppress(OSError, ValueError, KeyError, TypeError):
                 began_at = datetime.fromisoformat(json.loads(self._told.read_text())["since"])
-                lasted = (self._since - began_at).total_seconds()
-                sentence = f"{sentence}; the alert lasted {span(lasted)}"
-                details = {"began_at": began_at.isoformat(), "lasted_seconds": round(lasted, 1)}
+                sentence, details = alerts.over(sentence, began_at, self._since)
             self._post(message(DATABASE_UNREACHABLE, RESOLVED, sentence, self._since, details=details))
             self._told.unlink(missing_ok=True)
         self._backoff.succeeded()

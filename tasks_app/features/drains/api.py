@@ -24,7 +24,7 @@ from tasks_app.api.fields import (
 )
 from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.api.nodes import DRAINED_EXAMPLE, EXAMPLE, NAME, NO_NODE, NodeObject, node_in_path, node_object
-from tasks_app.api.view import API, actor_of, both, caller_of
+from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, undrain_node
 from tasks_app.keys.caller import Forbidden
 from tasks_app.queue.node_models import Node
@@ -124,9 +124,9 @@ def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node,
     node, example = node_in_path(request, name), '{"type": "prime"}'
     given = read_object(optional_body(request, example), fields, example)
     caller = caller_of(request)
-    if "type" in given and not caller.knows(given["type"]):
-        raise Forbidden(f'this API key is not for the type "{given["type"][:100]}"')
-    if "type" not in given and caller.types is not None:
+    if "type" in given:
+        check_type(caller, given["type"])
+    elif caller.types is not None:
         types = ", ".join(sorted(caller.types))
         raise Forbidden(
             f"this API key is for the types {types}, so it cannot {act} a whole node; give one of them as type"

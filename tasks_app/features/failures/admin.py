@@ -23,7 +23,7 @@ from django.utils.safestring import SafeString
 from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
-from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskAction, TaskListFilter, TypeFilter
+from tasks_app.admin.task_list import ReasonFilter, TaskAction, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
 from tasks_app.feature import Link, registered
@@ -31,7 +31,7 @@ from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
+from tasks_app.queue.task_filter import FIRST_ID, ONLY_FAILED, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 
@@ -194,7 +194,7 @@ class FailureGroupAdmin(PageAdmin):
         _resolve(request, [group.pk], resolved)
         done = "resolved until its next failure" if resolved else "open again"
         self.message_user(request, f"The group is {done}.", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:tasks_app_failuregroup_change", args=(group.pk,)))
+        return HttpResponseRedirect(_page(group))
 
 
 def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
