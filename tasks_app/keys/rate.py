@@ -31,8 +31,13 @@ class Balance(NamedTuple):
 
 
 def capacity(rate: float) -> float:
-    """How many tokens a bucket holds: what accrues in a second, and at least one."""
-    return max(rate, 1.0)
+    """How many tokens a bucket holds: what accrues in a second, and at least one.
+
+    Who is refused waits whole seconds. If a token does not need a whole number of them, and they do not bring whole
+    tokens, there is room for what accrues beyond the first token: else who waits as told would have less than the rate.
+    """
+    period = max(rate, 1 / rate)
+    return max(rate, 1.0) if math.isclose(period, round(period)) else rate + 1.0
 
 
 class Bucket(Protocol):

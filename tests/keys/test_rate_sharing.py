@@ -86,6 +86,23 @@ def test_a_refused_caller_is_told_when_there_is_a_token(tmp_path: Path, monkeypa
         assert key.take(1), f"who waits as told at {rate} a second has the next one"
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.7, 0.9, 1.0, 1.1, 1.5, 2.5, 3.7, 5.0, 7.5, 40.0])
+def test_who_waits_as_told_has_the_rate(rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(rates, "time", clock)
+    key = KeyRate(rate, HostBucket(BucketFile(tmp_path / "key-rates"), 7))
+    while key.take(1):
+        pass
+    began, taken = clock.now, 0
+    while clock.now < began + 1000:
+        clock.now += 0.005  # what a call takes
+        if key.take(1):
+            taken += 1
+        else:
+            clock.now += key.retry_after()
+    assert 0.9 * rate * 1000 - 1 <= taken <= rate * 1005 + rate + 1
+
+
 class Clock:
     """Stands still until it is set."""
 
