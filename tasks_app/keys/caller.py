@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,6 +24,7 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.conf import Environment
 from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS
+from tasks_app.keys.forwarding import address_of, is_trusted
 from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
 from tasks_app.keys.shares import Shares
@@ -289,6 +290,24 @@ class Keys:
 def _words(stored: str | None) -> frozenset[str] | None:
     words = json.loads(stored or "null")
     return None if words is None else frozenset(words)
+
+
+#: The variable of a request: true if no proxy forwarded it. Whoever has no such variable takes it for forwarded.
+DIRECT = "taskdaemon.direct"
+#: A proxy adds one of these, and no client behind it can take it away.
+FORWARDING_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+
+
+def is_direct(env: Environment, peer: str, headers: Container[str]) -> bool:
+    """Whether no proxy forwarded a request. `peer`: the other end of its connection. `headers`: their names, in lower
+    case.
+
+    A connection from a trusted proxy never is: a proxy on loopback would make everybody's requests this machine's. The
+    headers are believed of anybody: they take rights away, and give none.
+    """
+    if any(name in headers for name in FORWARDING_HEADERS):
+        return False
+    return not env.proxies or not is_trusted(env, address_of(peer))
 
 
 class Unauthorized(Exception):

@@ -26,8 +26,7 @@ from tasks_app.api import admission, new_tasks
 from tasks_app.api.admission import backlog, existing_of, queued_body, queued_headers
 from tasks_app.api.errors import crash
 from tasks_app.api.repeats import key_of
-from tasks_app.keys.caller import Unauthorized, access
-from tasks_app.keys.forwarding import is_direct
+from tasks_app.keys.caller import Unauthorized, access, is_direct
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.current import store

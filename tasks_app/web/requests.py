@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tasks_app.api.errors import RETRY_AFTER
-from tasks_app.keys.forwarding import FORWARDING_HEADERS
+from tasks_app.keys.caller import FORWARDING_HEADERS
 from tasks_app.web.request_guard import RequestRefused
 
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of

@@ -8,7 +8,8 @@ import pytest
 
 from tasks_app import conf
 from tasks_app.conf import Environment
-from tasks_app.keys.forwarding import client_address, is_direct
+from tasks_app.keys.caller import is_direct
+from tasks_app.keys.forwarding import client_address
 
 
 def behind(*proxies: str) -> Environment:
