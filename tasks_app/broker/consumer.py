@@ -256,7 +256,7 @@ class NotificationConsumer(Consumer):
     def _pull(self) -> None:
         """On Redis: receive without kombu's client."""
         channel, accept = self.task_consumer.channel, self.task_consumer.accept
-        receive = partial(self._receiver.take_item, channel=channel, accept=accept)
+        receive = partial(self._receiver.take_items, channel=channel, accept=accept)
         self._redis = RedisPull(channel, self._queues, receive, self._log_return)
         self._redis.start(self.hub)
 

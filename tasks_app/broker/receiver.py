@@ -11,11 +11,10 @@ import logging
 import re
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tasks_app.broker.queues import NotANotification, handler_of
-from tasks_app.logs.rate_limit import LogOnce
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +37,6 @@ class Receiver:
         self._notify = notify
         #: The handler of each message from Redis, without its end.
         self._known: dict[bytes, str] = {}
-        #: Messages that were dropped since the last line about them.
-        self._unsaid = 0
-        self._log_once = LogOnce(1.0)
 
     def take(self, message: Any) -> str | None:
         """The handler that a message of kombu's is about; None if it is no notification."""
@@ -52,42 +48,44 @@ class Receiver:
         self._notify(handler)
         return handler
 
-    def take_item(self, item: bytes, channel: Any, accept: Any) -> bool:
-        """What was in a queue on Redis, which stores any data. False if it was no notification.
+    def take_items(self, items: Sequence[bytes], channel: Any, accept: Any) -> bool:
+        """What was in a queue on Redis, which stores any data. True if all were notifications.
 
-        `channel`: kombu's. `accept`: its content types.
+        `channel`: kombu's. `accept`: its content types. Of those that are dropped together one line tells: there may be
+        thousands.
         """
+        faults = [fault for item in items if (fault := self._fault(item, channel, accept)) is not None]
+        if faults:
+            self.drop(faults[-1], len(faults))
+        return not faults
+
+    def _fault(self, item: bytes, channel: Any, accept: Any) -> Exception | None:
+        """Tell what a notification is about; otherwise return why it is none."""
         # All messages of a process about a handler differ in their delivery tag alone.
         end = len(item) - END_BYTES
         same = item[:end] if len(item) <= MAX_KNOWN_BYTES and END.fullmatch(item, end) else None
-        if same is not None and (known := self._known.get(same)) is not None:
-            self._notify(known)
-            return True
-        try:
-            message = channel.Message(json.loads(item), channel=channel, accept=accept)
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            self.drop(error)
-            return False
-        if (handler := self.take(message)) is None:
-            return False
-        if same is not None:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[same] = handler
-        return True
+        handler = None if same is None else self._known.get(same)
+        if handler is None:
+            try:
+                handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
+            except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                return error
+            if same is not None:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[same] = handler
+        self._notify(handler)
+        return None
 
-    def drop(self, error: Exception) -> None:
-        """Say why a message is dropped: once a second, for there may be thousands."""
-        self._unsaid += 1
-        if self._log_once.is_due():
-            what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
-            dropped = (
-                "a message that is not a notification"
-                if self._unsaid == 1
-                else (f"{self._unsaid:,} messages that are not notifications, the last one")
-            )
-            logger.warning("dropped %s: %s", dropped, " ".join(what.split())[:300])
-            self._unsaid = 0
+    def drop(self, error: Exception, count: int = 1) -> None:
+        """Say that so many messages are dropped, and why the last one is."""
+        what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
+        dropped = (
+            "a message that is not a notification"
+            if count == 1
+            else f"{count} messages that are not notifications, of which the last one is told"
+        )
+        logger.warning("dropped %s: %s", dropped, " ".join(what.split())[:300])
 
 
 class RedisPull:
@@ -97,10 +95,10 @@ class RedisPull:
     """
 
     def __init__(
-        self, channel: Any, queues: Iterable[str], receive: Callable[[bytes], bool], ready: Callable[[], None]
+        self, channel: Any, queues: Iterable[str], receive: Callable[[list[bytes]], bool], ready: Callable[[], None]
     ) -> None:
         """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is, and returns
-        whether it was a notification.
+        whether all were notifications.
 
         `ready`: called once Redis has answered, since it may accept a connection that it lets receive nothing.
         """
@@ -154,13 +152,12 @@ class RedisPull:
             self._is_ready = True
             self._ready()
         if self._foreign_in is not None:
-            foreign = [item for item in answer or () if not self._receive(item)]
-            if not foreign:
+            if self._receive(answer or []):
                 self._foreign_in = None
         elif answer:
             key, item = answer
             queue = self._queue_of[key]
             self._keys[queue] = self._keys.pop(queue)
-            if not self._receive(item) and self._has_bulk:
+            if not self._receive([item]) and self._has_bulk:
                 self._foreign_in = key
         self._ask()

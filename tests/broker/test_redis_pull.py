@@ -53,9 +53,9 @@ class Pulling:
     def count_ready(self) -> None:
         self.ready += 1
 
-    def receive(self, item: bytes) -> bool:
-        self.received.append(item.decode())
-        return not item.startswith(b"foreign")
+    def receive(self, items: list[bytes]) -> bool:
+        self.received += [item.decode() for item in items]
+        return not any(item.startswith(b"foreign") for item in items)
 
     def read(self, times: int) -> list[str]:
         if not hasattr(self.loop, "read"):

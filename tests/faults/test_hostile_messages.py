@@ -106,9 +106,11 @@ def broker_of(daemon: Daemon) -> str:
 def dropped(node: Process) -> int:
     """How many messages it says to have dropped: of lines that say the same in one second some are but counted."""
     lines = re.findall(
-        r"dropped a message that is not a notification(?:.*?\((\d+) like this were left out\))?", node.said()
+        r"dropped (?:a message that is not a notification|(\d+) messages that are not notifications)"
+        r"(?:.*?\((\d+) like this were left out\))?",
+        node.said(),
     )
-    return sum(int(count or 1) for count in lines)
+    return sum(int(together or left_out or 1) for together, left_out in lines)
 
 
 def until_dropped(node: Process, count: int) -> None:
