@@ -294,8 +294,11 @@ def _words(stored: str | None) -> frozenset[str] | None:
 
 #: The variable of a request: true if no proxy forwarded it. Whoever has no such variable takes it for forwarded.
 DIRECT = "taskdaemon.direct"
-#: A proxy adds one of these, and no client behind it can take it away.
-FORWARDING_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+#: A proxy adds one of these, and no client behind it can take it away. Some name no address: behind nginx with
+#: DAEMON_TLS there may be `X-Forwarded-Proto` alone.
+FORWARDING_HEADERS = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+)  # fmt: skip
 
 
 def is_direct(env: Environment, peer: str, headers: Container[str]) -> bool:

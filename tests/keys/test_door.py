@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from tasks_app.api.view import KeyAuthentication
 from tasks_app.keys import caller
 from tasks_app.keys.api_keys import create, revoke
+from tasks_app.keys.caller import FORWARDING_HEADERS
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
 from tasks_app.urls import urlpatterns
@@ -107,7 +108,7 @@ def test_beyond_loopback_calls_are_refused_before_a_key_exists_and_say_what_to_d
     assert ["no API key has been made yet" in str(record.msg) for record in caplog.records] == [True], "logged once"
 
 
-@pytest.mark.parametrize("header", ["x-forwarded-for", "x-real-ip", "forwarded", "via"])
+@pytest.mark.parametrize("header", FORWARDING_HEADERS)
 def test_what_a_proxy_on_loopback_forwards_is_refused_before_a_key_exists(api: Client, header: str) -> None:
     refused = api.get("/api/tasks", headers={header: "127.0.0.1"})
     assert (refused.status_code, "and proxies are refused" in refused.json()["error"]) == (401, True)

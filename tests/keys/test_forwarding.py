@@ -8,7 +8,7 @@ import pytest
 
 from tasks_app import conf
 from tasks_app.conf import Environment
-from tasks_app.keys.caller import is_direct
+from tasks_app.keys.caller import FORWARDING_HEADERS, is_direct
 from tasks_app.keys.forwarding import client_address
 
 
@@ -46,5 +46,5 @@ def test_a_request_is_this_machines_only_if_nothing_says_that_it_was_forwarded()
     assert is_direct(behind(), "127.0.0.1", {"host"})
     assert is_direct(behind("10.0.0.1"), "127.0.0.1", {"host"})
     assert not is_direct(behind("127.0.0.1"), "127.0.0.1", {"host"})
-    for header in ("x-forwarded-for", "x-real-ip", "forwarded", "via"):
+    for header in FORWARDING_HEADERS:
         assert not is_direct(behind(), "127.0.0.1", {"host", header})

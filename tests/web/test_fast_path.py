@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.api import admission, view
 from tasks_app.api.admission import backlog
+from tasks_app.conf.weak_secrets import KEY_MARK
 from tasks_app.keys import api_keys, caller, rate
 from tasks_app.keys.caller import Access, Grant
 from tasks_app.keys.models import ApiKey
@@ -34,6 +36,7 @@ from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.requests import Request
 from testkit.daemon import Daemon, serving
+from testkit.process import until
 from tests.queue.moves.kit import close, row
 
 TASK = b'{"type": "echo", "data": {"n": 1}}'
@@ -159,14 +162,18 @@ def test_data_whose_exponents_are_too_many_digits_is_answered_as_the_view_does(t
 
 @pytest.mark.long("servers of its own", seconds=6)
 def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> None:
-    with serving(tmp_path, DAEMON_TLS="true") as server:
+    text = f"{KEY_MARK}{token_hex(32)}"
+    key = f"Authorization: Bearer {text}"
+    with serving(tmp_path, DAEMON_TLS="true", DAEMON_API_KEY=text) as server:
+        assert ask(server, "/queue", TASK, HOST, "X-Forwarded-Proto: https")[0] == 401, "a proxy's, and no key was made"
+        assert server.manage("prepare").ends() == 0
+        until(lambda: ask(server, "/queue", TASK, HOST, key, "X-Forwarded-Proto: https")[0] == 200)
         for lines in TLS:
-            status, headers, text = ask(server, "/queue/", TASK, HOST, *lines)
+            status, headers, text = ask(server, "/queue/", TASK, HOST, key, *lines)
             # A redirect has the path of its request.
             expected = [header.replace("localhost/queue/", "localhost/queue") for header in headers]
-            assert ask(server, "/queue", TASK, HOST, *lines) == (status, expected, text), lines
-        assert ask(server, "/queue", TASK, HOST, "X-Forwarded-Proto: https")[0] == 200
-        assert ask(server, "/queue", TASK, HOST)[0] == 301
+            assert ask(server, "/queue", TASK, HOST, key, *lines) == (status, expected, text), lines
+        assert ask(server, "/queue", TASK, HOST, key)[0] == 301
 
 
 @pytest.mark.long("servers of its own", seconds=20)
@@ -436,8 +443,9 @@ def test_behind_tls_only_requests_by_tls_take_the_fast_path(posting: Client, mon
     env = conf.environment().model_copy(update={"tls": True})
     monkeypatch.setattr(conf, "environment", lambda: env)
     client = Client(posting.keys, posting.group_commit)
-    assert client.posts(x_forwarded_proto="https")
+    key = holder(client, "ci")
+    assert client.posts(authorization=key, x_forwarded_proto="https")
     assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
     for proto in ("http", "https, http", "HTTPS", ""):
-        assert not client.takes(x_forwarded_proto=proto)
-    assert not client.takes()
+        assert not client.takes(authorization=key, x_forwarded_proto=proto)
+    assert not client.takes(authorization=key)

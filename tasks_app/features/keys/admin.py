@@ -53,7 +53,7 @@ class NewKeyForm(forms.Form):
         max_value=MAX_RATE,
         required=False,
         widget=forms.NumberInput({"step": "any"}),
-        help_text="Tasks a second that it may post to each web process. Empty: no limit.",
+        help_text="Tasks a second that it may post, to all web servers together. Empty: no limit.",
     )
 
     def __init__(self, data: object = None) -> None:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         )
         create.add_argument("--expires", metavar="WHEN", help=f"when it ends: {EXPIRES}")
         create.add_argument(
-            "--rate", type=float, metavar="N", help="tasks a second that it may post to each web process"
+            "--rate", type=float, metavar="N", help="tasks a second that it may post, to all web servers together"
         )
         verbs.add_parser("list", help="list all keys with their first characters and last use")
         revoke = verbs.add_parser("revoke", help="refuse a key from now on")
