@@ -68,6 +68,11 @@ class PauseForm(HoldForm):
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
         end, until = given.get("end"), given.get("until")
+        if until is not None:
+            try:
+                given["until"] = until = until - timedelta(minutes=given.get("offset") or 0)
+            except OverflowError:
+                self.add_error("until", "There is no such time in UTC.")
         if end == KEEP and self._until is None and not given.get("seen"):
             self.add_error("end", "It has no end: choose one.")
         if until is not None and end not in ("", AT):
@@ -82,7 +87,7 @@ class PauseForm(HoldForm):
         if end == KEEP:
             return self._until
         if until is not None:
-            return until - timedelta(minutes=self.cleaned_data["offset"] or 0)  # type: ignore[no-any-return]
+            return until  # type: ignore[no-any-return]
         return from_now(float(end)) if end else None
 
 

@@ -91,6 +91,8 @@ def test_a_pause_ends_in_half_an_hour_in_two_hours_or_at_a_time_in_the_viewers_z
     ({"end": "1800", "until": "2100-01-31T09:00"}, "Choose that it ends at a time, or leave this blank."),
     ({"end": "60"}, "Select a valid choice."),
     ({"end": "at", "until": "2100-01-31T09:00", "offset": "2000"}, "less than or equal to 1080"),
+    ({"end": "at", "until": "9999-12-31T23:59", "offset": "-60"}, "There is no such time in UTC."),
+    ({"end": "at", "until": "0001-01-01T00:00", "offset": "60"}, "There is no such time in UTC."),
     ({"reason": "x" * 201}, "at most 200 characters"),
 ])  # fmt: skip
 def test_what_the_form_cannot_mean_is_said_and_pauses_nothing(admin: Client, given: Any, said: str) -> None:
