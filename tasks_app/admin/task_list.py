@@ -47,8 +47,8 @@ from tasks_app.feature import registered
 from tasks_app.handlers.words import moment_text, span
 from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
-from tasks_app.queue.task_filter import FIRST_ID, ONLY_FAILED, TaskFilter
-from tasks_app.queue.task_search import look
+from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter
+from tasks_app.queue.task_search import look, newest_id
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
 
 MAX_TYPE_CHARS = 100
@@ -383,7 +383,7 @@ class TaskAction:
 
 def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
     shown = tasks.get_changelist_instance(request)
-    newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
+    newest = newest_id()
     one_by_one = request.POST.get("select_across", "0") in ("", "0")
     if shown.faults:
         wanted = TaskFilter(ids=frozenset())

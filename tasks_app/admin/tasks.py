@@ -28,7 +28,7 @@ from tasks_app.audit.record import record
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.large_values import unreadable
-from tasks_app.queue.models import Status, Task
+from tasks_app.queue.models import FITS, Status, Task
 from tasks_app.queue.redrive import LivingTwin, prioritize, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.queue.submission import encode, too_large
@@ -51,17 +51,17 @@ class Act:
 
 
 REDRIVE = Act(
-    "redrive", CHANGE_TASKS, frozenset({Status.FAILED}), "not failed",
+    "redrive", CHANGE_TASKS, FITS["redrive"], "not failed",
     "It goes to the back of its queue, with a new budget of retries.",
     lambda task_id, _: redrive(task_id) is not None,
 )  # fmt: skip
 CANCEL = Act(
-    "cancel", CHANGE_TASKS, frozenset({Status.PENDING, Status.PROCESSING}), "ended already",
+    "cancel", CHANGE_TASKS, FITS["cancel"], "ended already",
     "It fails with the reason “cancelled”; if it runs, its container is stopped and its result dropped.",
     lambda task_id, who: cancel(task_id, f"cancelled by {who}"),
 )  # fmt: skip
 DELETE = Act(
-    "delete", DELETE_TASKS, frozenset(Status), "gone already",
+    "delete", DELETE_TASKS, FITS["delete"], "gone already",
     "It is removed for good, with its attempts and logs; if it runs, its container is stopped.",
     lambda task_id, _: delete(task_id),
 )  # fmt: skip

@@ -143,10 +143,6 @@ class Handlers(dict[str, Handler]):
     def __repr__(self) -> str:
         return f"<Handlers {' '.join(self)} from {self.path}>"
 
-    def nearest(self, name: str) -> str | None:
-        """The handler whose name is closest to `name`; None if none is close."""
-        return nearest(name, self)
-
 
 def load(path: Path, defaults: Defaults) -> Handlers:
     """Read and check the file. Raises HandlersError with all its faults."""

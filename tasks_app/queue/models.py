@@ -31,6 +31,13 @@ class Status(models.TextChoices):
 
 #: Nothing more happens to a task by itself.
 FINAL = (Status.COMPLETED, Status.FAILED)
+#: The statuses of the tasks that each verb moves.
+FITS: Mapping[str, frozenset[str]] = {
+    "redrive": frozenset({Status.FAILED}),
+    "cancel": frozenset({Status.PENDING, Status.PROCESSING}),
+    "delete": frozenset(Status),
+    "priority": frozenset({Status.PENDING}),
+}
 
 
 class FailureReason(models.TextChoices):

@@ -101,8 +101,6 @@ class Store(Protocol):
     """Whether it is worth waiting for: a server may be unavailable for a while."""
     single_writer: bool
     """Whether a write waits for every other write, so that a second thread that writes gains nothing."""
-    tasks_per_commit: int
-    """How many tasks to change in one commit if each could have its own."""
     tasks_per_batch: int
     """How many tasks an operation changes in one commit: few enough that claims and submits do not wait long."""
 

@@ -77,8 +77,8 @@ class TaskFilter:
 
     @property
     def contradicts_itself(self) -> bool:
-        """True if no task can match: a range or a set is empty, or only failed tasks match, and tasks that have not
-        failed."""
+        """True if no task can match: a range or a set is empty, or other statuses than `failed` exclude what only
+        failed tasks have."""
         of_failed = self.reasons is not None or self.group is not None
         return (
             (of_failed and self.statuses is not None and Status.FAILED not in self.statuses)

@@ -115,6 +115,11 @@ class Walk:
         return UUID(int=((millisecond + 1) << 80) - 1 if self.oldest else millisecond << 80)
 
 
+def newest_id() -> UUID:
+    """The id of the newest task; FIRST_ID if there is none."""
+    return Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
+
+
 class Looked(NamedTuple):
     """The ids of tasks that match, in the order of a walk. `end`: the last id that was looked at; None: there are no
     more that can match."""

@@ -403,9 +403,3 @@ def test_a_byte_order_mark_before_the_text_is_no_fault(file: Path) -> None:
 def test_a_missing_file_is_reported(file: Path) -> None:
     with pytest.raises(HandlersError, match=r"1 fault in .*handlers.toml:\n  handlers.toml:1: cannot be read: No such"):
         load(file, Defaults())
-
-
-def test_the_handler_that_was_meant_is_found(file: Path) -> None:
-    handlers = read(file, "[handlers.resize]\nimage = 'x'\n[handlers.prime]\nimage = 'x'\n")
-    assert handlers.nearest("rezise") == "resize"
-    assert handlers.nearest("zzz") is None

@@ -31,7 +31,8 @@ from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.task_filter import FIRST_ID, ONLY_FAILED, TaskFilter
+from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter
+from tasks_app.queue.task_search import newest_id
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 
@@ -174,8 +175,7 @@ class FailureGroupAdmin(PageAdmin):
             return self.missing(request, object_id)
         for offered in _acts():
             if offered.name == act and may(request, offered.right):
-                newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
-                wanted = TaskFilter(statuses=ONLY_FAILED, group=group.pk, last_id=newest)
+                wanted = TaskFilter(statuses=ONLY_FAILED, group=group.pk, last_id=newest_id())
                 back = _page(group)
                 how = f"They are the failed tasks of the group “{line(group.normalised, 120)}”."
                 return HttpResponseRedirect(offered.address(request, wanted, back, how))

@@ -17,14 +17,13 @@ from tasks_app import conf
 from tasks_app.audit.record import Actor, acting, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
+from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
-from tasks_app.queue.models import Status, Task, TaskQuerySet
+from tasks_app.queue.models import FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
-from tasks_app.queue.task_filter import FIRST_ID
-from tasks_app.queue.task_search import Walk, listed, marked
+from tasks_app.queue.task_search import Walk, listed, marked, newest_id
 
 #: Rows that a count looks at; if more can match, there are at least as many tasks as it has found.
 ROWS_READ = 20_000
@@ -129,7 +128,7 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
     already.
     """
     plan.check()
-    newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
+    newest = newest_id()
     last = newest if plan.wanted.last_id is None else min(newest, plan.wanted.last_id)
     numbers = preview(replace(plan, wanted=replace(plan.wanted, last_id=last)), COUNT_SECONDS)
     matched = numbers.matched + numbers.unfit.total()

@@ -14,7 +14,7 @@ from tasks_app.features.operations.models import Operation, Verb
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.cancel import cancel_many, delete_many
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Status, Task, TaskQuerySet
+from tasks_app.queue.models import FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.queue.task_search import Found, Walk
@@ -52,13 +52,6 @@ def _value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-#: The statuses of the tasks that each verb moves.
-FITS: Mapping[str, frozenset[str]] = {
-    Verb.REDRIVE: frozenset({Status.FAILED}),
-    Verb.CANCEL: frozenset({Status.PENDING, Status.PROCESSING}),
-    Verb.DELETE: frozenset(Status),
-    Verb.PRIORITY: frozenset({Status.PENDING}),
-}
 #: How long a canary may take to end.
 CANARY_SECONDS = 600.0
 #: Of those that were redriven.

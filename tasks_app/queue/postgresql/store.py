@@ -53,5 +53,4 @@ from tasks_app.queue.postgresql.session import (
 name = "postgresql"
 is_server = True
 single_writer = False
-tasks_per_commit = 1  # writers that hold several rows each could deadlock
 tasks_per_batch = 200

@@ -53,5 +53,4 @@ from tasks_app.queue.sqlite.session import (
 name = "sqlite"
 is_server = False
 single_writer = True
-tasks_per_commit = 20  # the commit costs most, but other writers wait for it
 tasks_per_batch = 100
