@@ -34,7 +34,8 @@ def is_trusted(env: Environment, address: Address | None) -> bool:
 def address_of(text: str) -> Address | None:
     """The address that a text is; None if it is none."""
     try:
-        address = ip_address(text)
+        # A client on the same link has the interface in its address, `fe80::1%4`: PostgreSQL stores no such address.
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
     # A socket of both families has IPv4 clients as ::ffff:10.0.0.1.
