@@ -48,7 +48,7 @@ from tasks_app.handlers.words import moment_text, span
 from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter
-from tasks_app.queue.task_search import look, newest_id
+from tasks_app.queue.task_search import newest_id, newest_matching
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
 
 MAX_TYPE_CHARS = 100
@@ -191,7 +191,7 @@ class NewestFirst(StrictList):
         nothing = super().get_queryset(request, exclude_parameters)
         if self.faults:
             return nothing
-        found, deferred = look(self.frozen), self.root_queryset.query.deferred_loading[0]
+        found, deferred = newest_matching(self.frozen), self.root_queryset.query.deferred_loading[0]
         if isinstance(found, QuerySet):
             return found.defer(*deferred)
         self.end = found.end

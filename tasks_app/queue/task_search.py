@@ -120,7 +120,7 @@ def newest_id() -> UUID:
     return Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
 
 
-class Looked(NamedTuple):
+class FoundIds(NamedTuple):
     """The ids of tasks that match, in the order of a walk. `end`: the last id that was looked at; None: there are no
     more that can match."""
 
@@ -128,26 +128,26 @@ class Looked(NamedTuple):
     end: UUID | None
 
 
-def part(walk: Walk, most: int | None = None) -> Looked:
+def ids_within(walk: Walk, most: int | None = None) -> FoundIds:
     """Those that match among the first rows of a walk: `most`, or MAX_ROWS_READ."""
     most = MAX_ROWS_READ if most is None else most
-    seen = list(marked(walk.ordered(walk.rows), walk.rest).values_list("pk", "matches")[:most])
-    return Looked([pk for pk, matching in seen if matching], seen[-1][0] if len(seen) == most else None)
+    seen = list(with_matches(walk.ordered(walk.rows), walk.rest).values_list("pk", "matches")[:most])
+    return FoundIds([pk for pk, matching in seen if matching], seen[-1][0] if len(seen) == most else None)
 
 
-def parts(wanted: TaskFilter) -> Iterator[list[UUID]]:
+def all_ids(wanted: TaskFilter) -> Iterator[list[UUID]]:
     """The ids of all tasks that match, the newest first, in parts: for each no more rows are read than for a list."""
     walk = Walk.of(wanted)
     if walk is not None and (ids := _by_another_index(walk)) is not None:
         yield ids
         return
     while walk is not None:
-        ids, end = part(walk)
+        ids, end = ids_within(walk)
         yield ids
         walk = None if end is None else Walk.of(wanted, end)
 
 
-def look(wanted: TaskFilter) -> TaskQuerySet | Looked:
+def newest_matching(wanted: TaskFilter) -> TaskQuerySet | FoundIds:
     """The newest tasks that match: all of them, as far as an index finds them or ids name them, else those among the
     newest MAX_ROWS_READ rows. As rows, if these are found in their order."""
     walk = Walk.of(wanted)
@@ -158,33 +158,33 @@ def look(wanted: TaskFilter) -> TaskQuerySet | Looked:
     ):
         return walk.matching
     if (ids := _by_another_index(walk)) is not None:
-        return Looked(ids, None)
-    return part(walk)
+        return FoundIds(ids, None)
+    return ids_within(walk)
 
 
 def _by_another_index(walk: Walk) -> list[UUID] | None:
     """The ids of all tasks that match, in order, if an index finds them that has another order, and not too many."""
-    if (known := listed(walk.wanted)) is None or not known.complete:
+    if (known := candidates(walk.wanted)) is None or not known.complete:
         return None
-    among = marked(walk.ordered(Task.objects.filter(pk__among=known.ids)), walk.wanted.condition)
+    among = with_matches(walk.ordered(Task.objects.filter(pk__among=known.ids)), walk.wanted.condition)
     return [pk for pk, matching in among.values_list("pk", "matches") if matching]
 
 
-def marked(tasks: TaskQuerySet, condition: Q) -> QuerySet[Any, Any]:
+def with_matches(tasks: TaskQuerySet, condition: Q) -> QuerySet[Any, Any]:
     """With a column `matches`: whether the condition holds. Of a condition on the rows a planner may make another plan,
     by an index that it reads whole."""
     holds = ExpressionWrapper(condition, BooleanField()) if condition else Value(True, BooleanField())
     return tasks.annotate(matches=holds)
 
 
-class Listed(NamedTuple):
+class Candidates(NamedTuple):
     """Ids of tasks that can match. `complete`: of all of them."""
 
     ids: list[UUID]
     complete: bool
 
 
-def listed(wanted: TaskFilter, most: int | None = None) -> Listed | None:
+def candidates(wanted: TaskFilter, most: int | None = None) -> Candidates | None:
     """Tasks that can match, about `most` of them, by an index that has another order than the ids: those that have not
     ended, or failed lately. None: there is no such index."""
     most = MAX_ROWS_READ if most is None else most
@@ -200,7 +200,7 @@ def listed(wanted: TaskFilter, most: int | None = None) -> Listed | None:
             ids |= _pending(Task.objects.waiting(), _of_types(wanted, Task.objects.ready()), most)
         if Status.PROCESSING in wanted.statuses:
             ids |= _running(wanted)
-    return Listed(sorted(ids)[:most], len(ids) <= most)
+    return Candidates(sorted(ids)[:most], len(ids) <= most)
 
 
 def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) -> Found:

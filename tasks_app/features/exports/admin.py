@@ -24,7 +24,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
-from tasks_app.queue.task_search import parts
+from tasks_app.queue.task_search import all_ids
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
 
 #: Parameters that are the export's, or say which page of a list is shown.
@@ -104,7 +104,7 @@ def export_tasks(
     whatever changes meanwhile: as it is when its page is read, if it matches then.
     """
     payloads = [name for name in columns if name in PAYLOADS]
-    pages = (_rows(keys, columns, left_out) for ids in parts(wanted) for keys, left_out in _pages(ids, payloads))
+    pages = (_rows(keys, columns, left_out) for ids in all_ids(wanted) for keys, left_out in _pages(ids, payloads))
     return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages, **details)
 
 

@@ -23,7 +23,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
-from tasks_app.queue.task_search import Walk, listed, marked, newest_id
+from tasks_app.queue.task_search import Walk, candidates, newest_id, with_matches
 
 #: Rows that a count looks at; if more can match, there are at least as many tasks as it has found.
 ROWS_READ = 20_000
@@ -47,7 +47,7 @@ class Preview:
 
     def add(self, tasks: TaskQuerySet, fits: frozenset[str], condition: Q = Q()) -> None:  # noqa: B008 (immutable)
         """Add those of these tasks that match; those with other statuses than `fits` will be skipped."""
-        kinds = marked(tasks, condition).order_by()
+        kinds = with_matches(tasks, condition).order_by()
         groups = kinds.values_list("matches", "task_type", "status", "failure_reason")
         counted = groups.annotate(count=Count("pk"), oldest=Min("created_at"))
         for matches, task_type, status, reason, count, oldest in counted:
@@ -71,7 +71,7 @@ def preview(plan: Plan, seconds: float = 0.0) -> Preview:
     """Count the tasks that the plan's operation would move if it began now: exactly if an index has them, or if there
     are not more than ROWS_READ rows to look at. `seconds`: it looks at more rows for so long."""
     seen, until, scope, fits = Preview(), store().elapsed() + seconds, plan.scope, FITS[plan.verb]
-    if scope.ids is None and (known := listed(scope, ROWS_READ)) is not None and (known.complete or not seconds):
+    if scope.ids is None and (known := candidates(scope, ROWS_READ)) is not None and (known.complete or not seconds):
         seen.add(Task.objects.filter(pk__among=known.ids), fits, scope.condition)
         seen.exact = known.complete
         return seen
