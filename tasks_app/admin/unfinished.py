@@ -2,8 +2,8 @@
 away: it is offered again.
 
 Nothing is stored: the browser keeps the act, signed, in the form in which its user logs in. Then a page shows what was
-chosen and sends it after a click, with a new CSRF token. Only whose login was the last in this browser is offered the
-act: what it has may be a payload. What has a password is not kept.
+chosen and sends it after a click, with a new CSRF token. Only the user whose login was the last in this browser is
+offered the act, since it may contain a payload. A form with a password is not kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lists as gzip, for clients that accept it (`Accept-Encoding`).
 
-BREACH, by which who sees the sizes of answers guesses a secret in them, needs a browser that sends its user's secret
-along with requests that a foreign page chooses. The API takes no cookie, only a key in `Authorization`, which no page
-of another site can send; and the admin's pages, which have a cookie, are not compressed.
+BREACH guesses a secret in answers from their sizes. It needs a browser that sends its user's secret along with requests
+that a foreign page chooses. The API takes no cookie, only a key in `Authorization`, which no page of another site can
+send; and the admin's pages, which have a cookie, are not compressed.
 """
 
 from __future__ import annotations

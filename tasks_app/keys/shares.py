@@ -44,7 +44,7 @@ class Shares:
         self._name = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._home, self._clock = home, clock
         self._beaten_at = -math.inf
-        #: How many share the rates: this one, and those of which another process is known to live.
+        #: How many hosts share the rates: this one, and each on which another process is known to live.
         self.hosts = 1
         #: Of each key: for how many tasks it had been asked at the last beat, and tasks a second lately.
         self._asked: dict[int, int] = {}

@@ -53,7 +53,7 @@ class ReadyTypes:
 
 
 class HoldReading(NamedTuple):
-    """`types`: all of the node's if it is drained; with paused ones. `drained_types`: those that it is drained for.
+    """`types`: those on hold, all of the node's if it is drained. `drained_types`: those that it is drained for.
     `at`: when the reading was sent, on `Store.elapsed`."""
 
     types: Set[str] = frozenset()

@@ -148,7 +148,7 @@ def remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence
 
 # Acts: their targets are there already, or are stored in the same transaction.
 
-#: What the previous version reads as the id of a task, of an act on something that has no UUID.
+#: Stored for an act on something without a UUID: the previous version expects the id of a task.
 NO_ID = UUID(int=0)
 
 

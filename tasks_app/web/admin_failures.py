@@ -39,7 +39,8 @@ UNKNOWN_EFFECT = "Go back with your browser, reload the page, and look whether i
 
 
 class AdminFailures:
-    """Outside of what answers failures as JSON: below /admin/ it makes pages of them, unless no HTML is accepted."""
+    """Makes a page of the JSON with which the middleware inside of it has answered a failure below /admin/, unless the
+    client accepts no HTML."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -1,4 +1,4 @@
-"""Refusals before the views: middleware that checks the Host, Origin and size of a request, and what has no middleware.
+"""Refusals before the views: by middleware, which checks the Host, Origin and size of a request, and by the event loop.
 
 The middleware also says whose request it is, and answers unhandled exceptions.
 """

@@ -43,7 +43,7 @@ MAX_NAMES = 100
 
 @dataclass(frozen=True)
 class Condition:
-    """What is so of an alert: its condition `holds`, or not. `handler`: the one that it is about, or ""."""
+    """Whether the condition of an alert holds, and what is so now. `handler`: the one that it is about, or ""."""
 
     alert: str
     handler: str

@@ -49,9 +49,9 @@ class Stream:
     """An open stream. The event loop has `transport` and `waits_for_client`; it sets `over`.
 
     The feeder has the rest. `last`: the last event that was sent. `version`: of the task, as in Store.versions, before
-    it was read. `wanted`: whether there are events to read, from `due_at` on. `before_next`: what the next ones follow
-    on. `sent_at`: of the last text. `unread_since`: of the first text that its client has not received, as far as is
-    known. Moments are of the monotonic clock.
+    it was read. `wanted`: whether there are events to read, from `due_at` on. `before_next`: text that is sent before
+    the next ones. `sent_at`: of the last text. `unread_since`: of the first text that its client has not received, as
+    far as is known. Moments are of the monotonic clock.
     """
 
     request: Request
