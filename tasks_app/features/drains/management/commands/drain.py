@@ -12,7 +12,7 @@ from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.audit.record import system_account
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, running_on
-from tasks_app.handlers.words import nearest, plural
+from tasks_app.handlers.words import did_you_mean, plural
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.node_models import reason_of
 
@@ -23,16 +23,14 @@ POLL_SECONDS = 0.5
 def no_node(unknown: UnknownNode, node: str) -> CommandError:
     """What to do about an unknown node."""
     names = [alive.name for alive in living()]
-    meant = nearest(node, names)
     have = ", ".join(names) or "none"
-    return CommandError(f"{unknown}; the living nodes are {have}" + (f"; did you mean {meant!r}?" if meant else ""))
+    return CommandError(f"{unknown}; the living nodes are {have}{did_you_mean(node, names)}")
 
 
 def not_served(refused: NotServed) -> CommandError:
     """What to do about a type that the node does not serve."""
-    meant = nearest(refused.handler, refused.served)
     have = ", ".join(refused.served) or "none"
-    return CommandError(f"{refused}; it serves {have}" + (f"; did you mean {meant!r}?" if meant else ""))
+    return CommandError(f"{refused}; it serves {have}{did_you_mean(refused.handler, refused.served)}")
 
 
 class Command(BaseCommand):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.audit.record import record, system_account
-from tasks_app.handlers.words import moment_of, nearest
+from tasks_app.handlers.words import did_you_mean, moment_of
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import SCOPE_TEXTS, Grant
 from tasks_app.keys.models import ApiKey
@@ -90,8 +90,8 @@ class Command(BaseCommand):
         self.stdout.write(key)
         self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
         for unknown in [name for name in grant.types or () if name not in conf.handlers()]:
-            meant = nearest(unknown, conf.handlers())
-            self.stderr.write(f"No handler is named {unknown!r}" + (f"; did you mean {meant!r}?" if meant else "."))
+            meant = did_you_mean(unknown, conf.handlers())
+            self.stderr.write(f"No handler is named {unknown!r}{meant or '.'}")
         if first and conf.environment().auth == "keys":
             self.stderr.write("From now on every call needs a key, from this machine too.")
 

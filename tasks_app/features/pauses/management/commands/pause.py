@@ -22,7 +22,7 @@ from tasks_app.features.pauses.verbs import (
     from_now,
     pause,
 )
-from tasks_app.handlers.words import duration, moment_of, moment_text, nearest, plural
+from tasks_app.handlers.words import did_you_mean, duration, moment_of, moment_text, plural
 from tasks_app.queue.node_models import HandlerPause, reason_of
 
 #: Between two readings of --wait.
@@ -51,9 +51,8 @@ def moment(text: str) -> datetime:
 
 def no_handler(unknown: UnknownHandler, handler: str) -> CommandError:
     """What to do about an unknown type."""
-    meant = nearest(handler, unknown.known)
     have = ", ".join(sorted(unknown.known)) or "none"
-    return CommandError(f"{unknown}; there are {have}" + (f"; did you mean {meant!r}?" if meant else ""))
+    return CommandError(f"{unknown}; there are {have}{did_you_mean(handler, unknown.known)}")
 
 
 class Command(BaseCommand):
