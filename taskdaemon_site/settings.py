@@ -111,6 +111,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "tasks_app.admin.logins.locked_out"
 AXES_USERNAME_CALLABLE = "tasks_app.admin.logins.tried_name"
+AXES_CLIENT_IP_CALLABLE = "tasks_app.admin.logins.login_address"
 AXES_VERBOSE = False
 # Log lines have the address, but not the name: it may be a password that was typed into the wrong field. `kept`: the
 # login's form has what was sent after a session had ended, and axes keeps what wrong logins send.

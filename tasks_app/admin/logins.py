@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address
 from math import ceil
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from tasks_app.admin.text import harmless, line
 from tasks_app.handlers.words import plural
+from tasks_app.keys.forwarding import address_of
 
 # When logins are locked out, and the response to them.
 
@@ -43,11 +45,21 @@ class LoginLimits(AxesDatabaseHandler):
         theirs: int = super().get_failures(request, credentials)
         if theirs >= settings.AXES_FAILURE_LIMIT:
             return theirs
-        address = request.META.get("REMOTE_ADDR", "")
+        address = login_address(request)
         locked = _failures(_recent(ip_address=address)) >= ADDRESS_FAILURE_LIMIT
         if locked or _seconds_to_wait(tried_name(request, credentials), address):
             return int(settings.AXES_FAILURE_LIMIT)
         return theirs
+
+
+def login_address(request: HttpRequest) -> str:
+    """The address whose logins are counted and kept. Of IPv6 the network of 64 bits: a client has all of it, and other
+    addresses there each day."""
+    client: str = request.META.get("REMOTE_ADDR", "")
+    address = address_of(client)
+    if not isinstance(address, IPv6Address) or address.is_loopback:
+        return client
+    return str(IPv6Address(int(address) >> 64 << 64))
 
 
 def tried_name(request: HttpRequest, credentials: Any = None) -> str:
@@ -58,7 +70,7 @@ def tried_name(request: HttpRequest, credentials: Any = None) -> str:
 def locked_out(request: HttpRequest, response: HttpResponse | None = None, credentials: Any = None) -> HttpResponse:
     """429 with Retry-After, as a page or, for clients that do not accept HTML, as JSON. Does not tell whether the user
     exists."""
-    username, address = tried_name(request, credentials), request.META.get("REMOTE_ADDR", "")
+    username, address = tried_name(request, credentials), login_address(request)
     tried, shown = _recent(ip_address=address), repr(line(username, 60))
     address_seconds = _seconds_left(tried, ADDRESS_FAILURE_LIMIT)
     pair_seconds = _seconds_left(tried.filter(username=username), settings.AXES_FAILURE_LIMIT)

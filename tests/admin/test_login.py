@@ -110,6 +110,16 @@ def test_clients_of_a_trusted_proxy_are_locked_out_one_by_one(listen: Callable[.
     assert set(AccessAttempt.objects.values_list("ip_address", flat=True)) == {"203.0.113.1"}
 
 
+def test_all_addresses_of_one_ipv6_network_are_one() -> None:
+    for number in range(ADDRESS_FAILURE_LIMIT):
+        log_in(name=f"user {number}", address=f"2001:db8:1:2:{number}::1")
+    assert log_in(password="a good password", address="2001:db8:1:2::1").status_code == 429
+    for address in ("2001:db8:1:3::1", "::1"):
+        assert log_in(password="a good password", address=address).status_code == 302
+    assert set(AccessAttempt.objects.values_list("ip_address", flat=True)) == {"2001:db8:1:2::"}
+    assert set(AccessLog.objects.values_list("ip_address", flat=True)) == {"2001:db8:1:3::", "::1"}
+
+
 def test_another_browser_or_a_forwarding_header_does_not_unlock() -> None:
     lock_out()
     good = {"password": "a good password"}
