@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -22,6 +23,9 @@ from tasks_app.web.request_guard import RequestRefused
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
 #: at most SMALL_BODY_BYTES are never refused, so that clients that announce much cannot lock others out.
 BODY_BUDGET_BYTES, SMALL_BODY_BYTES = 64 * 1024 * 1024, 64 * 1024
+#: Of a body that is refused the rest is read and dropped, since a client that still sends could lose the answer: so many
+#: bytes in so many seconds, until none comes for `QUIET_SECONDS`, of so many bodies at once.
+MAX_DROPPED_BYTES, MAX_DROP_SECONDS, QUIET_SECONDS, MAX_DROPPING = 64 * 1024 * 1024, 5.0, 1.0, 64
 #: A request that has waited for so long is refused with 503.
 MAX_WAIT_SECONDS = 10.0
 #: Logins that run at once. To check a password takes a thread some tenths of a second of processor time.
@@ -47,7 +51,7 @@ class BodyReader:
     def __init__(self, limit: Callable[[str], int], timeout: float) -> None:
         """`limit` returns the bytes that a body to a path may have. `timeout`: seconds for a complete body."""
         self._limit, self._timeout = lru_cache(maxsize=64)(limit), timeout
-        self._bytes = 0
+        self._bytes = self._dropping = 0
 
     async def read(self, scope: Any, proto: Any) -> bytes:
         """The complete body, which counts until it is given to `release`. Raises RequestRefused."""
@@ -71,6 +75,22 @@ class BodyReader:
         finally:
             self._bytes -= reserved - len(body)
         return body
+
+    async def discard(self, scope: Any, proto: Any) -> None:
+        """Read the rest of the body of a request that is answered, and drop it, within bounds."""
+        if "expect" in scope.headers or self._dropping >= MAX_DROPPING:
+            return
+        self._dropping += 1
+        part, size = b" ", 0
+        with suppress(Exception):
+            aiter(proto)  # fails if the body is being read already
+        with suppress(Exception):  # its end, a pause, or whatever the server's reader raises
+            async with asyncio.timeout(MAX_DROP_SECONDS):
+                while part and size < MAX_DROPPED_BYTES:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        part = await anext(proto)
+                    size += len(part)
+        self._dropping -= 1
 
     def release(self, body: bytes) -> None:
         """The body is no longer in memory."""

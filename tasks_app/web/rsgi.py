@@ -109,8 +109,11 @@ class Application:
                 self._loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
             await request.answered
         except RequestRefused as error:
-            # The rest of the body is not read, so the connection cannot be used again: `refuse` closes it.
+            # The connection cannot be used again: `refuse` closes it.
             refuse(scope, proto, error)
+            if request is None:
+                self._active.discard(scope)
+                await self._bodies.discard(scope, proto)
         finally:
             self._active.discard(scope)
             if request is not None:

@@ -88,6 +88,18 @@ def test_a_body_over_the_limit_is_413_before_it_has_come(server: Daemon) -> None
         assert "1,048,576 bytes" in error(read_all(connection), 413)
 
 
+@pytest.mark.parametrize("path", [b"/queue", b"/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/cancel"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_sends_all_of_a_body_over_the_limit_gets_its_413(
+    server: Daemon, path: bytes, chunked: bool
+) -> None:
+    size = 30_000_000
+    head, end = (b"Transfer-Encoding: chunked\r\n", b"\r\n0\r\n\r\n") if chunked else (length(size), b"")
+    with server.connect() as connection:
+        connection.sendall(post(path, head, (b"%x\r\n" % size if chunked else b"") + b" " * size + end))
+        assert "1,048,576 bytes" in error(read_all(connection), 413)
+
+
 def test_a_client_that_asks_first_is_told_before_it_sends(server: Daemon) -> None:
     raw = server.exchange(post(b"/queue", length(2_000_000) + b"Expect: 100-continue\r\n", b""))
     assert b"100 Continue" not in raw
