@@ -20,9 +20,12 @@ def node(name: str = "node-1", seen_before: float = 0.0, **fields: Any) -> Node:
         "seen_at": now - timedelta(seconds=seen_before), "seen": store().seconds() - seen_before,
         "clock": store().clock_id(), "digest": "", "version": conf.version(), "pools": {"echo": pool(2, 2)},
     }  # fmt: skip
-    return Node.objects.create(name=name, **row | fields)
+    values = row | fields
+    if values.get("draining") and values.get("drain_requested_at") is None:  # its process ends
+        values["pools"] = {name: state | {"stopping": True} for name, state in values["pools"].items()}
+    return Node.objects.create(name=name, **values)
 
 
 def pool(slots: int, warm: int, problem: str | None = None) -> dict[str, Any]:
     """The state of a node's slots of one handler."""
-    return {"slots": slots, "warm": warm, "problem": problem, "drained": False}
+    return {"slots": slots, "warm": warm, "problem": problem, "drained": False, "stopping": False}

@@ -165,7 +165,7 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
 def _state(node: Node, running: int) -> str:
     if node.drain is not None:
         return drained_state(node.drain, running)
-    if node.draining:
+    if node.stopping:
         return "draining"
     return f"drained for {line(', '.join(node.type_drains))}" if node.type_drains else "alive"
 

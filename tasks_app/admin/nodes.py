@@ -160,7 +160,7 @@ class NodeAdmin(PageAdmin):
             running = current_reading().running_on(node.name)
             shown = badge("pending" if running or not node.draining else "none", drained_state(node.drain, running))
             return format_html("{} {}", shown, drain_text(node.drain))
-        if node.draining:
+        if node.stopping:
             return badge("pending", "draining")
         types = badge("pending", f"drained for {line(', '.join(node.type_drains))}") if node.type_drains else ""
         return format_html("{} {}", badge("completed", "alive"), types)

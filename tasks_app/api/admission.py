@@ -87,7 +87,7 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
     if rate is not None and not rate.take(count):
         backlog.release(count)
         raise TooFast(
-            f"too many tasks: at most {rate.rate:g} a second are accepted with this API key; slow down",
+            f"too many tasks: at most {rate.rate:,.15g} a second are accepted with this API key; slow down",
             rate.retry_after(),
         )
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
@@ -95,7 +95,7 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
         if rate is not None:
             rate.release(count)
         raise TooFast(
-            f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down",
+            f"too many tasks: at most {env.max_rate:,.15g} a second are accepted; slow down",
             max(token_bucket.balance(env.max_rate).seconds, 1),
         )
 

@@ -200,4 +200,4 @@ def state(node: Node, running: int, lives: bool) -> str:
         return "silent"
     if node.drain is not None:
         return "drained" if node.drain.noticed and not running else "draining"
-    return "stopping" if node.draining else "alive"
+    return "stopping" if node.stopping else "alive"

@@ -112,10 +112,13 @@ class NodeRecord:
         return {"pools": self._pool_states(), "draining": self._draining or self._drained(), "problems": problems}
 
     def _pool_states(self) -> dict[str, Any]:
-        # The cap is the node's, but a key of its own beside the handlers would be a handler for the previous version.
+        # The cap and `stopping` are the node's, but a key of its own beside the handlers would be a handler for the previous version.
         capped = {} if self._cap is None else {"cap": self._cap}
         drained = self._drained_types()
-        return {name: _pool_state(pool) | capped | {"drained": name in drained} for name, pool in self._pools.items()}
+        return {
+            name: _pool_state(pool) | capped | {"drained": name in drained, "stopping": self._draining}
+            for name, pool in self._pools.items()
+        }
 
     def _fields(self) -> dict[str, Any]:
         return {"seen_at": Now(), "seen": store().now(), "clock": store().clock_id(), **self._state()}

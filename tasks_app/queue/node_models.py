@@ -69,7 +69,8 @@ class Node(models.Model):
     #: `engine_problem` while its engine cannot be reached, which says why without naming a handler; `notice` while
     #: something makes its containers slow without a failure; with DAEMON_WORKERS `cap`, how many tasks the node runs at
     #: once: the same for all its handlers. `drained`: whether it starts none because it is drained for the type;
-    #: without this key it does not know drains of a type.
+    #: without this key it does not know drains of a type. `stopping`: whether the node's process ends, the same for all
+    #: its handlers; a node of an earlier version does not say so.
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)
@@ -102,7 +103,12 @@ class Node(models.Model):
     @property
     def taking(self) -> bool:
         """Whether it takes tasks: it does not end, and is not drained."""
-        return not self.draining and not self.drain_requested
+        return not self.stopping and not self.drain_requested
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its process ends: not if it has not noticed yet that it is drained no more."""
+        return self.draining and all(pool.get("stopping", True) for pool in self.pools.values())
 
     @property
     def drain(self) -> Drain | None:

@@ -197,7 +197,7 @@ def test_nodes_with_different_handlers_toml_are_a_problem() -> None:
     node("node-2", digest="0" * 64)
     expected = f"0000000{'0'} on node-2; {ours[:8]} on node-1"
     assert health()[1]["problems"] == [f"the nodes run different versions of handlers.toml: {expected}"]
-    Node.objects.filter(pk="node-2").update(draining=True)
+    Node.objects.filter(pk="node-2").update(draining=True, pools={"echo": pool(2, 2) | {"stopping": True}})
     assert "problems" not in health()[1]
 
 
@@ -231,7 +231,7 @@ def test_containers_of_different_versions_of_an_image_are_a_problem() -> None:
     (problem,) = health()[1]["problems"]
     assert problem.startswith("handler 'echo': its containers run 2 versions of its image (aaaaaaaaaaaa on node-1, ")
     assert "; bbbbbbbbbbbb on node-2)" in problem
-    Node.objects.filter(pk="node-2").update(draining=True)
+    Node.objects.filter(pk="node-2").update(draining=True, pools={"echo": pool(2, 2) | {"stopping": True}})
     assert "problems" not in health()[1]
 
 

@@ -179,7 +179,7 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
     record.start_draining()
     record.update()
     row = Node.objects.get(pk="me")
-    assert (row.pools, row.problems) == ({"echo": pool(1, 1)}, ['a "hostile" text: ä'])
+    assert (row.pools, row.problems) == ({"echo": pool(1, 1) | {"stopping": True}}, ['a "hostile" text: ä'])
     assert (row.draining, row.stopped_at, row.clock) == (True, None, store().clock_id())
     assert row.version == conf.version()
     assert row.seen_at > PAST and 0 <= store().seconds() - row.seen < 30
@@ -198,7 +198,7 @@ def test_an_engine_that_cannot_be_reached_stands_beside_the_problem_of_its_handl
     beating.stats.problem, beating.stats.engine_problem = "echo cannot be started: no engine", "no engine"
     beating.record.create()
     state = {"slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine"}
-    assert Node.objects.get(pk="me").pools == {"echo": state | {"drained": False}}
+    assert Node.objects.get(pk="me").pools == {"echo": state | {"drained": False, "stopping": False}}
 
 
 def test_an_attempt_whose_lease_ends_is_killed_without_the_database(

@@ -25,7 +25,7 @@ class NotServed(Exception):
     """The node does not serve the type. `served`: those that it does."""
 
     def __init__(self, node: str, handler: str, served: list[str]) -> None:
-        super().__init__(f"node {node} does not serve {handler[:100]!r}")
+        super().__init__(f'node {node} does not serve "{handler[:100]}"')
         self.handler, self.served = handler, served
 
 
@@ -98,7 +98,7 @@ def _as_seen(name: str, handler: str | None, seen: str | None) -> tuple[Node, Dr
     node = _living(name).select_for_update().first()
     if node is None:
         _check(name)
-        raise UnknownNode(f"no node is named {name[:100]!r}")
+        raise UnknownNode(f'no node is named "{name[:100]}"')
     drain = node.drain if handler is None else node.type_drains.get(handler)
     if seen is not None and seen != ("" if drain is None else drain.revision):
         raise DrainChanged(drain, last_actor(name, "undrain", type=handler) if drain is None else drain.by)
@@ -142,4 +142,4 @@ def _check(name: str) -> None:
     if not _living(name).exists():
         if Node.objects.filter(pk=name).exists():
             raise NodeEnded(f"node {name[:100]} has ended")
-        raise UnknownNode(f"no node is named {name[:100]!r}")
+        raise UnknownNode(f'no node is named "{name[:100]}"')

@@ -145,7 +145,7 @@ class Plan:
             if value is not None and self.verb not in option.verbs:
                 found.append((name, f"{name} belongs to {' and '.join(sorted(option.verbs))}, not to {self.verb}"))
             elif value is not None and not option.allows(value):
-                found.append((name, f"{name} must be {option.valid}, not {value:g}"))
+                found.append((name, f"{name} must be {option.valid}, not {value:,.15g}"))
         if self.verb == Verb.PRIORITY and self.priority is None:
             found.append(("priority", f"priority is missing; it must be {OPTIONS['priority'].valid}"))
         return found

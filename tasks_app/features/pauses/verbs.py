@@ -31,7 +31,7 @@ class UnknownHandler(Exception):
     """No handlers.toml known here has it, no living node serves it, and it has no task. `known`: those that do."""
 
     def __init__(self, handler: str, known: frozenset[str]) -> None:
-        super().__init__(f"no handler is named {handler[:100]!r}")
+        super().__init__(f'no handler is named "{handler[:100]}"')
         self.known = known
 
 

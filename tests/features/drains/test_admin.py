@@ -87,7 +87,7 @@ def test_a_type_is_drained_from_the_page_that_drains_and_undrained_from_the_node
     assert "(new model)" in admin.get("/admin/handler/?type=echo").text
     assert "Undrained one for echo." in admin.post(f"{ONE}/undrain/?type=echo", follow=True).text
     refused = admin.post(f"{ONE}/drain/?type=%3Cb%3E", follow=True).text
-    assert "does not serve &#x27;&lt;b&gt;&#x27;: nothing was done" in refused
+    assert "does not serve &quot;&lt;b&gt;&quot;: nothing was done" in refused
     assert Node.objects.get().drained_types is None
 
 

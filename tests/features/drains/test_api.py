@@ -40,6 +40,17 @@ def test_a_node_is_drained_with_a_reason_and_undrained_and_the_answer_is_the_nod
     ]
 
 
+def test_a_node_that_is_undrained_is_alive_at_once_unless_its_process_ends(api: Client) -> None:
+    drained = {"draining": True, "drain_requested_at": timezone.now(), "drain_requested_by": "alice"}
+    node("one", pools=POOLS, **drained)
+    node("ends", pools={"echo": pool(2, 2) | {"stopping": True}}, **drained)
+    node("earlier", pools={"echo": {"slots": 1, "warm": 1, "problem": None}}, **drained)
+    assert post(api, UNDRAIN).json()["state"] == "alive"
+    for name in ("ends", "earlier"):
+        assert post(api, f"/api/nodes/{name}/undrain").json()["state"] == "stopping"
+    assert "nodes_draining 2.0" in api.get("/metrics").content.decode()
+
+
 def test_a_type_of_a_node_is_drained_and_undrained_and_why_and_the_handler_know_it(api: Client) -> None:
     node("one", pools=POOLS)
     [task] = submitted(50)
@@ -58,9 +69,9 @@ def test_a_type_of_a_node_is_drained_and_undrained_and_why_and_the_handler_know_
 
 
 @pytest.mark.parametrize(("body", "said"), [
-    ({"type": "ecoh"}, "node one does not serve 'ecoh'; it serves echo, prime; did you mean \"echo\"?"),
+    ({"type": "ecoh"}, 'node one does not serve "ecoh"; it serves echo, prime; did you mean "echo"?'),
     ({"type": 5}, "type must be a string, a type that the node serves, not 5"),
-    ({"type": ""}, "node one does not serve ''"),
+    ({"type": ""}, 'node one does not serve ""'),
     ({"handler": "echo"}, 'unknown field "handler"; the fields are type, reason'),
     ({"reason": "x" * 201}, "reason must be a string of at most 200 characters"),
     ({"reason": ["x"]}, "reason must be a string of at most 200 characters, not an array"),

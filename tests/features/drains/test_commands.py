@@ -33,7 +33,7 @@ def test_a_wait_ends_if_the_node_is_silent() -> None:
 def test_an_unknown_node_is_refused_with_those_that_live(verb: str) -> None:
     node("host-1")
     with pytest.raises(
-        CommandError, match=r"no node is named 'host'; the living nodes are host-1; did you mean 'host-1'\?"
+        CommandError, match=r'no node is named "host"; the living nodes are host-1; did you mean "host-1"\?'
     ):
         run(verb, "host")
     assert audited() == []
@@ -59,7 +59,7 @@ def test_a_type_is_drained_and_undrained_and_what_is_left_is_said() -> None:
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (["--handler", "ecoh"], r"node one does not serve 'ecoh'; it serves echo; did you mean 'echo'\?"),
+    (["--handler", "ecoh"], r'node one does not serve "ecoh"; it serves echo; did you mean "echo"\?'),
     (["--reason", "x" * 201], "--reason must be a string of at most 200 characters"),
     (["--reason", "\udcff"], "--reason must be text without NUL"),
 ])  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_node_that_writes_its_row_keeps_the_drain() -> None:
 @pytest.mark.parametrize("verb", [drain_node, undrain_node, lambda name, actor: running_on(name)])
 def test_a_node_that_does_not_exist_or_has_ended_is_refused(verb: Any) -> None:
     node("ended", stopped_at=Now())
-    with pytest.raises(UnknownNode, match="no node is named 'on'"):
+    with pytest.raises(UnknownNode, match='no node is named "on"'):
         verb("on", ALICE)
     with pytest.raises(NodeEnded, match="node ended has ended"):
         verb("ended", ALICE)
@@ -142,7 +142,7 @@ def test_the_drain_of_a_node_and_those_of_its_types_end_apart() -> None:
 def test_a_type_that_the_node_does_not_serve_is_refused_with_those_that_it_does() -> None:
     node("one", pools={"echo": pool(2, 2)})
     for verb in (drain_node, undrain_node):
-        with pytest.raises(NotServed, match="node one does not serve 'prime'") as refused:
+        with pytest.raises(NotServed, match='node one does not serve "prime"') as refused:
             verb("one", ALICE, "prime")
         assert refused.value.served == ["echo"]
     assert audited() == []

@@ -61,7 +61,7 @@ def test_a_bad_length_is_refused(length: str) -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_an_unknown_type_is_refused_with_those_that_exist(verb: str) -> None:
-    with pytest.raises(CommandError, match=r"no handler is named 'ecoh'; there are .*; did you mean 'echo'\?"):
+    with pytest.raises(CommandError, match=r'no handler is named "ecoh"; there are .*; did you mean "echo"\?'):
         run(verb, "ecoh")
     assert audited() == []
 
