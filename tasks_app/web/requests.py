@@ -23,7 +23,7 @@ from tasks_app.web.request_guard import RequestRefused
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
 #: at most SMALL_BODY_BYTES are never refused, so that clients that announce much cannot lock others out.
 BODY_BUDGET_BYTES, SMALL_BODY_BYTES = 64 * 1024 * 1024, 64 * 1024
-#: Of a body that is refused the rest is read and dropped, since a client that still sends could lose the answer: so many
+#: Of a refused body the rest is read and dropped, since a client that still sends could lose the answer: so many
 #: bytes in so many seconds, until none comes for `QUIET_SECONDS`, of so many bodies at once.
 MAX_DROPPED_BYTES, MAX_DROP_SECONDS, QUIET_SECONDS, MAX_DROPPING = 64 * 1024 * 1024, 5.0, 1.0, 64
 #: A request that has waited for so long is refused with 503.

@@ -18,6 +18,7 @@ from tasks_app.audit.record import Actor, acting, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
+from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
@@ -272,7 +273,7 @@ def stopped(operation: Operation, why: str) -> str:
 def _rest(operation: Operation) -> str:
     left = max(operation.matched - tried(operation), 0)
     return (
-        f"The other {at_least(operation.matched_exact)}{left:,} are as they were."
+        f"The other {at_least(operation.matched_exact)}{left:,} {plural(left, 'is as it was', 'are as they were')}."
         if left
         else "No other task was to be changed."
     )

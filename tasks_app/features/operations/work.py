@@ -209,6 +209,8 @@ def _advance(operation: Operation, now: float, size: int, give_up: bool) -> floa
     if batch.busy:
         return BUSY_SECONDS
     _add(operation, batch)
+    if batch.passed is None and operation.done and _has_canary(operation):
+        batch.passed = operation.last_id  # all tasks have gone with the canary, and it is still to be judged
     if batch.passed is None:
         _account(operation)
         _end(operation, OperationState.COMPLETED, completed(operation))
@@ -236,7 +238,7 @@ def _room(operation: Operation) -> int:
     room = store().tasks_per_batch
     if operation.limit is not None:
         room = min(room, operation.limit - operation.done)
-    if operation.canary is not None and not operation.canary_passed:
+    if operation.canary is not None and _has_canary(operation):
         room = min(room, operation.canary - operation.done)
     return max(room, 0)
 
@@ -251,7 +253,7 @@ def _add(operation: Operation, batch: Batch) -> None:
     operation.skipped = dict(Counter(operation.skipped) + batch.skipped)
     if operation.first_moved is not None and (room := MAX_KEPT - len(operation.first_moved)) > 0:
         operation.first_moved = operation.first_moved + [str(task) for task in batch.moved[:room]]
-    watching = operation.stop_share is not None or (operation.canary is not None and not operation.canary_passed)
+    watching = operation.stop_share is not None or _has_canary(operation)
     if operation.verb == Verb.REDRIVE and watching:
         room = MAX_WATCHED - len(operation.watched)
         operation.watched = operation.watched + [str(task) for task in batch.moved[:room]]
@@ -290,8 +292,17 @@ MIN_ENDED = 20
 
 
 def waits_for_canary(operation: Operation) -> bool:
-    """Whether the canary is out, and nothing else may go before its end."""
-    return operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary
+    """Whether the canary is out, and nothing else may go before its end. It is smaller than asked for if fewer tasks
+    match, or if the operation's limit is."""
+    if operation.canary is None or operation.canary_passed or not operation.done:
+        return False
+    size = operation.canary if operation.limit is None else min(operation.canary, operation.limit)
+    return operation.done >= size or (operation.passed is not None and operation.passed >= operation.last_id)
+
+
+def _has_canary(operation: Operation) -> bool:
+    """Whether it has a canary that has not passed."""
+    return operation.canary is not None and not operation.canary_passed
 
 
 def observe(operation: Operation, now: float) -> str | None:
@@ -333,7 +344,7 @@ def _ends(operation: Operation) -> dict[str, tuple[str, str | None]]:
 
 
 def _canary(operation: Operation, failed: int, lost: int, now: float) -> str | None:
-    size = f"{operation.canary} {plural(operation.canary or 0, 'canary task')}"
+    size = f"{operation.done} {plural(operation.done, 'canary task')}"
     if failed:
         return f"{failed} of the {size} failed again"
     if lost:

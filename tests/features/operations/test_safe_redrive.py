@@ -71,9 +71,31 @@ def test_a_canary_that_takes_too_long_stops_it() -> None:
     assert statuses(ids) == ["pending"] + ["failed"] * 8
 
 
-def test_a_canary_that_is_all_there_is_needs_no_wait() -> None:
-    tasks(3)
-    assert work(begun(statuses=FAILED, canary=5)).sentence == "3 redriven."
+@pytest.mark.parametrize("plan", [{"canary": 5}, {"canary": 3}, {"canary": 5, "limit": 3}], ids=str)
+@pytest.mark.parametrize("by_id", [False, True])
+def test_a_canary_that_is_all_there_is_is_judged_too(plan: dict[str, int], by_id: bool) -> None:
+    for failing in (False, True):
+        ids = tasks(3)
+        operation = begun(statuses=FAILED, **plan, **({"ids": frozenset(ids)} if by_id else {}))
+        assert work(operation).state == "running"
+        end(ids[:2])
+        assert again(operation) is not None, "one has not ended"
+        end(ids[2:], *(("failed", "timeout") if failing else ()))
+        ended = over(operation)
+        if failing:
+            assert ended.sentence == (
+                "Stopped: 1 of the 3 canary tasks failed again. 3 redriven. No other task was to be changed."
+            )
+        else:
+            limited = " It ended at its limit." if "limit" in plan else ""
+            assert (ended.state, ended.sentence) == ("completed", f"3 redriven.{limited}")
+
+
+def test_a_canary_of_which_no_task_could_be_redriven_is_over() -> None:
+    ids = tasks(2)
+    operation = begun(statuses=FAILED, canary=5)
+    end(ids)
+    assert work(operation).sentence == "0 redriven, 2 skipped: changed meanwhile."
 
 
 def test_it_stops_when_more_than_the_share_has_failed_again(monkeypatch: pytest.MonkeyPatch) -> None:
