@@ -131,8 +131,13 @@ def actor_of(request: Request) -> Actor:
 
 def key_of_request(request: Request, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey | None:
     """The idempotency key of a view's request with a valid body; None if it has none. `meaning`: of the body."""
-    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    return None if header is None else key_of(header, caller_of(request).key, request.path, body, meaning)
+    if (header := request.META.get("HTTP_IDEMPOTENCY_KEY")) is None:
+        return None
+    address = request.path
+    for name, text in request.parser_context["kwargs"].items():
+        if name.endswith("_id") and (identity := task_id(text)) is not None:
+            address = address.replace(text, str(identity))  # in whatever case it is written
+    return key_of(header, caller_of(request).key, address, body, meaning)
 
 
 # A call.

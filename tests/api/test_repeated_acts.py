@@ -83,6 +83,14 @@ def ids(answer: Any) -> Any:
     return said.get("operation_id") or said.get("id") or said.get("type") or said["name"]
 
 
+def test_an_id_in_capitals_is_the_same_request(api: Client) -> None:
+    for path, body in (cancelled(), aborted()):
+        first, (start, name, act) = post(api, path, body, **KEY), path.rsplit("/", 2)
+        again = post(api, f"{start}/{name.upper()}/{act}/", body, **KEY)
+        assert (again.status_code, again["Idempotent-Replayed"], ids(again)) == (200, "true", ids(first))
+        IdempotencyKey.objects.all().delete()
+
+
 @each_act
 def test_an_act_that_is_repeated_is_done_once_and_answered_alike(api: Client, act: Act) -> None:
     path, body = act()
