@@ -128,11 +128,11 @@ CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 # For the API alone: the admin, which has cookies and forms, trusts no origin but its own (CSRF_TRUSTED_ORIGINS).
 CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_URLS_REGEX = r"^/(?!admin/)"
-CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "prefer"]
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id", "prefer"]
 CORS_EXPOSE_HEADERS = [
-    "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "RateLimit",
-    "RateLimit-Policy", "Retry-After",
+    "ETag", "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "RateLimit",
+    "RateLimit-Policy", "Retry-After", "WWW-Authenticate",
 ]  # fmt: skip
 CORS_PREFLIGHT_MAX_AGE = 600
 # The RSGI server enforces the limit of each address; Django's must allow the largest of them.

@@ -81,7 +81,7 @@ def _unique_key(name: str, value: Any, faults: Faults) -> Any:
 def _timeout(handler: Handler | None) -> Field:
     """Of an attempt. `handler`: that of the task; None if it is unknown, and then its limit is not checked."""
     most = None if handler is None else handler.longest_timeout
-    limit = "" if handler is None else f" and at most {most:g}, the timeout_limit of {handler.name}"
+    limit = "" if handler is None else f" and at most {most:,.15g}, the timeout_limit of {handler.name}"
     valid = f"a number of seconds, more than 0{limit}"
     help = "Seconds of an attempt: more than 0, at most the handler's `timeout_limit`."
     return fields.number(0, most, help, valid, above=True)
@@ -229,7 +229,7 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
             faults.append((at, f"{seconds} and {at} are both given; give one of them"))
     delay, expires_in = times.get("delay"), times.get("expires_in")
     if delay is not None and expires_in is not None and expires_in <= delay:
-        more = f"more than delay ({delay:g}), not {expires_in:g}"
+        more = f"more than delay ({delay:,.15g}), not {expires_in:,.15g}"
         faults.append(("expires_in", f"expires_in must be {more}: it could never start"))
     run_at, expires_at = times.get("run_at"), times.get("expires_at")
     if run_at is not None and expires_at is not None and expires_at <= run_at:
@@ -239,18 +239,23 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
     return None if options == TaskOptions() else options
 
 
+def _tasks(name: str, value: Any, faults: Faults) -> Any:
+    if not isinstance(value, list):
+        refuse(faults, name, "an array of tasks", shown(value))
+    elif not 1 <= len(value) <= MAX_TASKS:
+        faults.append((name, f"{name} must have 1 to {MAX_TASKS:,} tasks, not {len(value):,}"))
+    return value
+
+
+BATCH_FIELDS = {"tasks": Field({}, _tasks, required=True)}
+
+
 def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[NewTask]:
     """The tasks of a batch, each with at most `limit` bytes of data once it is stored.
 
     Raises Invalid with every fault at once, each with its path: `tasks[3].priority`; TooLarge if all are of size.
     """
-    tasks = body.get("tasks") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(tasks, list) or len(body) > 1:
-        raise Invalid(
-            [("", 'the body must be a JSON object with an array of tasks and nothing else: {"tasks": [...]}')]
-        )
-    if not 1 <= len(tasks) <= MAX_TASKS:
-        raise Invalid([("tasks", f"tasks must have 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")])
+    tasks = fields.read_object(body, BATCH_FIELDS, '{"tasks": [...]}')["tasks"]
     known = dict(handlers)
     new: list[NewTask] = []
     faults: Faults = []

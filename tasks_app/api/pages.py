@@ -28,6 +28,7 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
+from tasks_app.queue.node_models import Node
 
 # Each list that can be long has the parameters `limit` and `cursor`, and an answer names the next page in two headers.
 
@@ -38,12 +39,18 @@ def _id(name: str, text: str, faults: Faults) -> UUID | None:
     return identity
 
 
+def _node(name: str, text: str, faults: Faults) -> str:
+    if "\0" in text or not Node.objects.filter(pk=text).exists():
+        refuse(faults, name, "the Next-Cursor of the last page", literal(text))
+    return text
+
+
 _BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
 #: The largest number that a column holds.
 MAX_NUMBER = 2**31 - 1
-#: The parameter `cursor` of a list in the order of its ids, of names, of numbers.
+#: The parameter `cursor` of a list in the order of its ids, of nodes' names, of numbers.
 ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
-NAME_CURSOR = Field({"type": "string", "description": _BEGINS}, lambda name, text, faults: text)
+NAME_CURSOR = Field({"type": "string", "description": _BEGINS}, _node)
 NUMBER_CURSOR = digits(0, MAX_NUMBER, _BEGINS, valid="the Next-Cursor of the last page")
 NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),

@@ -19,9 +19,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, at the end of a command's sentence; blank if no known word is close."""
+    """`; did you mean "x"?`, at the end of a command's sentence; blank if no known word is close."""
     close = nearest(word, known)
-    return f"; did you mean {close!r}?" if close else ""
+    return f'; did you mean "{close}"?' if close else ""
 
 
 def _normal(word: str) -> str:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from tasks_app.features.operations import api as operations_api
 from tasks_app.features.operations.models import Operation, Verb
+from tasks_app.queue.idempotency import NO_ID
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
 from testkit.rows import node
@@ -80,8 +81,9 @@ def test_pages_of_a_key_with_types_have_all_operations_that_it_knows(monkeypatch
     assert [each["id"] for page in read for each in page] == mine[::-1]
 
 
-@pytest.mark.parametrize("path", ["/api/tasks", "/api/operations", "/api/handlers"])
-def test_a_cursor_that_is_none_is_refused(api: Client, path: str) -> None:
-    answer = api.get(f"{path}?cursor=x")
+@pytest.mark.parametrize("path", ["tasks", "operations", "handlers", "nodes", f"tasks/{NO_ID}/attempts"])
+@pytest.mark.parametrize("cursor", ["x", ""])
+def test_a_cursor_that_is_none_is_refused(api: Client, path: str, cursor: str) -> None:
+    answer = api.get(f"/api/{path}?cursor={cursor}")
     assert answer.status_code == 400
-    assert answer.json()["error"] == 'cursor must be the Next-Cursor of the last page, not "x"'
+    assert answer.json()["error"] == f'cursor must be the Next-Cursor of the last page, not "{cursor}"'

@@ -51,11 +51,12 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(api: Api) -> None:
     status, headers, body = api.ask("OPTIONS", ORIGIN, ASKS)
     assert (status, body) == (200, b"")
     assert headers["access-control-allow-origin"] == "https://tools.example"
-    assert words(headers["access-control-allow-methods"]) == {"get", "head", "post", "delete"}
+    assert words(headers["access-control-allow-methods"]) == {"get", "head", "post", "put", "delete"}
     assert words(headers["access-control-allow-headers"]) == {
         "authorization",
         "content-type",
         "idempotency-key",
+        "if-none-match",
         "last-event-id",
         "prefer",
     }
@@ -68,6 +69,7 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
         found, headers, _ = api.ask("POST", *map(str, lines))
         assert (found, headers["access-control-allow-origin"]) == (status, "https://tools.example")
         assert words(headers["access-control-expose-headers"]) == {
+            "etag",
             "idempotent-replayed",
             "link",
             "location",
@@ -76,6 +78,7 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
             "ratelimit",
             "ratelimit-policy",
             "retry-after",
+            "www-authenticate",
         }
         assert "origin" in words(headers["vary"])
 

@@ -70,11 +70,9 @@ _EXAMPLES = [
 
 
 def _event_id(name: str, text: str, faults: Faults) -> EventId | None:
-    if text and (found := parse(text)) is not None:
-        return found
-    if text:
+    if (found := parse(text)) is None:
         refuse(faults, name, "the id of an event, such as 1.0", literal(text))
-    return None
+    return found
 
 
 _ID = {"type": "string", "pattern": PATTERN}
@@ -129,10 +127,11 @@ class EventsView(API):
 
         The connection stays open until the task is final. With the id of an event any web process resumes."""
         faults: Faults = []
-        after = _event_id("Last-Event-ID", request.META.get("HTTP_LAST_EVENT_ID", ""), faults)
+        after: EventId | None = self.asked.get("after")
+        if last := request.META.get("HTTP_LAST_EVENT_ID", ""):  # a blank one is none, says the HTML standard
+            after = _event_id("Last-Event-ID", last, faults)
         if faults:
             raise Invalid(faults)
-        after = after or self.asked.get("after")
         identity = task_in_path(request, task_id)
         if not Task.objects.filter(pk=identity).exists():
             raise NotFound

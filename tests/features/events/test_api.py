@@ -70,7 +70,10 @@ def test_the_header_counts_more_than_the_parameter(api: Client, deferred: Deferr
 
     assert after("?after=1.2") == after("?after=0001.0002") == EventId(1, 2)
     assert after("?after=1.2", "3.4") == after("", "3.4") == EventId(3, 4)
-    assert after("?after=", "") == after("?after") == after("", "") == BEGINNING
+    assert after("", "") == BEGINNING
+    assert api.get(f"/api/tasks/{task}/events?after=").json()["error"] == (
+        'after must be the id of an event, such as 1.0, not ""'
+    )
     assert after("?after=1.2", "") == EventId(1, 2)
 
 

@@ -72,7 +72,7 @@ def test_the_command_refuses_what_no_key_can_have(option: str, value: str, says:
 
 def test_the_command_says_which_type_has_no_handler() -> None:
     _, err = run("create", "ci", "--type", "ecoh", "--type", "echo")
-    assert "No handler is named 'ecoh'; did you mean 'echo'?" in err
+    assert 'No handler is named "ecoh"; did you mean "echo"?' in err
     assert "'echo'\n" not in err.replace("mean 'echo'?", "")
 
 
