@@ -90,8 +90,8 @@ class Command(BaseCommand):
         self.stdout.write(key)
         self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
         for unknown in [name for name in grant.types or () if name not in conf.handlers()]:
-            meant = did_you_mean(unknown, conf.handlers())
-            self.stderr.write(f'No handler is named "{unknown}"{meant or '.'}')
+            end = did_you_mean(unknown, conf.handlers()) or "."
+            self.stderr.write(f'No handler is named "{unknown}"{end}')
         if first and conf.environment().auth == "keys":
             self.stderr.write("From now on every call needs a key, from this machine too.")
 
