@@ -391,7 +391,7 @@ def test_an_operation_that_this_version_does_not_understand_stops_no_other_and_n
         pass
     assert (now(newer).state, now(other).state) == ("running", "completed")
     assert statuses(ids) == ["failed", "pending"]
-    assert abort(newer.pk, ADA) and "other 1 are as they were" in now(newer).sentence
+    assert abort(newer.pk, ADA) and "other 1 is as it was" in now(newer).sentence
 
 
 def test_slow_operations_keep_no_other_waiting() -> None:
