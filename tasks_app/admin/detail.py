@@ -16,17 +16,14 @@ from django.utils import timezone
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, listed, log, pretty
 from tasks_app.audit.models import AuditEntry
 from tasks_app.feature import Link
-from tasks_app.handlers.words import span
+from tasks_app.handlers.words import span, utc_text
 from tasks_app.queue.large_values import MAX_READ_BYTES, unreadable
-from tasks_app.queue.models import Attempt, Status, Task
+from tasks_app.queue.models import DONE, Attempt, Status, Task
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.runner.endings import OutcomeKind
 
 #: What the audit log's words say of a task that an act has changed.
-DONE = {
-    "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "edit": "edited and redriven",
-    "priority": "given another priority",
-}  # fmt: skip
+DONE_OR_EDITED = DONE | {"edit": "edited and redriven"}
 #: The JSON columns of a task.
 COLUMNS = ("task_data", "metadata", "result")
 #: In place of a value that is not read.
@@ -149,7 +146,7 @@ def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
 
 def _attempt(row: Attempt) -> AttemptDetail:
     facts = [
-        ("Started", moment(row.started_at)),
+        ("Started", utc_text(row.started_at, "milliseconds")),
         ("Waited for a slot", span(row.wait_seconds)),
         ("Took", span(row.ended_at - row.started_at)),
         ("Handler had it for", span(row.seconds)),
@@ -171,12 +168,7 @@ def _attempt(row: Attempt) -> AttemptDetail:
 
 
 def _at(at: datetime | None, now: datetime) -> str:
-    return "" if at is None else f"{moment(at)} ({ago(at, now)})"
-
-
-def moment(at: datetime) -> str:
-    """A moment in UTC, to the millisecond."""
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+    return "" if at is None else f"{utc_text(at, 'milliseconds')} ({ago(at, now)})"
 
 
 # A task's history as a list of moments.
@@ -219,7 +211,7 @@ def timeline(
         reason = (task.failure_reason or "").replace("_", " ")
         known.append((task.completed_at, task.status, reason, task.status))
     for entry in sorted(entries, key=lambda entry: entry.at):
-        action = DONE.get(entry.action, entry.action.replace("_", " "))
+        action = DONE_OR_EDITED.get(entry.action, entry.action.replace("_", " "))
         user = f"by {line(entry.actor)}{VIA.get(entry.via, '')}{_changes(entry, payloads)}"
         known.insert(_index(known, entry.at, action), (entry.at, action, user, "plain"))
     moments, before = [], None

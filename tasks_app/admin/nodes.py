@@ -19,7 +19,7 @@ from tasks_app import conf
 from tasks_app.admin.holds import drain_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
-from tasks_app.handlers.words import plural, span
+from tasks_app.handlers.words import plural, span, utc_text
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Task, TaskQuerySet
@@ -124,7 +124,7 @@ class NodeAdmin(PageAdmin):
         cap = max((state.get("cap") or 0 for state in node.pools.values()), default=0)
         moments = (("Started", node.started_at), ("Last seen", node.seen_at), ("Ended", node.stopped_at))
         facts = [
-            *((name, f"{at:%Y-%m-%d %H:%M:%S} ({ago(at, now)})" if at else "") for name, at in moments),
+            *((name, f"{utc_text(at)} ({ago(at, now)})" if at else "") for name, at in moments),
             ("Age", self.age(node)),
             ("Draining", "yes: it takes no more tasks" if node.draining else ""),
             ("Running tasks", f"{sum(busy.values()):,}" + (f" of {cap} at most" if cap else "")),

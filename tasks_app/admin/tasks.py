@@ -20,7 +20,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from tasks_app import conf
-from tasks_app.admin.detail import DONE, as_json, detail
+from tasks_app.admin.detail import DONE_OR_EDITED, as_json, detail
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
@@ -188,7 +188,7 @@ class TaskAdmin(TaskList):
         except LivingTwin as twin:
             self._say_twin(request, task, twin)
         else:
-            said = f"was {DONE[act.name]}" if done else f"was skipped: {act.unless}"
+            said = f"was {DONE_OR_EDITED[act.name]}" if done else f"was skipped: {act.unless}"
             self.message_user(request, f"The task {task} {said}.", messages.SUCCESS if done else messages.WARNING)
         if act is DELETE:
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
@@ -241,7 +241,7 @@ class TaskAdmin(TaskList):
         else:
             said = "The task has changed meanwhile: nothing was done."
             if changed is not None:
-                said = f"The task {task} was {DONE[name]}."
+                said = f"The task {task} was {DONE_OR_EDITED[name]}."
             self.message_user(request, said, messages.WARNING if changed is None else messages.SUCCESS)
 
     def _say_twin(self, request: HttpRequest, task: Task, twin: LivingTwin) -> None:

@@ -117,4 +117,9 @@ def milliseconds(seconds: float | None) -> float | None:
 
 def moment_text(moment: datetime) -> str:
     """A moment for people, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc_text(moment)} UTC"
+
+
+def utc_text(moment: datetime, precision: str = "seconds") -> str:
+    """A moment where all times are UTC: `2026-01-31 09:00:00`. `precision`: `minutes`, or `milliseconds`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", precision)

@@ -38,6 +38,10 @@ FITS: Mapping[str, frozenset[str]] = {
     "delete": frozenset(Status),
     "priority": frozenset({Status.PENDING}),
 }
+#: What a task is then said to be.
+DONE = {
+    "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "priority": "given another priority",
+}  # fmt: skip
 
 
 class FailureReason(models.TextChoices):

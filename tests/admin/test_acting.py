@@ -91,7 +91,7 @@ def test_selected_tasks_are_deleted_after_confirmation(admin: Client) -> None:
 def test_selected_pending_tasks_get_another_priority(admin: Client) -> None:
     waits, runs = task(priority=10), task("processing", priority=10)
     said = act(admin, "priority_selected", waits.pk, runs.pk)
-    assert said == "1 given a new priority, 1 skipped: already processing."
+    assert said == "1 given another priority, 1 skipped: already processing."
     assert [Task.objects.get(pk=one.pk).priority for one in (waits, runs)] == [90, 10]
 
 

@@ -13,7 +13,7 @@ from tasks_app.admin.text import ago, handler_link, line, listed
 from tasks_app.feature import Link
 from tasks_app.features.alerts.alerts import FAILED_LOGINS, FAILED_SHARE, OLDEST_AGE, evaluated_at, firing
 from tasks_app.features.alerts.models import Alert
-from tasks_app.handlers.words import span
+from tasks_app.handlers.words import span, utc_text
 from tasks_app.rights import SEE_NODES, UNLOCK_LOGINS, may
 
 #: Of the alerts that fire, the first ones.
@@ -56,7 +56,7 @@ def _row(request: HttpRequest, row: Alert) -> AlertRow:
     return AlertRow(
         alert=line(alert.replace("_", " "), 40),
         now=line(said, 300),
-        since=f"{row.since:%Y-%m-%d %H:%M}" if row.since else "",
+        since=utc_text(row.since, "minutes") if row.since else "",
         lasts=span(now - row.since) if row.since else "",
         recovering=span(now - row.differs_since) if row.differs_since else "",
         unsent="" if row.told else line(row.send_error, 200),

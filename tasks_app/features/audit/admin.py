@@ -26,6 +26,7 @@ from tasks_app.admin.navigation import Section
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import is_id, line
 from tasks_app.audit.models import AuditEntry
+from tasks_app.handlers.words import utc_text
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
 from tasks_app.rights import SEE_AUDIT_LOG, SEE_PAYLOADS, may
@@ -213,7 +214,7 @@ class AuditAdmin(ReadOnlyAdmin):
                 return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
         return export_audit_log(request, page.queryset, form)
 
-    when = column("time (UTC)", lambda entry: f"{entry.at:%Y-%m-%d %H:%M:%S}")
+    when = column("time (UTC)", lambda entry: utc_text(entry.at))
     who = column("who", lambda entry: line(entry.actor, 80))
     way = column("by way of", lambda entry: WAYS.get(entry.via, line(entry.via)))
     act = column("act", lambda entry: line(entry.action.replace("_", " ")))

@@ -18,6 +18,7 @@ from tasks_app.admin.lists import RowAdmin, badge, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import record
+from tasks_app.handlers.words import utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope
 from tasks_app.keys.models import ApiKey
@@ -143,6 +144,6 @@ class ApiKeyAdmin(RowAdmin):
     shown_scopes = column("scopes", lambda key: "all" if key.scopes is None else ", ".join(key.scopes))
     shown_types = column("types", lambda key: "all" if key.types is None else line(", ".join(key.types), 300))
     shown_rate = column("rate", lambda key: "no limit" if key.rate is None else f"{key.rate:g}/s")
-    ends = column("expires", lambda key: f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never")
-    made = column("made", lambda key: f"{key.created_at:%Y-%m-%d %H:%M}")
+    ends = column("expires", lambda key: utc_text(key.expires_at, "minutes") if key.expires_at else "never")
+    made = column("made", lambda key: utc_text(key.created_at, "minutes"))
     used = column("last used", lambda key: ago(key.last_used_at, timezone.now()) if key.last_used_at else "never")

@@ -22,7 +22,7 @@ from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
-from tasks_app.queue.models import FITS, Status, Task, TaskQuerySet
+from tasks_app.queue.models import DONE, FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_search import Walk, candidates, newest_id, with_matches
 
@@ -196,12 +196,6 @@ OF_ERRORS = frozenset({"words", "error"})
 
 # How an operation goes, in sentences.
 
-DONE = {
-    Verb.REDRIVE: "redriven",
-    Verb.CANCEL: "cancelled",
-    Verb.DELETE: "deleted",
-    Verb.PRIORITY: "given a new priority",
-}
 #: Why a task was skipped.
 _SKIPPED = {
     LIVING_TWIN: "a task that has not ended has the same type and unique key",
@@ -244,7 +238,7 @@ def seconds_left(operation: Operation, now: datetime) -> float | None:
 
 def counts(operation: Operation) -> str:
     """`410 redriven, 2 skipped: already processing`."""
-    parts = [f"{operation.done:,} {DONE[Verb(operation.verb)]}"]
+    parts = [f"{operation.done:,} {DONE[operation.verb]}"]
     parts += [
         f"{number:,} skipped: {_SKIPPED.get(reason, reason)}" for reason, number in sorted(operation.skipped.items())
     ]

@@ -30,7 +30,7 @@ from tasks_app.features.operations.admin_form import Chosen, OperationForm, coun
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import OPTIONS, Plan
 from tasks_app.features.operations.work import work_until_over
-from tasks_app.handlers.words import span
+from tasks_app.handlers.words import span, utc_text
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.task_filter import TaskFilter
@@ -298,9 +298,9 @@ def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
         *options(operation),
         (
             "Started",
-            f"{operation.created_at:%Y-%m-%d %H:%M:%S} by {line(operation.created_by)} ({operation.created_via})",
+            f"{utc_text(operation.created_at)} by {line(operation.created_by)} ({operation.created_via})",
         ),
-        *([] if ended is None else [("Ended", f"{ended:%Y-%m-%d %H:%M:%S}")]),
+        *([] if ended is None else [("Ended", utc_text(ended))]),
         ("Id", str(operation.pk)),
     ]
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.audit.record import record, system_account
-from tasks_app.handlers.words import did_you_mean, moment_of
+from tasks_app.handlers.words import did_you_mean, moment_of, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import SCOPE_TEXTS, Grant
 from tasks_app.keys.models import ApiKey
@@ -102,7 +102,7 @@ class Command(BaseCommand):
         for key in ApiKey.objects.order_by("created_at"):
             moments = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
             grant = (_words(key.scopes), _words(key.types), "-" if key.rate is None else f"{key.rate:g}")
-            times = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in moments)
+            times = (utc_text(at, "minutes") if at else "-" for at in moments)
             rows.append((key.name, f"{key.prefix}...", *grant, *times))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:

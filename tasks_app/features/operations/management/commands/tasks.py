@@ -15,12 +15,12 @@ from tasks_app.api.fields import Faults, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.task_acts import read_priority, read_redrive
 from tasks_app.audit.record import acting, record, system_account
-from tasks_app.features.operations.acts import DONE, Preview, abort, at_least, counts, preview, start, warnings
+from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
 from tasks_app.features.operations.plan import words as words_of
 from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.models import FITS, Task
+from tasks_app.queue.models import DONE, FITS, Task
 from tasks_app.queue.redrive import Changed, LivingTwin, prioritize, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
 
