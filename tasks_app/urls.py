@@ -72,6 +72,7 @@ urlpatterns = [
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/search/", admin.site.admin_view(navigation.search_view), name="admin-search"),
+    path("admin/unfinished/", admin.site.admin_view(unfinished.unfinished_view), name="admin-unfinished"),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(
         "admin/handler/",

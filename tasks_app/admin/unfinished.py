@@ -1,9 +1,9 @@
 """An act that was sent after its session had ended, in a form from before the last login, or while the database was
 away: it is offered again.
 
-Nothing is stored: the browser keeps the act, signed, in the form in which its user logs in. Then a page shows what was
-chosen and sends it after a click, with a new CSRF token. Only the user whose login was the last in this browser is
-offered the act, since it may contain a payload. A form with a password is not kept.
+Until the login nothing is stored: the browser keeps the act, signed, in the form in which its user logs in. Then it is
+in the session of that user; a page shows in words what it would do, and sends it after a click, with a new CSRF token.
+Only the user who had opened the form is offered the act: what it has may be a payload. What has a password is not kept.
 """
 
 from __future__ import annotations
@@ -11,44 +11,40 @@ from __future__ import annotations
 import re
 from dataclasses import astuple, dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core import signing
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.middleware.csrf import get_token
-from django.urls import resolve, reverse
+from django.middleware.csrf import CSRF_TOKEN_LENGTH, _unmask_cipher_token, get_token  # type: ignore[attr-defined]
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
-from django.utils.text import capfirst
+from django.utils.crypto import salted_hmac
 
 from tasks_app.admin import pages
-from tasks_app.admin.holds import SEEN
-from tasks_app.admin.text import line
+from tasks_app.admin.act_in_words import as_sent, in_words
 
 #: The field of the login's form that has the act, and the seconds that it is good for.
 KEPT, MAX_AGE_SECONDS = "kept", 12 * 3600
 #: Of an act's fields. The form of the login has them once more.
 MAX_CHARS = 256 * 1024
-#: The user whose login was the last in this browser. It outlives the session.
+#: The users who have logged in with this browser: their ids, each with a mark of the CSRF secret of their forms. It
+#: outlives the session.
 USER_COOKIE, USER_SECONDS = "taskdaemon_user", 365 * 86400
 _SALT = "tasks_app.admin.unfinished"
+OTHERS = "Another user had opened the form, and their session had ended. Nothing was changed."
 _SECRET = re.compile("password|secret|token", re.IGNORECASE)
-#: What a page has signed for itself: nobody chose it as text.
-_SIGNED = re.compile(r"\.?[\w-]+:[\w-]+:[\w-]{43}")
-#: The field in which a form may say what it does, if its address and its other fields do not.
-IN_WORDS = "act"
-_VERBS = {"changelist": "act on the list of", "handler": "send a test task to its handler"}
-_LABELS = {"_selected_action": "selected", "select_across": "all that match"}
-#: Values of a field, and characters of each, that are shown.
-MAX_VALUES, MAX_SHOWN = 5, 500
+#: Where a session has the act, and the button that declines it.
+_SESSION, DECLINED = "unfinished", "unfinished_declined"
+#: The newest logins in a browser, whose forms may still be open.
+MAX_LOGINS = 8
 
 
 @dataclass(frozen=True)
 class Act:
-    """A form as it was sent. `user`: whose login was the last in the browser; `back`: the page that has the form."""
+    """A form as it was sent. `user`: who had opened it; `back`: the page that has the form."""
 
     user: str
     address: str
@@ -70,12 +66,33 @@ class Act:
 
 def sent(request: HttpRequest) -> Act | None:
     """The act of a request whose form a page of ours has sent; None if it is not to be kept."""
-    user = request.get_signed_cookie(USER_COOKIE, default="", salt=_SALT)
+    if request.path_info == reverse("admin-unfinished"):
+        return None  # its fields are those of another form
+    user = _author(request)
     fields = [(name, values) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken"]
     size = sum(len(name) + sum(map(len, values)) for name, values in fields)
     if not user or size > MAX_CHARS or request.FILES or any(_SECRET.search(name) for name, _ in fields):
         return None
     return Act(user, request.get_full_path(), _page_before(request), fields)
+
+
+def _author(request: HttpRequest) -> str:
+    """The user who had opened the form; "" if it is not known. Each login has other CSRF tokens."""
+    token = request.POST.get("csrfmiddlewaretoken", "")
+    if len(token) != CSRF_TOKEN_LENGTH or not token.isalnum() or not token.isascii():
+        return ""
+    return dict(reversed(_logins(request))).get(_mark(_unmask_cipher_token(token)), "")
+
+
+def _logins(request: HttpRequest) -> list[tuple[str, str]]:
+    """The logins that the browser's cookie has, newest first: (mark of the CSRF secret, user)."""
+    cookie = request.get_signed_cookie(USER_COOKIE, default="", salt=_SALT) or ""
+    pairs = [login.split("-") for login in cookie.split(".")]
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+
+
+def _mark(secret: str) -> str:
+    return salted_hmac(_SALT, secret).hexdigest()[:16]
 
 
 def _page_before(request: HttpRequest) -> str:
@@ -115,12 +132,14 @@ def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> 
     user = str(request.user.pk)
     if act := Act.of(kept):
         if act.user == user:
-            response = _offer(request, act)
+            response = _offer(request, kept)
         else:
-            text = "Not done: another user had sent it, and their session had ended. Nothing was changed."
-            messages.warning(request, text)
+            messages.warning(request, OTHERS)
+    secret = _unmask_cipher_token(get_token(request))
+    logins = [(_mark(secret), user), *_logins(request)][:MAX_LOGINS]
     response.set_signed_cookie(
-        USER_COOKIE, user, salt=_SALT, max_age=USER_SECONDS, path="/admin/", httponly=True, samesite="Lax",
+        USER_COOKIE, ".".join("-".join(login) for login in logins), salt=_SALT, max_age=USER_SECONDS, path="/admin/",
+        httponly=True, samesite="Lax",
         secure=settings.SESSION_COOKIE_SECURE,
     )  # fmt: skip
     return response
@@ -132,8 +151,12 @@ def csrf_failure(request: HttpRequest) -> HttpResponse:
         return pages.csrf_failure(request)
     if not admin.site.has_permission(request):
         return ask_to_log_in(request)
+    if request.path_info == reverse("admin-unfinished"):
+        return HttpResponseRedirect(request.path)  # a page from before the last login: what there is now
     act = sent(request)
-    return pages.csrf_failure(request) if act is None or act.user != str(request.user.pk) else _offer(request, act, 403)
+    if act is None:
+        return pages.csrf_failure(request)
+    return _offer(request, act.signed()) if act.user == str(request.user.pk) else pages.refused(request, OTHERS, 403)
 
 
 def _from_here(request: HttpRequest) -> bool:
@@ -146,40 +169,41 @@ def send_again(request: HttpRequest, sentence: str) -> str | None:
     act = sent(request) if _from_here(request) else None
     if act is None:
         return None
-    context = {"act": act, "shown": _shown(act), "sentence": sentence, "csrf_token": get_token(request)}
+    said = as_sent(act.address, act.fields)
+    context = {"act": act, "said": said, "sentence": sentence, "csrf_token": get_token(request), "to": act.address}
     return pages.bare("taskdaemon/unfinished.html", "Not available now", yes="Send it again", **context)
 
 
-def _offer(request: HttpRequest, act: Act, status: int = 200) -> HttpResponse:
-    """The page that shows the act and does it after a click."""
-    sentence = "Not done: your session had ended when you sent this, so nothing was changed."
-    context = {"act": act, "shown": _shown(act), "sentence": sentence, "yes": "Do it now"}
-    response = pages.page(request, "taskdaemon/unfinished.html", "Not done yet", status, **context).render()
-    add_never_cache_headers(response)
-    return response
+def _offer(request: HttpRequest, text: str) -> HttpResponse:
+    """To the page that shows an act and does it after a click. The act is in the session of its user, so that the page
+    can be loaded again."""
+    request.session[_SESSION] = text
+    return HttpResponseRedirect(reverse("admin-unfinished"))
 
 
-def _shown(act: Act) -> list[tuple[str, str]]:
-    """What the act is, for people: its verb, what it is done to, and what was chosen."""
-    address = urlsplit(act.address)
-    match = resolve(address.path)
-    rows_name, _, verb = (match.url_name or "").replace("-", "_").rpartition("_")
-    noun = next((str(model._meta.verbose_name) for model in admin.site._registry if _name(model) == rows_name), "")
-    said = dict(act.fields).get(IN_WORDS, [f"{_VERBS.get(verb, verb)} {noun}"])
-    rows = [("Act", capfirst(line(said[0], MAX_SHOWN)))]
-    if "object_id" in match.kwargs:
-        rows.append((capfirst(noun) or "Row", line(str(match.kwargs["object_id"]), MAX_SHOWN)))
-    chosen = parse_qsl(address.query)
-    rows += [(name, line(value, MAX_SHOWN)) for name, value in chosen if not _SIGNED.fullmatch(value)]
-    for name, values in act.fields:
-        if name == IN_WORDS:
-            continue
-        texts = [line(value, MAX_SHOWN) or "-" for value in values if not _SIGNED.fullmatch(value)]
-        more = f" and {len(texts) - MAX_VALUES} more" if len(texts) > MAX_VALUES else ""
-        if texts and name != SEEN:
-            rows.append((_LABELS.get(name, name.strip("_").replace("_", " ")), ", ".join(texts[:MAX_VALUES]) + more))
-    return rows
+def unfinished_view(request: HttpRequest) -> HttpResponse:
+    """GET: show the act. POST: send the browser to do it, or to the page that has its form."""
+    text = request.session.get(_SESSION, "")
+    act, number = Act.of(text), salted_hmac(_SALT, text).hexdigest()[:16]
+    if act is None or act.user != str(request.user.pk):
+        messages.info(request, "Nothing is left to be confirmed: it was sent, declined, or is too old.")
+        return HttpResponseRedirect(reverse("admin:index"))
+    if request.method == "POST":
+        if request.GET.get("act") != number:
+            messages.warning(request, "Not done: this has been offered since. Look again, and confirm it.")
+            return HttpResponseRedirect(request.path)
+        del request.session[_SESSION]
+        # 307: the browser sends the same fields there.
+        return HttpResponseRedirect(act.back) if DECLINED in request.POST else _SendThere(act.address)
+    said = in_words(request, act.address, act.fields)
+    context: dict[str, Any] = {
+        "act": act, "said": said, "yes": "Do it now", "declined": DECLINED,
+        "to": f"{request.path}?{urlencode({'act': number})}",
+        "sentence": "Not done: your session had ended when you sent this, so nothing was changed.",
+    }  # fmt: skip
+    title = "Not done yet" if said.complete else "Not done"
+    return pages.page(request, "taskdaemon/unfinished.html", title, **context)
 
 
-def _name(model: type[Model]) -> str:
-    return f"{model._meta.app_label}_{model._meta.model_name}"
+class _SendThere(HttpResponseRedirect):
+    status_code = 307

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 from django.test import Client
@@ -38,10 +38,17 @@ class Browser:
         given = {name: unescape(value) for name, value in hidden.items()} | fields
         headers = HOST | {"referer": f"http://localhost{_before}"}
         self.seen = self.client.post(address, given, headers=headers)
+        if self.seen.status_code == 302 and self.seen.headers["Location"] == "/admin/unfinished/":
+            return self.get("/admin/unfinished/")
+        if self.seen.status_code == 307:
+            self.seen = self.client.post(self.seen.headers["Location"], given, headers=headers)
         return self.seen
 
     def log_in(self, name: str = "ada", password: str = "a good password") -> Any:
         return self.send("/admin/login/", username=name, password=password)
+
+    def do_it(self, **fields: Any) -> Any:
+        return self.send(unescape(re.findall(r'action="(/admin/unfinished/[^"]+)"', self.seen.text)[0]), **fields)
 
     def lose_session(self) -> None:
         del self.client.cookies["taskdaemon_session"]
@@ -77,24 +84,25 @@ def test_the_act_is_shown_with_what_was_chosen_and_done_after_a_click(browser: B
     assert browser.log_in(password="wrong").status_code == 200
     answer = browser.log_in()
     assert answer.status_code == 200 and "no-store" in answer.headers["Cache-Control"]
-    for text in ("Not done", "Priority task", str(one.pk), "<td>7</td>", f'action="{act_of(one, "priority")}"'):
+    for text in ("Not done yet", "Change the priority", str(one.pk), "7 (now: 50)"):
         assert text in answer.text, text
     one.refresh_from_db()
     assert one.priority != 7
-    assert browser.send(act_of(one, "priority")).status_code == 302
+    assert browser.get("/admin/unfinished/").text.count("7 (now: 50)") == 1, "a reload keeps it"
+    assert browser.do_it().status_code == 302
+    assert browser.get("/admin/unfinished/").status_code == 302, "it is offered once"
     one.refresh_from_db()
     assert one.priority == 7
 
 
 def test_all_values_of_a_field_are_sent_again_as_they_were(browser: Browser) -> None:
-    given: dict[str, Any] = {"_selected_action": ["1", "2"], "text": 'a "quoted" <b>\r\nline', "empty": ""}
-    browser.send("/admin/tasks_app/task/?status=failed", **given)
+    given: dict[str, Any] = {"scopes": ["tasks:read", "tasks:write"], "name": 'a "quoted" <b>\r\nline', "rate": ""}
+    browser.send("/admin/tasks_app/apikey/add/", **given)
     answer = browser.log_in()
     hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', answer.text)
-    for name, value in (("_selected_action", "1"), ("_selected_action", "2"), ("text", given["text"]), ("empty", "")):
+    for name, value in (("scopes", "tasks:read"), ("scopes", "tasks:write"), ("name", given["name"]), ("rate", "")):
         assert (name, value) in [(each, unescape(text)) for each, text in hidden]
-    assert "<b>" not in answer.text and 'action="/admin/tasks_app/task/?status=failed"' in answer.text
-    assert "<td>1, 2</td>" in answer.text and "<td>failed</td>" in answer.text
+    assert "<b>" not in answer.text and "This is the first key." in answer.text
 
 
 def test_a_form_may_say_itself_what_it_does(browser: Browser) -> None:
@@ -110,7 +118,7 @@ def test_a_form_may_say_itself_what_it_does(browser: Browser) -> None:
     answer = browser.log_in()
     assert "<td>Redrive: 1" in answer.text and "They are all tasks: no filter was set." in answer.text
     assert "<td>5</td>" in answer.text and ">Chosen<" not in answer.text
-    assert browser.send(asked).headers["Location"].startswith("/admin/tasks_app/")
+    assert browser.do_it().headers["Location"].startswith("/admin/tasks_app/")
 
 
 def test_another_user_is_told_and_shown_nothing(browser: Browser) -> None:
@@ -119,7 +127,7 @@ def test_another_user_is_told_and_shown_nothing(browser: Browser) -> None:
     answer = browser.log_in("bob")
     assert answer.status_code == 302
     page = browser.get(answer.headers["Location"])
-    assert "Not done: another user had sent it" in page.text and "of" in page.text and "Ada" not in page.text
+    assert "Another user had opened the form" in page.text and "of" in page.text and "Ada" not in page.text
 
 
 def test_what_is_forbidden_stays_so_after_the_click(browser: Browser) -> None:
@@ -127,7 +135,7 @@ def test_what_is_forbidden_stays_so_after_the_click(browser: Browser) -> None:
     browser.send(act_of(one))
     User.objects.filter(username="ada").update(is_superuser=False, is_staff=True)
     browser.log_in()
-    assert browser.send(act_of(one)).status_code == 403
+    assert browser.do_it().status_code == 403
     assert status(one) == "failed"
 
 
@@ -150,9 +158,62 @@ def test_a_form_from_before_the_last_login_is_offered_again(browser: Browser) ->
     assert browser.log_in().status_code == 302
     browser.seen = before
     answer = browser.send(act_of(one))
-    assert answer.status_code == 403 and "Do it now" in answer.text and status(one) == "failed"
-    assert browser.send(act_of(one)).status_code == 302
+    assert "Do it now" in answer.text and status(one) == "failed"
+    assert browser.do_it().status_code == 302
     assert status(one) == "pending"
+
+
+def test_a_form_that_another_user_had_opened_is_refused(browser: Browser) -> None:
+    one, before = task("failed"), browser.seen
+    browser.get("/admin/login/")
+    assert browser.log_in("bob").status_code == 302
+    browser.seen = before
+    answer = browser.send(act_of(one))
+    assert answer.status_code == 403 and "Another user had opened the form" in answer.text
+    assert "Do it now" not in answer.text and status(one) == "failed"
+
+
+def test_what_a_form_would_take_away_is_said_in_the_words_of_its_page(browser: Browser) -> None:
+    vera, group = User.objects.create_superuser("vera"), Group.objects.get(name="viewer")
+    fields = {"username": "vera", "is_active": "on", "is_staff": "on", "groups": str(group.pk), "_save": "Save"}
+    browser.send(f"/admin/auth/user/{vera.pk}/change/", **fields)
+    answer = browser.log_in()
+    for text in ("Change user", "<td>vera</td>", "Superuser status", "no (now: yes)", "viewer (now: none)"):
+        assert text in answer.text, text
+    assert browser.do_it(**fields).status_code == 302
+    vera.refresh_from_db()
+    assert not vera.is_superuser
+
+
+def test_an_act_on_rows_of_a_list_names_them(browser: Browser) -> None:
+    vera = User.objects.create_user("vera")
+    fields = {"action": "delete_selected", "index": "0", "select_across": "0", "_selected_action": str(vera.pk)}
+    browser.send("/admin/auth/user/", **fields)
+    answer = browser.log_in()
+    assert "Delete selected users" in answer.text and "<td>vera</td>" in answer.text
+    assert ">Index<" not in answer.text
+
+
+def test_what_no_page_has_in_words_is_shown_and_not_offered(browser: Browser) -> None:
+    browser.send("/admin/tasks_app/task/", action="", surprise="a typed text")
+    answer = browser.log_in()
+    assert "a typed text" in answer.text and "The page where it is done" in answer.text
+    assert "Do it now" not in answer.text
+
+
+def test_what_is_declined_or_out_of_date_is_not_done(browser: Browser) -> None:
+    one, other = task("failed"), task("failed")
+    browser.send(act_of(one))
+    browser.log_in()
+    first = browser.seen
+    browser.lose_session()
+    browser.send(act_of(other))
+    browser.log_in()
+    browser.seen = first
+    assert browser.do_it().status_code == 200 and str(other.pk) in browser.seen.text
+    assert browser.do_it(unfinished_declined="1").headers["Location"] == "/admin/"
+    assert (status(one), status(other)) == ("failed", "failed")
+    assert browser.get("/admin/unfinished/").status_code == 302
 
 
 def test_what_is_sent_while_the_database_is_away_can_be_sent_again(

@@ -25,6 +25,11 @@ from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
 from tasks_app.rights import MAKE_KEYS, SEE_KEYS, may
 
+FIRST_KEY = (
+    "This is the first key. Until now, programs on this machine call the API without one. Once a key is made, every "
+    "call needs one: theirs are refused (401), even if the key is revoked later."
+)
+
 
 class NewKeyForm(forms.Form):
     """What a key may do: read, unless more is ticked. All scopes together are no limit, as for a key that the command
@@ -96,8 +101,9 @@ class ApiKeyAdmin(RowAdmin):
         ends_open_calls = conf.environment().open_on_loopback and not ApiKey.objects.exists()
         made = self._made(request, form) if form.is_valid() else {}
         return self.page(
-            request, "keys/new_key.html", "Make an API key", form=form, ends_open_calls=ends_open_calls, **made
-        )
+            request, "keys/new_key.html", "Make an API key", form=form, ends_open_calls=ends_open_calls,
+            warnings=[FIRST_KEY] if ends_open_calls else [], **made,
+        )  # fmt: skip
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
