@@ -76,6 +76,11 @@ def record(actor: Actor, action: str, target: str, count: int = 1, **details: An
     return int(entry.pk)
 
 
+def recount(target: str, action: str, count: int) -> None:
+    """Let the line of an act that is over count what was done, in the transaction of its end."""
+    AuditEntry.objects.filter(target=target, action=action).update(count=count)
+
+
 def last_actor(target: str, action: str, *others: str, **details: Any) -> str | None:
     """Who did this to it last, by the lines with these details; None if one of the other actions came later, or if no
     line tells."""

@@ -14,7 +14,7 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, acting, record
+from tasks_app.audit.record import Actor, acting, record, recount
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
@@ -125,8 +125,8 @@ MAX_RECORDED_IDS = 200
 def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operation:
     """Store the operation; a node begins it within about a second. Raises PlanRefused.
 
-    One line of the audit log says who started it. `operation_id`: the id that it gets; IntegrityError if it was started
-    already.
+    One line of the audit log says who started it; once it is over, the line counts what was done. `operation_id`: the
+    id that it gets; IntegrityError if it was started already.
     """
     plan.check()
     newest = newest_id()
@@ -179,6 +179,7 @@ def abort(identity: UUID, actor: Actor) -> bool:
             lease=None,
             sentence=aborted(operation, actor.name),
         )
+        recount(str(identity), operation.verb, operation.done)
         record(actor, "abort", str(identity), operation.done, operation=True, verb=operation.verb)
     return True
 

@@ -16,6 +16,7 @@ import structlog
 from django.db import DatabaseError, DataError, Error, IntegrityError, OperationalError, connection
 from django.db.models.functions import Now
 
+from tasks_app.audit.record import recount
 from tasks_app.features.operations.acts import completed, stopped, tried
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, CHANGED, Batch, move
@@ -270,6 +271,7 @@ def _account(operation: Operation) -> None:
 
 def _end(operation: Operation, state: OperationState, sentence: str) -> None:
     operation.state, operation.sentence = state, sentence
+    recount(str(operation.pk), operation.verb, operation.done)
     operation.node = operation.lease = operation.due = None
     operation.watched = []
 

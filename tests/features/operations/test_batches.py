@@ -225,13 +225,15 @@ def test_an_abort_acts_before_the_next_batch(monkeypatch: pytest.MonkeyPatch) ->
     ended = now(operation)
     assert (ended.state, ended.done, statuses(ids)) == ("aborted", 2, ["pending"] * 2 + ["failed"] * 3)
     assert ended.sentence == "Aborted by ada: 2 redriven. The other 3 are as they were."
+    lines = AuditEntry.objects.order_by("id").values_list("action", "count")
+    assert [*lines] == [("redrive", 2), ("abort", 2)], "the log has what was done"
     rest = over(begun(statuses=frozenset({"failed"})))
     assert (rest.done, statuses(ids), total("redriven", "echo")) == (3, ["pending"] * 5, 5)
 
 
 def test_a_bulk_act_is_one_line_of_the_audit_log() -> None:
     tasks(30)
-    operation = begun(statuses=frozenset({"failed"}), rate=50.0)
+    operation = begun(statuses=frozenset({"failed"}), rate=50.0, limit=20)
     over(operation)
     [line] = AuditEntry.objects.all()
     assert (line.actor, line.via, line.action, line.target, line.count) == (
@@ -239,9 +241,9 @@ def test_a_bulk_act_is_one_line_of_the_audit_log() -> None:
         "admin",
         "redrive",
         str(operation.pk),
-        30,
+        20,
     )
-    assert line.details == {"operation": True, "filter": {"statuses": ["failed"]}, "rate": 50.0}
+    assert line.details == {"operation": True, "filter": {"statuses": ["failed"]}, "rate": 50.0, "limit": 20}
 
 
 @pytest.mark.django_db(transaction=True)
