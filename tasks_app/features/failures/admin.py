@@ -256,6 +256,14 @@ def failure_links(request: HttpRequest, handlers: Sequence[str]) -> dict[str, li
     return found
 
 
+def group_link(fingerprint: int) -> Link | None:
+    """To the page of a group, with its handler and its error."""
+    group = FailureGroup.objects.filter(pk=fingerprint).only("handler", "normalised").first()
+    if group is None:
+        return None
+    return Link(_page(group), f"{line(group.handler, 60)}: {line(group.normalised, 120) or '(no text)'}")
+
+
 def _page(group: FailureGroup) -> str:
     return reverse("admin:tasks_app_failuregroup_change", args=(group.pk,))
 

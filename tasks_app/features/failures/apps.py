@@ -11,5 +11,6 @@ class Failures(Feature):
     leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
     task_filters = "tasks_app.features.failures.admin.task_filters"
     failure_links = "tasks_app.features.failures.admin.failure_links"
+    group_links = "tasks_app.features.failures.admin.group_link"
     sections = "tasks_app.features.failures.admin.sections"
     panels = "tasks_app.features.failures.admin.panels"

@@ -19,20 +19,24 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import ago, line
+from tasks_app.feature import Link, registered
 from tasks_app.features.operations import acts
 from tasks_app.features.operations.acts import Preview, abort, preview, start, warnings
 from tasks_app.features.operations.admin_form import Chosen, OperationForm, counted
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import OPTIONS, Plan
-from tasks_app.features.operations.work import work_until_over
+from tasks_app.features.operations.work import waits_for_canary, work_until_over
 from tasks_app.handlers.words import span, utc_text
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task
+from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
 
@@ -63,8 +67,15 @@ def _condition(name: str, value: Any, errors: bool) -> str:
         return f"{len(value):,} selected"
     if name in acts.OF_ERRORS and not errors:
         return "a text in the error"
+    if name == "group" and (link := _group(value)) is not None:
+        return f"failure group: {link.text if errors else value}"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{_NAMES.get(name, name)}: {text}"
+
+
+def _group(fingerprint: Any) -> Link | None:
+    """A failure group, by what features know of it."""
+    return next((link for links in registered("group_links") if (link := links(int(fingerprint)))), None)
 
 
 def options(operation: Operation) -> list[tuple[str, str]]:
@@ -86,7 +97,21 @@ def progress(operation: Operation) -> str:
     said = f"{acts.counts(operation)}, of {acts.at_least(operation.matched_exact)}{acts.expected(operation):,}"
     if operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary:
         return f"{said}: waits for the end of the canary."
-    return f"{said}." if acts.tried(operation) else f"{said}: begins as soon as a node is there."
+    if acts.tried(operation):
+        return f"{said}."
+    return f"{said}: begins {'within a second' if current_reading().nodes else 'as soon as a node is there'}."
+
+
+def _canary_waits(operation: Operation) -> list[str]:
+    """Why the end of its canary takes longer, in sentences: types of its waiting tasks are paused."""
+    if operation.state != OperationState.RUNNING or not waits_for_canary(operation):
+        return []
+    waiting = Task.objects.filter(pk__in=operation.watched, status=Status.PENDING)
+    types, paused = set(waiting.values_list("task_type", flat=True)), HandlerPause.objects.by_type()
+    return [
+        f"“{line(name, 60)}” is paused {pause_text(paused[name])}: the canary waits until it is resumed."
+        for name in sorted(types & paused.keys())
+    ]
 
 
 def time_left(operation: Operation, now: datetime) -> str:
@@ -210,6 +235,7 @@ class OperationAdmin(PageAdmin):
             tried=acts.tried(operation),
             expected=acts.expected(operation),
             sentence=progress(operation),
+            canary_waits=_canary_waits(operation),
             left=time_left(operation, timezone.now()).capitalize(),
             moved=_moved(operation, errors),
             errors=errors,
@@ -292,9 +318,11 @@ def _moved(operation: Operation, errors: bool) -> Moved | None:
 
 
 def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
-    ended = operation.ended_at
+    ended, group = operation.ended_at, operation.filter.get("group")
+    link = _group(group) if errors and group is not None else None
     return [
         ("Tasks", described(operation, errors)),
+        *([("Failure group", format_html('<a href="{}">{}</a>', *link))] if link else []),
         *options(operation),
         (
             "Started",

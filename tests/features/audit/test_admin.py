@@ -147,6 +147,8 @@ def test_a_line_tells_its_details_in_words_and_leads_to_the_operation_or_the_tas
     text = admin.get(LOG).text
     assert "filter: statuses failed and type echo, operation: yes, rate: 5</td>" in text
     assert f"/admin/tasks_app/operation/{of}/change/" in text and f"/task/{of}" not in text
+    AuditEntry.objects.update(action="edit", details={"data": ["{}", '{"n":1}'], "priority": [50, 7]})
+    assert "data: {} → {&quot;n&quot;:1}, priority: 50 → 7</td>" in admin.get(LOG).text
     AuditEntry.objects.update(details={})
     assert f"/admin/tasks_app/task/{of}/change/" in admin.get(LOG).text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,13 +15,17 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
+from tasks_app.features.failures.grouping import group_failures
+from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.acts import seconds_left
 from tasks_app.features.operations.admin import time_left
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import plan_of
 from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import TaskFilter
 from testkit.clients import logged_in
+from testkit.rows import node
 from tests.admin.rows import HOSTILE, staff, task
 from tests.admin.test_acting import LIST, OPTIONS, START
 from tests.features.operations.kit import batch_of, begun, end, now, over, statuses, tasks, work
@@ -144,9 +149,44 @@ def test_the_page_of_a_running_operation_shows_progress_and_can_abort(admin: Cli
     admin.post(f"{PAGE}{operation.pk}/abort/")
     text = admin.get(f"{PAGE}{operation.pk}/change/").text
     assert "Aborted by ada: 2 redriven. The other 3 are as they were." in text
+    assert re.search(r"<p>At \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: Aborted", text) and "Its tasks now" in text
     assert "Abort</button>" not in text and "refresh" not in text
     assert 'data-state="aborted"' in text
     assert "was over already" in admin.post(f"{PAGE}{operation.pk}/abort/", follow=True).text
+
+
+def test_beside_a_living_node_it_begins_within_a_second(admin: Client) -> None:
+    tasks(1)
+    node()
+    operation = begun(statuses=frozenset({"failed"}), canary=1)
+    assert "0 redriven, of 1: begins within a second." in admin.get(f"{PAGE}{operation.pk}/change/").text
+
+
+def test_the_page_says_that_a_pause_holds_the_canary(admin: Client) -> None:
+    tasks(5)
+    operation = work(begun(statuses=frozenset({"failed"}), canary=2))
+    assert "is paused" not in admin.get(f"{PAGE}{operation.pk}/change/").text
+    HandlerPause.objects.create(handler="echo", paused_at=timezone.now(), paused_by="vera")
+    text = admin.get(f"{PAGE}{operation.pk}/change/").text
+    assert "“echo” is paused by vera since" in text and "the canary waits until it is resumed" in text
+
+
+def test_the_page_names_a_failure_group_and_links_to_it_for_who_may_see_errors(admin: Client) -> None:
+    one = task("failed", last_error="the disk is full")
+    group_failures()
+    group = FailureGroup.objects.get()
+    operation = begun(statuses=frozenset({"failed"}), group=group.pk)
+    text = admin.get(f"{PAGE}{operation.pk}/change/").text
+    assert text.count(f"failure group: {one.task_type}: the disk is full") >= 2 and str(group.pk) not in text.replace(
+        f"/failuregroup/{group.pk}/", ""
+    )
+    assert f'href="/admin/tasks_app/failuregroup/{group.pk}/change/"' in text
+    assert "the disk is full" in admin.get(PAGE).text
+    assert f"&rsaquo; {group.pk}" not in admin.get(f"/admin/tasks_app/failuregroup/{group.pk}/change/").text
+    viewer = logged_in(staff("vic", "view_task"))
+    for page in (PAGE, f"{PAGE}{operation.pk}/change/"):
+        shown = viewer.get(page).text
+        assert "failure group" in shown and "the disk is full" not in shown and "/failuregroup/" not in shown
 
 
 def test_the_page_says_what_became_of_its_tasks_those_that_failed_again_first(
