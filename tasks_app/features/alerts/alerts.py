@@ -156,8 +156,9 @@ def _oldest(name: str, handler: HandlerReading, limit: float) -> Condition:
     details = {
         "seconds": round(handler.oldest, 1), "limit": limit, "ready": handler.ready, "slots": handler.slots,
     }  # fmt: skip
-    holds = bool(handler.ready) and handler.oldest > limit
-    return Condition(OLDEST_AGE, name, f"handler {harmless(name)}: {waited}", details, holds)
+    paused = "" if handler.paused is None else "paused; "
+    holds = bool(handler.ready) and handler.oldest > limit and not paused
+    return Condition(OLDEST_AGE, name, f"handler {harmless(name)}: {paused}{waited}", details, holds)
 
 
 def _cannot_start(name: str, handler: HandlerReading) -> Condition:

@@ -30,7 +30,7 @@ from tasks_app.feature import Link, registered
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import FailureReason, Task
 from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter
 from tasks_app.queue.task_search import newest_id
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
@@ -114,7 +114,9 @@ class FailureGroupAdmin(PageAdmin):
 
     @admin.display(description="state")
     def state(self, group: FailureGroup) -> SafeString:
-        """Open, open again, or resolved."""
+        """Open, open again, or resolved; of cancelled tasks none of these: somebody wanted them to end."""
+        if group.reason == FailureReason.CANCELLED:
+            return badge("none", "cancelled")
         if not group.is_open:
             return badge("completed", "resolved")
         return badge("failed", "open" if group.resolved_at is None else "open again")
@@ -165,7 +167,7 @@ class FailureGroupAdmin(PageAdmin):
             all_tasks=listed(group=str(group.pk)),
             acts=[act for act in _acts() if may(request, act.right)],
             of_handler=_of_type(request, group.handler),
-            may_act=self.has_act_permission(request),
+            may_act=self.has_act_permission(request) and group.reason != FailureReason.CANCELLED,
         )  # fmt: skip
 
     def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from tasks_app.logs.harmless import harmless
+from tasks_app.queue.models import FailureReason
 
 #: The normalised error of the group that has the failures beyond a handler's most groups.
 OTHER = "(other errors)"
@@ -23,8 +24,9 @@ class FailureGroupQuerySet(models.QuerySet["FailureGroup"]):
     """Sets of groups."""
 
     def open(self) -> FailureGroupQuerySet:
-        """Groups that are not resolved, or that have a failure since then."""
-        return self.filter(Q(resolved_at__isnull=True) | Q(last_seen__gt=F("resolved_at")))
+        """Groups that are not resolved, or that have a failure since then; not those of cancelled tasks."""
+        failing = self.exclude(reason=FailureReason.CANCELLED)
+        return failing.filter(Q(resolved_at__isnull=True) | Q(last_seen__gt=F("resolved_at")))
 
     def resolved(self) -> FailureGroupQuerySet:
         """Groups without a failure since they were resolved."""
@@ -70,7 +72,9 @@ class FailureGroup(models.Model):
 
     @property
     def is_open(self) -> bool:
-        """False while it is resolved and no failure has come since."""
+        """False while it is resolved and no failure has come since, and if its tasks were cancelled."""
+        if self.reason == FailureReason.CANCELLED:
+            return False
         resolved: datetime | None = self.resolved_at
         return resolved is None or self.last_seen > resolved
 

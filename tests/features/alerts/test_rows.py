@@ -20,7 +20,7 @@ from tasks_app.features.alerts.models import Alert
 from tasks_app.features.alerts.watch import Watch
 from tasks_app.metrics.reading import HandlerReading, Totals
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.queue.node_models import Node
+from tasks_app.queue.node_models import HandlerPause, Node
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff
 from tests.admin.rows import task as stored
@@ -277,6 +277,7 @@ def without_engine(*own: str, **figures: Any) -> HandlerReading:
         (reading(0, ready=3, oldest=900.0), None, ["no_node"]),
         (reading(ready=3, oldest=301.0), None, ["oldest_age|echo"]),
         (reading(ready=3, oldest=299.0), None, []),
+        (reading(ready=3, oldest=301.0, paused=HandlerPause(handler="echo")), None, []),
         (reading(slots=1, own_problems=("its image is missing",)), None, ["cannot_start|echo"]),
         (several([{}], echo=without_engine(ready=3, oldest=301.0), box=without_engine()), None, ["engine_unreachable"]),
         (several([{}], echo=without_engine(ready=3, oldest=301.0, warm=1)), None, [

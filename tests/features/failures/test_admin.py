@@ -62,6 +62,17 @@ def test_without_a_failed_task_no_redrive_is_offered_but_the_pause_is(admin: Cli
     assert said.redirect_chain[-1][0] == f"{address}change/" and "No task matches any more" in said.text
 
 
+def test_what_was_cancelled_makes_no_open_group(admin: Client) -> None:
+    address = grouped(2, failure_reason="cancelled", last_error="cancelled by ada")
+    for page in ("/admin/", "/admin/handler/?type=echo", f"{GROUPS}?state=open"):
+        assert "cancelled by ada" not in admin.get(page).text, page
+    assert "cancelled by ada" in admin.get(GROUPS).text
+    text = admin.get(f"{address}change/").text
+    assert "cancelled by ada" in text and "Resolve<" not in text and "Open again" not in text
+    grouped(1, last_error="a fault")
+    assert "a fault" in admin.get("/admin/").text
+
+
 def test_only_who_may_act_is_offered_acts_and_only_those_of_failures_are(admin: Client) -> None:
     address = grouped(1, task_type=HOSTILE[:90])
     text = admin.get(f"{address}change/").text
