@@ -15,7 +15,7 @@ from tasks_app.queue.node_models import Node
 def node(name: str = "node-1", seen_before: float = 0.0, **fields: Any) -> Node:
     """A node of this version that was last seen so many seconds ago, with two warm slots of `echo`."""
     now = timezone.now()
-    row = {
+    row: dict[str, Any] = {
         "lock_domain": "elsewhere", "started_at": now - timedelta(hours=3),
         "seen_at": now - timedelta(seconds=seen_before), "seen": store().seconds() - seen_before,
         "clock": store().clock_id(), "digest": "", "version": conf.version(), "pools": {"echo": pool(2, 2)},

@@ -41,7 +41,7 @@ def test_a_node_is_drained_with_a_reason_and_undrained_and_the_answer_is_the_nod
 
 
 def test_a_node_that_is_undrained_is_alive_at_once_unless_its_process_ends(api: Client) -> None:
-    drained = {"draining": True, "drain_requested_at": timezone.now(), "drain_requested_by": "alice"}
+    drained: dict[str, Any] = {"draining": True, "drain_requested_at": timezone.now(), "drain_requested_by": "alice"}
     node("one", pools=POOLS, **drained)
     node("ends", pools={"echo": pool(2, 2) | {"stopping": True}}, **drained)
     node("earlier", pools={"echo": {"slots": 1, "warm": 1, "problem": None}}, **drained)
