@@ -21,6 +21,7 @@ from django.utils.html import format_html
 
 from tasks_app import conf
 from tasks_app.admin.detail import DONE_OR_EDITED, as_json, detail
+from tasks_app.admin.holds import SEEN
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
@@ -67,6 +68,7 @@ DELETE = Act(
 )  # fmt: skip
 
 EDIT, PRIORITY = "edit", "priority"
+AGAIN = "The task has run and failed again since this form was shown"
 #: The status of the tasks that a form changes.
 CHANGEABLE = {EDIT: Status.FAILED, PRIORITY: Status.PENDING}
 
@@ -141,6 +143,7 @@ class TaskAdmin(TaskList):
             detail=detail(task, may(request, SEE_PAYLOADS), may(request, SEE_AUDIT_LOG)),
             buttons=[(name, f"admin:tasks_app_task_{name}") for name in acts],
             edit=edit,
+            seen=str(task.completed_at),
         )
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -179,6 +182,14 @@ class TaskAdmin(TaskList):
             raise PermissionDenied
         if task is None:
             return self.missing(request, object_id)
+        if (
+            act is REDRIVE
+            and task.status == Status.FAILED
+            and request.POST.get(SEEN, "") not in ("", str(task.completed_at))
+        ):
+            text = f"{AGAIN}: nothing was done. Redrive it once more if you mean that."
+            self.message_user(request, text, messages.WARNING)
+            return _page(task)
         user = actor(request)
         try:
             with writing():
@@ -216,7 +227,7 @@ class TaskAdmin(TaskList):
         form = (EditForm if name == EDIT else PriorityForm)(posted, initial=initial)
         changes = not fault and form.is_valid()
         if changes and form.cleaned_data.get("failed_at", "") not in ("", initial["failed_at"]):
-            fault = "The task has run and failed again since this form was shown: nothing was changed."
+            fault = f"{AGAIN}: nothing was changed."
         if fault:
             self.message_user(request, fault, messages.WARNING)
         elif changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -72,6 +73,18 @@ def test_a_form_of_an_earlier_failure_does_not_replace_the_data_of_a_later_edit(
     assert "has run and failed again since" in answer.text
     now = Task.objects.get(pk=one.pk)
     assert (now.status, now.task_data) == ("failed", {"by": "another"}) and not AuditEntry.objects.exists()
+
+
+def test_a_redrive_in_two_tabs_is_done_once(admin: Client) -> None:
+    one = task("failed")
+    [seen] = re.findall(r'name="seen" value="([^"]+)"', admin.get(f"{LIST}{one.pk}/change/").text)
+    said = admin.post(f"{LIST}{one.pk}/redrive/", {"seen": seen}, follow=True).text
+    assert "was redriven" in said
+    assert "was skipped: not failed" in admin.post(f"{LIST}{one.pk}/redrive/", {"seen": seen}, follow=True).text
+    Task.objects.filter(pk=one.pk).update(status="failed", failure_reason="crash", completed_at=timezone.now())
+    said = admin.post(f"{LIST}{one.pk}/redrive/", {"seen": seen}, follow=True).text
+    assert "has run and failed again since" in said and Task.objects.get(pk=one.pk).status == "failed"
+    assert AuditEntry.objects.count() == 1
 
 
 @pytest.mark.parametrize("priority", ["", "101", "-1", "x", "5.5"])
