@@ -18,7 +18,7 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.admin.holds import pause_text
 from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
-from tasks_app.admin.pages import actor, page
+from tasks_app.admin.pages import actor, only, page
 from tasks_app.admin.text import handler_link, harmless, line, listed, node_link
 from tasks_app.audit.record import Actor
 from tasks_app.feature import registered
@@ -51,6 +51,7 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
         raise PermissionDenied
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    only(request, "type")
     name = request.GET.get("type", "")
     known = conf.handlers().get(name)
     reading = current_reading()

@@ -55,11 +55,15 @@ def asked_again(data: Any, now: HandlerPause | Drain | None, **changed: str) -> 
 def changed_meanwhile(now: str, ended: str, by: str | None) -> str:
     """What a form says whose page is out of date. `now`: what there is now, blank for nothing; `ended`: what became of
     it then, such as `resumed`; `by`: by whom, None for nobody."""
-    gone = f"{line(by, 60)} has {ended} it" if by else "it has ended by itself"
-    what = f"it is {now}" if now else gone
+    what = f"it is {now}" if now else gone(ended, by)
     return (
         f"This has changed since the page was loaded: {what}. Nothing was done. Look again, and confirm it once more."
     )
+
+
+def gone(ended: str, by: str | None) -> str:
+    """What became of a hold: see `changed_meanwhile`."""
+    return f"{line(by, 60)} has {ended} it" if by else "it has ended by itself"
 
 
 def pause_text(pause: HandlerPause) -> str:

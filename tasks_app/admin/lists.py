@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -120,7 +122,41 @@ class CappedPaginator(Paginator):
         return rows[:MAX_COUNTED_ROWS].count() if isinstance(rows, QuerySet) else len(rows)
 
 
-class StrictList(ChangeList):
+class KnownFilters(ChangeList):
+    """Filters by what the list itself offers, its filters and its hierarchy of dates, and by nothing else: a lookup on
+    another field would tell, row by row, what the list does not show."""
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        try:
+            given = super().get_filters(request)
+        except IncorrectLookupParameters:
+            raise DisallowedModelAdminLookup("Filtering by what is no field not allowed") from None
+        hierarchy = {f"{self.date_hierarchy}__gte", f"{self.date_hierarchy}__lt"} if self.date_hierarchy else set()
+        for lookup in given[2]:  # what no filter has taken
+            if lookup not in hierarchy:
+                raise DisallowedModelAdminLookup(f"Filtering by {lookup} not allowed")
+        return given
+
+
+class KnownRows(admin.ModelAdmin):
+    """Acts on rows that can exist: 400 for a selected id that cannot be one. Its list is a KnownFilters."""
+
+    changelist: type[ChangeList] = KnownFilters
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return self.changelist
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: object) -> HttpResponse | None:
+        if request.POST.get("select_across", "0") == "0":
+            for given in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                try:
+                    self.opts.pk.run_validators(self.opts.pk.to_python(given))
+                except ValidationError:
+                    raise BadRequest(f"{line(given, 60)!r} is no id of a row of this list") from None
+        return super().response_action(request, queryset, *more)  # type: ignore[arg-type]
+
+
+class StrictList(KnownFilters):
     """Never shows more than its address asks for, because an action on "all that match" acts on what it shows.
 
     `faults`: what is not understood in the address, in sentences. If there is one, nothing matches.
@@ -181,13 +217,13 @@ class StrictList(ChangeList):
         return [f"There are no {many}."]
 
 
-class RowAdmin(admin.ModelAdmin):
+class RowAdmin(KnownRows):
     """Rows that no page adds, in a `changelist` with the model's name as its title.
 
     `seen_by`: whoever has all of these rights sees them; without one, whoever has Django's permission.
     """
 
-    changelist: type[StrictList] = StrictList
+    changelist: type[ChangeList] = StrictList
     seen_by: tuple[Right, ...] = ()
     list_per_page = 50
     sortable_by: ClassVar[tuple[str, ...]] = ()
@@ -202,9 +238,6 @@ class RowAdmin(admin.ModelAdmin):
         if not self.seen_by:
             return super().has_view_permission(request, obj)
         return all(may(request, right) for right in self.seen_by)
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StrictList]:
-        return self.changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)

@@ -13,12 +13,12 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Max, Model, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from tasks_app.admin.lists import KnownFilters, KnownRows
 from tasks_app.admin.text import harmless, line
 from tasks_app.handlers.words import plural
 from tasks_app.keys.forwarding import address_of
@@ -64,7 +64,7 @@ def login_address(request: HttpRequest) -> str:
 
 def tried_name(request: HttpRequest, credentials: Any = None) -> str:
     """The name that a login tried, cut to its column's length: Django's form accepts any length."""
-    return str((credentials or {}).get("username") or request.POST.get("username", ""))[:255].replace("\0", "")
+    return str((credentials or {}).get("username") or request.POST.get("username", ""))[:255]
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None = None, credentials: Any = None) -> HttpResponse:
@@ -147,7 +147,7 @@ TEXTS = ("username", "user_agent", "http_accept", "path_info", "get_data", "post
 Login = TypeVar("Login", bound=AccessAttempt | AccessLog | AccessFailureLog)
 
 
-class HarmlessList(ChangeList):
+class HarmlessList(KnownFilters):
     """A page of them."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -155,14 +155,13 @@ class HarmlessList(ChangeList):
         self.result_list = [_shown(each) for each in self.result_list]
 
 
-class HarmlessLogins(admin.ModelAdmin):
+class HarmlessLogins(KnownRows):
     """Their rows cannot be changed: an object on a page has other text than its row."""
+
+    changelist = HarmlessList
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return HarmlessList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         found = super().get_object(request, object_id, from_field)

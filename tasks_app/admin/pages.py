@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, resolve, reverse
 
+from tasks_app.admin.text import line
 from tasks_app.audit.record import Actor
 from tasks_app.feature import Link
 
@@ -22,6 +23,14 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+class Refusal(Exception):
+    """What a page refuses, in a sentence: the answer has this status. Nothing was done."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class PagePolicy:
@@ -51,6 +60,17 @@ def page(request: HttpRequest, template: str, title: str, status: int = 200, **c
     """A page with a title, and with what Django's templates need."""
     context = {**admin.site.each_context(request), "title": title, **context}
     return TemplateResponse(request, template, context, status=status)
+
+
+def only(request: HttpRequest, *known: str) -> None:
+    """Raise Refusal if the address has a parameter that its page does not know, or has one twice: an act on more, or on
+    something else, than was asked for would follow."""
+    for name, values in request.GET.lists():
+        if name not in known:
+            words = ", ".join(f"“{each}”" for each in known)
+            raise Refusal(400, f"the address has the parameter “{line(name, 60)}”: this page knows {words} only")
+        if len(values) > 1:
+            raise Refusal(400, f"the address has the parameter “{name}” {len(values)} times")
 
 
 # Refusals: what happened, why, and what to do next. Whoever accepts no HTML gets the API's JSON.

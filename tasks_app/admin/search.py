@@ -68,8 +68,6 @@ def fault(terms: Sequence[str]) -> str:
     if len(terms) > 1:
         return f"The search is given {len(terms)} times."
     text = terms[0] if terms else ""
-    if "\0" in text:
-        return "The search has a NUL character, which no task's error has."
     if len(text) > MAX_SEARCH_CHARS:
         return f"The search has more than {MAX_SEARCH_CHARS:,} characters."
     term = Term.of(text)

@@ -13,13 +13,14 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from tasks_app.admin.lists import KnownRows
 from tasks_app.admin.pages import actor
 from tasks_app.audit.record import record
 from tasks_app.queue.current import writing
 from tasks_app.rights import Role
 
 
-class Recorded(admin.ModelAdmin):
+class Recorded(KnownRows):
     """Records what is added, changed and deleted."""
 
     class Media:

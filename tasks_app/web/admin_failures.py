@@ -24,6 +24,7 @@ WORDS = {
     403: ("Not allowed", "Nothing was done."),
     404: ("Page not found", "Check the address, or begin at the dashboard."),
     405: ("Not done", "Its button is on the page where the act is offered."),
+    409: ("Not done", "Nothing was changed."),
     413: ("Too large", "Nothing was done. Go back with your browser: what you typed is still there."),
     429: ("Too many requests", "Wait for a moment, then try again."),
     500: (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 
 from tasks_app import conf
+from tasks_app.admin.pages import Refusal
 from tasks_app.api.errors import crash, error_bytes, json_error
 from tasks_app.api.fields import literal
 from tasks_app.keys.caller import DIRECT, is_direct
@@ -43,7 +45,7 @@ class RequestGuard:
         _without_nul(request)
         _say_whose(request)
         try:
-            response = _host(request) or _origin(request) or _size(request)
+            response = _host(request) or _origin(request) or _size(request) or _nul(request)
         except OSError:  # the connection was lost while the body was read
             response = json_error("the body could not be read", 400)
         response = _as_json(request, response or self._get_response(request))
@@ -58,6 +60,8 @@ class RequestGuard:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Answer exceptions of views outside DRF. Django passes its own refusals to handler400, 403 and 404."""
+        if isinstance(error, Refusal):
+            return json_error(str(error), error.status)
         if isinstance(error, (Http404, PermissionDenied, BadRequest, MultiPartParserError)):
             return None
         return crash(error, request.method)
@@ -132,6 +136,17 @@ def _size(request: HttpRequest) -> HttpResponseBase | None:
             return json_error(too_large, 413, Connection="close")
         request.META["CONTENT_LENGTH"] = str(len(body))
         request._stream = BytesIO(body)
+    return None
+
+
+def _nul(request: HttpRequest) -> HttpResponseBase | None:
+    """Refuse a NUL in what a page is sent: no form has one, and PostgreSQL fails at a text with one."""
+    if request.path_info.startswith("/admin/"):
+        for name, values in chain(request.GET.lists(), request.POST.lists()):
+            if any("\0" in text for text in (name, *values)):
+                return json_error(
+                    f"the value or the name of {literal(name)} has a NUL, which no text here may have", 400
+                )
     return None
 
 

@@ -203,7 +203,7 @@ def test_an_unknown_user_is_locked_out_with_the_same_words() -> None:
     assert lock_out(name="nobody").text.replace("nobody", "ada") == lock_out(name="ada").text
 
 
-@pytest.mark.parametrize("name", [HOSTILE, "a\x00b", "x" * 10_000, "\u202e", "' OR 1=1 --"])
+@pytest.mark.parametrize("name", [HOSTILE, "x" * 10_000, "\u202e", "' OR 1=1 --"])
 def test_a_hostile_name_is_text(name: str) -> None:
     for _ in range(settings.AXES_FAILURE_LIMIT + 1):
         answer = log_in(name=name, accept="text/html," + "x" * 2000, **{"user-agent": "y" * 2000})

@@ -82,6 +82,51 @@ def test_a_lookup_that_a_list_forbids_is_a_page(admin: Client) -> None:
     assert_page(admin.get("/admin/auth/user/?password=x"), 400, "“password”", 'href="/admin/auth/user/"')
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["auth/user/?password__startswith=m", "auth/user/?groups__permissions__codename=x", "auth/group/?name__contains=a",
+     "axes/accessattempt/?post_data__contains=a", "axes/accesslog/?session_hash__startswith=a",
+     "tasks_app/apikey/?digest__startswith=a", "tasks_app/node/?pools__icontains=a", "tasks_app/node/?name=one",
+     "tasks_app/operation/?filter__icontains=a", "tasks_app/handlerpause/?reason__contains=a",
+     "tasks_app/auditentry/?details__icontains=a", "tasks_app/task/?task_data__icontains=a",
+     "tasks_app/failuregroup/?sample_error__icontains=a", "auth/user/?_to_field=password"],
+)  # fmt: skip
+def test_a_list_is_filtered_by_what_it_offers_only(admin: Client, query: str) -> None:
+    assert admin.get(f"/admin/{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["auth/user/?is_staff__exact=1&is_active__exact=1&groups__id__exact=1&q=a&o=1&p=0&all=&e=1",
+     "auth/user/?_popup=1&_to_field=id", "axes/accesslog/?attempt_time__year=2026&attempt_time__month=1",
+     "axes/accessattempt/?locked_out=yes&path_info=%2Fadmin%2F&attempt_time__gte=2026-01-01&attempt_time__lt=2026-02-01",
+     "axes/accesslog/?logout_time__isnull=True&_facets=True"],
+)  # fmt: skip
+def test_the_links_of_the_libraries_lists_go_on_working(admin: Client, query: str) -> None:
+    assert admin.get(f"/admin/{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["tasks_app/node/", "tasks_app/apikey/", "auth/user/", "auth/group/", "axes/accesslog/", "tasks_app/operation/",
+     "tasks_app/handlerpause/", "tasks_app/task/export/", "tasks_app/auditentry/export/", "search/", "login/"],
+)  # fmt: skip
+@pytest.mark.parametrize("query", ["q=x%00y", "o=%00", "name=%00", "%00=1"])
+def test_a_nul_is_refused_wherever_it_is_sent(admin: Client, page: str, query: str) -> None:
+    assert_page(admin.get(f"/admin/{page}?{query}", headers={"accept": "text/html"}), 400, "has a NUL")
+    assert "has a NUL" in admin.post(f"/admin/{page}", query, "application/x-www-form-urlencoded", headers=JSON).text
+
+
+@pytest.mark.parametrize(
+    "rows", ["tasks_app/apikey", "auth/user", "auth/group", "axes/accessattempt", "tasks_app/task"]
+)
+@pytest.mark.parametrize("chosen", ["zzz", "", "9" * 30])
+def test_a_selection_of_what_can_be_no_row_is_refused(admin: Client, rows: str, chosen: str) -> None:
+    act = {"tasks_app/apikey": "revoke", "tasks_app/task": "redrive_selected"}.get(rows, "delete_selected")
+    form = {"action": act, "index": "0", "_selected_action": chosen}
+    assert admin.post(f"/admin/{rows}/", form).status_code == 400
+
+
 def test_no_list_offers_more_than_a_page_can_show(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         task("failed")

@@ -14,15 +14,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html_join
 
-from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, drain_text
+from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, drain_text, gone
 from tasks_app.admin.nodes import NodeAdmin
-from tasks_app.admin.pages import actor
+from tasks_app.admin.pages import actor, only
 from tasks_app.admin.text import line, node_link
 from tasks_app.features.drains.verbs import (
     DrainChanged,
     NodeTooOld,
     NotServed,
     UnknownNode,
+    check_drain,
+    check_undrain,
     drain_node,
     undrain_node,
 )
@@ -67,6 +69,7 @@ def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
     """GET: ask for confirmation, and why. POST: drain or undrain the node, or the type on it that the address names."""
     if not may(request, OPERATE):
         raise PermissionDenied
+    only(request, "type")
     nodes, (act, kind) = cast(NodeAdmin, admin.site.get_model_admin(Node)), ACTS[verb]
     name, handler = unquote(object_id), request.GET.get("type")
     node: Node | None = nodes.get_object(request, name)
@@ -76,23 +79,29 @@ def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
     what = line(name) if handler is None else f"{line(name)} for {line(handler, 60)}"
     initial = {} if drain is None else {"reason": drain.reason, "seen": drain.revision}
     form = kind(request.POST if request.method == "POST" else None, initial=initial)
-    if form.is_valid():
-        try:
-            done = act(name, actor(request), handler=handler, **form.cleaned_data)
-        except UnknownNode as unknown:
-            return nodes.to_list(request, f"{line(str(unknown))}: nothing was done.")
-        except (NotServed, NodeTooOld) as refused:
-            messages.warning(request, f"{line(str(refused), 300)}: nothing was done.")
-            return HttpResponseRedirect(node_link(name))
-        except DrainChanged as changed:
-            drain = changed.drain
-            now = "" if drain is None else f"drained {drain_text(drain)}"
-            form = kind(asked_again(request.POST, drain))
-            form.add_error(None, changed_meanwhile(now, "undrained", changed.by))
-        else:
-            said = f"{verb.capitalize()}ed {what}." if done else f"Nothing changed: {what} was {verb}ed before."
-            messages.add_message(request, messages.SUCCESS if done else messages.WARNING, said)
-            return HttpResponseRedirect(node_link(name))
+    warning = "" if verb == "drain" or drain or form.is_bound else f"Nothing changed: {what} is not drained."
+    try:
+        if verb == "drain" or drain is None:
+            (check_drain if verb == "drain" else check_undrain)(node, handler)
+        if form.is_valid():
+            if act(name, actor(request), handler=handler, **form.cleaned_data):
+                messages.success(request, f"{verb.capitalize()}ed {what}.")
+                return HttpResponseRedirect(node_link(name))
+            warning = f"Nothing changed: {what} was {verb}ed before."
+    except UnknownNode as unknown:
+        return nodes.to_list(request, f"{line(str(unknown))}: nothing was done.")
+    except (NotServed, NodeTooOld) as refused:
+        warning = f"{line(str(refused), 300)}: nothing was done."
+    except DrainChanged as changed:
+        drain = changed.drain
+        if drain is None and verb == "undrain":
+            warning = f"Nothing changed: {gone('undrained', changed.by)}."
+        now = "" if drain is None else f"drained {drain_text(drain)}"
+        form = kind(asked_again(request.POST, drain))
+        form.add_error(None, changed_meanwhile(now, "undrained", changed.by))
+    if warning:
+        messages.warning(request, warning)
+        return HttpResponseRedirect(node_link(name))
     types = sorted(node.pools) if verb == "drain" and handler is None and len(node.pools) > 1 else []
     return nodes.page(
         request,

@@ -62,10 +62,7 @@ def drain_node(
     """
     with acting(actor, name):
         node, before = _as_seen(name, handler, seen)
-        if handler is not None and handler not in node.pools:
-            raise NotServed(name, handler, sorted(node.pools))
-        if handler is not None and "drained" not in node.pools[handler]:
-            raise NodeTooOld(name)
+        check_drain(node, handler)
         reason = (before and before.reason if reason is None else reason) or None
         if before is not None and before.reason == reason:
             return False
@@ -85,12 +82,26 @@ def undrain_node(name: str, actor: Actor, handler: str | None = None, seen: str 
     with acting(actor, name):
         node, before = _as_seen(name, handler, seen)
         if before is None:
-            if handler is not None and handler not in node.pools:
-                raise NotServed(name, handler, sorted(node.pools))
+            check_undrain(node, handler)
             return False
         _write(node, actor, "undrain", handler, None, {})
     freshness.changed()
     return True
+
+
+def check_drain(node: Node, handler: str | None) -> None:
+    """Raise NodeEnded, NotServed or NodeTooOld if the node, or the type on it, cannot be drained."""
+    check_undrain(node, handler)
+    if handler is not None and "drained" not in node.pools[handler]:
+        raise NodeTooOld(node.name)
+
+
+def check_undrain(node: Node, handler: str | None) -> None:
+    """Raise NodeEnded, or NotServed for a type that is neither served nor drained."""
+    if node.stopped_at is not None:
+        raise NodeEnded(f"node {node.name[:100]} has ended")
+    if handler is not None and handler not in node.pools:
+        raise NotServed(node.name, handler, sorted(node.pools))
 
 
 def _as_seen(name: str, handler: str | None, seen: str | None) -> tuple[Node, Drain | None]:

@@ -96,9 +96,6 @@ class FailureGroupAdmin(PageAdmin):
         """Whether this user may resolve groups."""
         return may(request, OPERATE) and may(request, SEE_PAYLOADS)
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in {one.parameter_name for one in self.list_filter}
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
         return super().get_queryset(request).defer("sample_error")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,12 +17,20 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, pause_text
+from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, gone, pause_text
 from tasks_app.admin.lists import ReadOnlyAdmin, column
-from tasks_app.admin.pages import actor
+from tasks_app.admin.pages import Refusal, actor, only
 from tasks_app.admin.text import ago, line
 from tasks_app.feature import Link
-from tasks_app.features.pauses.verbs import PauseChanged, PauseEnded, UnknownHandler, from_now, pause, resume
+from tasks_app.features.pauses.verbs import (
+    PauseChanged,
+    PauseEnded,
+    UnknownHandler,
+    check_handler,
+    from_now,
+    pause,
+    resume,
+)
 from tasks_app.handlers.words import moment_text, span
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
@@ -131,13 +140,12 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         return [
-            path(f"{name}/", self.admin_site.admin_view(view), name=f"tasks_app_handlerpause_{name}")
+            path(f"{name}/", self.admin_site.admin_view(partial(_act, view)), name=f"tasks_app_handlerpause_{name}")
             for name, view in (("pause", self.pause_view), ("resume", self.resume_view))
         ] + super().get_urls()
 
-    def pause_view(self, request: HttpRequest) -> HttpResponse:
+    def pause_view(self, request: HttpRequest, handler: str) -> HttpResponse:
         """GET: ask for confirmation, until when, and why. POST: pause."""
-        handler = self._handler(request)
         paused = HandlerPause.objects.of(handler)
         form = PauseForm(paused, request.POST if request.method == "POST" else None)
         if form.is_valid():
@@ -154,15 +162,14 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
                 again = asked_again(request.POST, paused, end=end)
                 form = PauseForm(paused, again)
                 form.add_error(None, _changed(changed))
-            except UnknownHandler as unknown:
-                return self._done(request, f"{line(str(unknown))}: nothing was done.")
         explained = "Its tasks are accepted and wait; no worker starts one. Running ones go on, nothing is lost."
         return self._ask(request, handler, "Pause", explained, paused, form)
 
-    def resume_view(self, request: HttpRequest) -> HttpResponse:
+    def resume_view(self, request: HttpRequest, handler: str) -> HttpResponse:
         """GET: ask for confirmation. POST: resume."""
-        handler = self._handler(request)
         paused = HandlerPause.objects.of(handler)
+        if paused is None and request.method != "POST":
+            return self._done(request, f"Not paused: {line(handler)}.")
         seen = {"seen": "" if paused is None else paused.revision}
         form = SeenForm(request.POST if request.method == "POST" else None, initial=seen)
         if form.is_valid():
@@ -172,18 +179,12 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
                 return self._done(request, f"Not paused: {line(handler)}.")
             except PauseChanged as changed:
                 paused = changed.pause
+                if paused is None:
+                    return self._done(request, f"Not paused: {line(handler)}: {gone('resumed', changed.by)}.")
                 form = SeenForm(asked_again(request.POST, paused))
                 form.add_error(None, _changed(changed))
-            except UnknownHandler as unknown:
-                return self._done(request, f"{line(str(unknown))}: nothing was done.")
         explained = "Its waiting tasks start at once, as many as it has slots."
         return self._ask(request, handler, "Resume", explained, paused, form)
-
-    def _handler(self, request: HttpRequest) -> str:
-        """The type that the address names. Raises PermissionDenied."""
-        if not may(request, OPERATE):
-            raise PermissionDenied
-        return request.GET.get("handler", "")
 
     def _ask(
         self, request: HttpRequest, handler: str, verb: str, explained: str, paused: HandlerPause | None, form: SeenForm
@@ -211,6 +212,19 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
     ends = column("until", lambda row: moment_text(row.until) if row.until else "it is resumed")
     why = column("reason", lambda row: line(row.reason, 200))
     resume_link = column("", lambda row: format_html('<a href="{}">Resume…</a>', pause_address(row.handler, "resume")))
+
+
+def _act(view: Callable[[HttpRequest, str], HttpResponse], request: HttpRequest) -> HttpResponse:
+    """A page about the type that its address names; 404 if nothing here knows that type."""
+    if not may(request, OPERATE):
+        raise PermissionDenied
+    only(request, "handler")
+    handler = request.GET.get("handler", "")
+    try:
+        check_handler(handler)
+        return view(request, handler)
+    except UnknownHandler as unknown:
+        raise Refusal(404, str(unknown)) from None
 
 
 def _changed(changed: PauseChanged) -> str:

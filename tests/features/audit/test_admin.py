@@ -67,9 +67,7 @@ def test_the_latest_line_is_first_and_each_filter_narrows(admin: Client) -> None
     assert "412" in admin.get(LOG).text
 
 
-@pytest.mark.parametrize(
-    "query", ["via=phone", "time=soon", "via=api&via=admin", "q=a%00", "actor=", "act=" + "x" * 151]
-)
+@pytest.mark.parametrize("query", ["via=phone", "time=soon", "via=api&via=admin", "actor=", "act=" + "x" * 151])
 def test_what_is_not_understood_matches_nothing_and_exports_nothing(admin: Client, query: str) -> None:
     entry(via="api")
     page = admin.get(f"{LOG}?{query}")

@@ -48,7 +48,9 @@ def test_an_empty_node_says_so_on_its_page_and_on_the_dashboard(admin: Client) -
 def test_a_node_that_has_ended_has_no_button_and_cannot_be_drained(admin: Client) -> None:
     node("one", pools={}, stopped_at=timezone.now())
     assert "/drain/" not in admin.get(f"{ONE}/change/").text
-    assert "Node one has ended: nothing was done" in admin.post(f"{ONE}/drain/", follow=True).text
+    for answer in (admin.get, admin.post):
+        for verb in ("drain", "undrain"):
+            assert "Node one has ended: nothing was done" in answer(f"{ONE}/{verb}/", follow=True).text
     assert "nothing was done" in admin.post("/admin/tasks_app/node/%3Cb%3E/drain/", follow=True).text
 
 
@@ -86,8 +88,10 @@ def test_a_type_is_drained_from_the_page_that_drains_and_undrained_from_the_node
         assert "drained for echo" in admin.get(elsewhere).text
     assert "(new model)" in admin.get("/admin/handler/?type=echo").text
     assert "Undrained one for echo." in admin.post(f"{ONE}/undrain/?type=echo", follow=True).text
-    refused = admin.post(f"{ONE}/drain/?type=%3Cb%3E", follow=True).text
-    assert "does not serve &quot;&lt;b&gt;&quot;: nothing was done" in refused
+    for answer in (admin.get, admin.post):
+        for verb in ("drain", "undrain"):
+            refused = answer(f"{ONE}/{verb}/?type=%3Cb%3E", follow=True).text
+            assert "does not serve &quot;&lt;b&gt;&quot;: nothing was done" in refused
     assert Node.objects.get().drained_types is None
 
 
@@ -103,4 +107,15 @@ def test_a_page_that_is_out_of_date_changes_nothing_says_whose_drain_there_is_an
     assert Node.objects.get().drain_reason == "mine"
     old = hidden(admin.get(f"{ONE}/undrain/").text)
     other.post(f"{ONE}/undrain/")
-    assert "bob has undrained it" in admin.post(f"{ONE}/undrain/", {"seen": old}).text
+    assert "bob has undrained it" in admin.post(f"{ONE}/undrain/", {"seen": old}, follow=True).text
+    assert "one is not drained" in admin.get(f"{ONE}/undrain/", follow=True).text
+
+
+@pytest.mark.parametrize("query", ["handler=echo", "type=echo&type=prime", "type=echo&x=1", "type=%00"])
+def test_an_address_that_means_more_than_one_type_is_refused(admin: Client, query: str) -> None:
+    node("one", pools={"echo": pool(2, 2), "prime": pool(1, 1)})
+    for verb in ("drain", "undrain"):
+        for answer in (admin.get, admin.post):
+            page = answer(f"{ONE}/{verb}/?{query}")
+            assert page.status_code == 400 and "Yes, " not in page.text
+    assert audited() == []

@@ -132,10 +132,30 @@ def test_a_page_that_is_out_of_date_changes_nothing_says_by_whom_and_asks_again(
 
 def test_a_handler_that_nothing_knows_is_refused_in_a_sentence(admin: Client) -> None:
     for verb in ("pause", "resume"):
-        page = admin.post(f"{PAUSES}{verb}/?handler=%3Cb%3E", follow=True)
-        assert "nothing was done" in page.text and "<b>" not in page.text
-        assert admin.get(f"{PAUSES}{verb}/").status_code == 200
+        for query in ("handler=%3Cb%3E", "", "handler=", f"handler={'x' * 3_000}"):
+            for answer in (admin.get, admin.post):
+                page = answer(f"{PAUSES}{verb}/?{query}")
+                assert page.status_code == 404 and "No handler is named" in page.text and "<b>" not in page.text
+                assert "Yes, " not in page.text
     assert audited() == []
+
+
+@pytest.mark.parametrize("query", ["type=echo", "handler=echo&handler=prime", "handler=echo&until=x", "handler=%00"])
+def test_an_address_that_means_more_than_one_type_is_refused(admin: Client, query: str) -> None:
+    for verb in ("pause", "resume"):
+        for answer in (admin.get, admin.post):
+            page = answer(f"{PAUSES}{verb}/?{query}")
+            assert page.status_code == 400 and "Yes, " not in page.text
+    assert not HandlerPause.objects.exists()
+
+
+def test_what_is_not_paused_is_said_at_once_and_no_question_asked(admin: Client) -> None:
+    submit("echo")
+    assert "Not paused: echo." in admin.get(RESUME, follow=True).text
+    admin.post(PAUSE)
+    old = hidden(admin.get(RESUME).text)
+    logged_in(staff("bob", "change_task")).post(RESUME)
+    assert "Not paused: echo: bob has resumed it." in admin.post(RESUME, {"seen": old}, follow=True).text
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "", "a/b?c&d#e", "‮", "ä" * 100])
