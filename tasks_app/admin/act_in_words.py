@@ -1,7 +1,7 @@
 """What a form that was sent would do, in the words of its page: the title, the labels, the names of what is chosen.
 
-The page is asked for as the browser would, with its query and a GET. What its context has is what its user saw: a form,
-or a list with acts. What no page has in words is not offered (`complete`).
+The page is asked for as the browser would, with its query, by HEAD: an export begins at a GET. What its context has is
+what its user saw: a form, or a list with acts. What no page has in words is not offered (`complete`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def in_words(request: HttpRequest, address: str, fields: Fields) -> Words:
     said = Words([("Act", _verb(match, fields))])
     if isinstance(page, TemplateResponse):
         said = _of_page(request, page.context_data or {}, match, address, fields)
-    elif not isinstance(page, HttpResponseNotAllowed):
+    elif not isinstance(page, HttpResponseNotAllowed) or "POST" not in page["Allow"]:
         return as_sent(address, fields, "It cannot be done as it was sent.")
     else:
         said.rows += _row(match)
@@ -89,8 +89,8 @@ def in_words(request: HttpRequest, address: str, fields: Fields) -> Words:
 
 def _page(request: HttpRequest, address: str, match: ResolverMatch) -> Any:
     asked, query = HttpRequest(), urlsplit(address).query
-    asked.method, asked.path, asked.path_info = "GET", urlsplit(address).path, urlsplit(address).path
-    asked.META = {**request.META, "REQUEST_METHOD": "GET", "QUERY_STRING": query}
+    asked.method, asked.path, asked.path_info = "HEAD", urlsplit(address).path, urlsplit(address).path
+    asked.META = {**request.META, "REQUEST_METHOD": "HEAD", "QUERY_STRING": query}
     asked.GET, asked.COOKIES, asked.resolver_match = QueryDict(query), request.COOKIES, match
     asked.user, asked.session = request.user, request.session
     vars(asked)["_messages"] = vars(request).get("_messages")

@@ -14,6 +14,8 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks_app.admin import unfinished
+from tasks_app.admin.table_files import MAX_EXPORTS
+from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.models import Task
 from tests.admin.rows import staff, task
 
@@ -103,6 +105,23 @@ def test_all_values_of_a_field_are_sent_again_as_they_were(browser: Browser) -> 
     for name, value in (("scopes", "tasks:read"), ("scopes", "tasks:write"), ("name", given["name"]), ("rate", "")):
         assert (name, value) in [(each, unescape(text)) for each, text in hidden]
     assert "<b>" not in answer.text and "This is the first key." in answer.text
+
+
+@pytest.mark.parametrize("export", ["task/export/?_format=csv", "auditentry/export/?format=csv"])
+def test_what_is_no_act_is_not_offered_and_not_begun(browser: Browser, export: str) -> None:
+    address = f"/admin/tasks_app/{export}"
+    for _ in range(MAX_EXPORTS + 1):
+        browser.send(address)
+        browser.log_in()
+        page = browser.get("/admin/unfinished/")
+        assert "It cannot be done as it was sent." in page.text and "Do it now" not in page.text
+        browser.lose_session()
+    assert not AuditEntry.objects.filter(action="export").exists()
+    browser.get("/admin/login/")
+    browser.log_in()
+    answer = browser.client.get(address)
+    assert answer.status_code == 200
+    answer.close()
 
 
 def test_a_form_may_say_itself_what_it_does(browser: Browser) -> None:
