@@ -22,6 +22,7 @@ from tasks_app.audit.record import record, system_account
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import NAME, store_environment_key
+from tasks_app.logs.harmless import harmless
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.management.api_client import open_directly
 from tasks_app.queue.current import writing
@@ -139,6 +140,10 @@ def administrator() -> str | None:
     return None if first is None else first.get_username()
 
 
+#: Of a handler's problem.
+MAX_PROBLEM_CHARS = 500
+
+
 class Warming:
     """The handlers' progress at a start: printed while they start, and awaited before `ready`. Polls /api/metrics."""
 
@@ -178,7 +183,7 @@ class Warming:
             if self._print_once.is_due(line):
                 self._say(line)
         self._problems = {
-            name: its["problems"][0] for name, its in seen.items() if its.get("problems") and not warm[name]
+            name: shown(its["problems"][0]) for name, its in seen.items() if its.get("problems") and not warm[name]
         }
         return all(warm[name] >= all_ or seen[name].get("problems") for name, all_ in self._instances.items())
 
@@ -191,6 +196,11 @@ class Warming:
             return None if error.code < 500 else {}
         except (OSError, ValueError, KeyError):
             return {}
+
+
+def shown(problem: str) -> str:
+    """What a handler has written, for a terminal: on one line, bounded, and unable to control it."""
+    return harmless(" ".join(problem[:MAX_PROBLEM_CHARS].split()))
 
 
 def first_task(base: str, key: str, names: Sequence[str]) -> str:

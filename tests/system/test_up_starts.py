@@ -44,12 +44,17 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
     daemon.handler("act")
     with daemon.config.open("a") as file:
         file.write('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
+        file.write(
+            """[handlers.loud]\ncommand = ["/bin/sh", "-c", 'printf "\\033[2J\\342\\200\\256wild\\n" >&2; exit 3']\n"""
+        )
     again = daemon.manage("up")
     line = again.until_says(r"^ +(.* manage\.py post .*)$")[1]
     assert "shown once" not in again.said()
     told = re.search(r"user admin; to set a new password: (\S+ manage\.py changepassword admin)$", again.said(), re.M)
     assert told is not None, again.said()
     assert re.search(r"^  waiting   tasks of absent: .*/nonexistent/program", again.said(), re.M)
+    assert re.search(r"^  waiting   tasks of loud: .*\\x1b\[2J\\u202ewild", again.said(), re.M), again.said()
+    assert not {"\x1b", "\u202e"} & set(again.said()), "what a handler writes cannot control the terminal"
     assert " post act " in line
     ran = subprocess.run(line, shell=True, cwd=PROJECT, env=daemon.environment, capture_output=True, text=True)  # noqa: S602
     assert (ran.returncode, json.loads(ran.stdout)["status"]) == (0, "completed"), ran.stderr
