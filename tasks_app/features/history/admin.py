@@ -115,7 +115,7 @@ def _slots(wanted: Wanted) -> dict[str, Any]:
 
 
 def _activity(request: HttpRequest) -> HttpResponse:
-    show = partial(page, request, "history/activity.html", "Activity", handlers=known_types(), windows=WINDOWS)
+    show = partial(page, request, "history/activity.html", "Activity", handlers=known_types())
     try:
         wanted = _wanted(request)
     except _BadAddress as error:
