@@ -88,6 +88,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
+FORMAT_MODULE_PATH = "taskdaemon_site.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.static_root or ENV.home / "static"

@@ -41,7 +41,10 @@ def handlers_view(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     reading, rates = current_reading(), recent_rates()
     names = sorted({*conf.handlers(), *reading.handlers})
-    rows = [_row(name, reading, rates) for name in names]
+    links = [links(names) for links in registered("handler_links")] if may(request, OPERATE) else []
+    rows = [
+        _row(name, reading, rates) | {"acts": [by_name[name] for by_name in links if name in by_name]} for name in names
+    ]
     return page(request, "taskdaemon/handlers.html", "Handlers", rows=rows, rate_span=span(rates.seconds))
 
 

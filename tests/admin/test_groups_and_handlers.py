@@ -150,7 +150,9 @@ def test_a_handlers_page_shows_its_slots_tasks_and_failures(admin: Client) -> No
     ):  # fmt: skip
         assert part in text, part
     assert text.count("/admin/tasks_app/task/0") == 1
-    assert "echo" in admin.get("/admin/handlers/").text
+    pause = "/admin/tasks_app/handlerpause/pause/?handler=echo"
+    assert pause in admin.get("/admin/handlers/").text
+    assert pause not in logged_in(staff("vic", "view_task")).get("/admin/handlers/").text
     assert f"{HANDLER}?type=echo" in admin.get("/admin/").text
     assert admin.get(f"{HANDLER}?type=unknown").status_code == 404
     assert admin.get(HANDLER).status_code == 404

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from axes.models import AccessLog
+from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Locator, expect
 
 from tasks_app.features.failures.models import FailureGroup
+from tasks_app.keys.api_keys import create
+from tasks_app.keys.caller import Grant
+from tasks_app.queue.node_models import HandlerPause
 from testkit.browser import NARROW, WIDE
 from tests.browser.conftest import WIDTHS, Open
 
@@ -61,6 +68,58 @@ def test_on_a_narrow_screen_the_filters_are_a_closed_panel_above_the_cards(opene
     tab.page.wait_for_url("**?status=failed")
     expect(panel).to_have_text("Filters: status: failed")
     expect(filters).not_to_be_visible()
+
+
+def test_on_a_narrow_screen_the_cells_of_a_card_say_what_they_are(opened: Open) -> None:
+    create("ci", Grant())
+    AccessLog.objects.create(username="vera", ip_address="192.0.2.7", user_agent="Lynx", path_info="/admin/login/")
+    tab = opened(NARROW[0])
+    for path in ("/admin/tasks_app/apikey/", "/admin/axes/accesslog/"):
+        tab.go(path)
+        labels = tab.page.locator("#result_list tbody tr").first.evaluate(
+            "row => [...row.cells].filter(cell => cell.className.startsWith('field-'))"
+            ".filter(cell => !cell.querySelector('.td-badge'))"
+            ".map(cell => [cell.className, getComputedStyle(cell, '::before').content])"
+        )
+        unsaid = [name for name, label in labels if label == "none"]
+        assert len(unsaid) <= 1, (path, unsaid)  # the head of a card
+    expect(tab.page.locator("#result_list .field-attempt_time").first).to_have_text(re.compile(r"^[\d-]{10} [\d:]{8}$"))
+
+
+def test_an_act_after_an_ended_session_stays_over_a_reload_and_is_done_by_a_click(
+    opened: Open, address: str, rows: dict[str, str]
+) -> None:
+    User.objects.create_superuser("vera", None, "a good password")
+    tab = opened(WIDE[0])
+    page = tab.page
+    page.context.clear_cookies()
+    tab.go("/admin/login/")
+
+    def log_in() -> None:
+        page.get_by_label("Username").fill("vera")
+        page.get_by_label("Password").fill("a good password")
+        page.get_by_role("button", name="Log in").click()
+
+    log_in()
+    page.wait_for_url(f"{address}/admin/")
+    tab.go("/admin/tasks_app/handlerpause/pause/?handler=echo")
+    page.get_by_label("Reason").fill("a typed reason")
+    page.context.clear_cookies(name="taskdaemon_session")
+    page.get_by_role("button", name="Yes, pause it").click()
+    log_in()
+    page.wait_for_url("**/admin/unfinished/")
+    page.reload()
+    facts = page.locator(".td-facts")
+    for text in ("Pause echo", "a typed reason", "when it is resumed"):
+        expect(facts).to_contain_text(text)
+    expect(facts).not_to_contain_text("Offset")
+    assert not HandlerPause.objects.exists()
+    page.get_by_role("button", name="Do it now").click()
+    page.wait_for_url(f"{address}/admin/")
+    assert HandlerPause.objects.get().reason == "a typed reason"
+    page.go_back()
+    expect(page.locator("body")).not_to_contain_text("Do it now")
+    tab.console.clear()  # the 403 of the ended session
 
 
 @pytest.mark.parametrize("path", [TASKS, "/admin/tasks_app/auditentry/", "/admin/auth/user/"])

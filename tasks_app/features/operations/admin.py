@@ -35,7 +35,7 @@ from tasks_app.features.operations.work import waits_for_canary, work_until_over
 from tasks_app.handlers.words import span, utc_text
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Status, Task
+from tasks_app.queue.models import FITS, Status, Task
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
@@ -174,7 +174,9 @@ class OperationAdmin(PageAdmin):
         started = Operation.objects.filter(pk=chosen.operation_id).first()
         found = preview(Plan(chosen.verb, chosen.wanted)) if started is None else Preview()
         if started is None and found.exact and not found.matched and not found.unfit:
-            self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
+            fitting = " or ".join(sorted(FITS[chosen.verb]))
+            said = "No task matches any more" if chosen.verb == Verb.DELETE else f"None of them is {fitting} now"
+            self.message_user(request, f"{said}: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(chosen.back)
         sent = OPTIONS.keys() & request.GET.keys()
         return self.page(
