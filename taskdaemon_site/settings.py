@@ -96,7 +96,10 @@ STATIC_ROOT = ENV.static_root or ENV.home / "static"
 WHITENOISE_USE_FINDERS = ENV.static_root is None
 WHITENOISE_AUTOREFRESH = False
 
-AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{kind}Validator"}
+    for kind in ("MinimumLength", "UserAttributeSimilarity", "CommonPassword", "NumericPassword")
+]
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",

@@ -72,11 +72,10 @@ MANAGE_USERS = Right(
 UNLOCK_LOGINS = Right(
     "see logins, and end lockouts",
     Role.ADMIN,
-    tuple(
-        f"axes.{verb}_{model}" for model in ("accessattempt", "accesslog", "accessfailurelog")
-        for verb in ("view", "delete")
+    (
+        "axes.view_accessattempt", "axes.delete_accessattempt", "axes.view_accesslog", "axes.view_accessfailurelog",
     ),
-    called="*view* and *delete* of the three tables of logins",
+    called="*view* of the three tables of logins, *delete* of access attempts",
 )  # fmt: skip
 SEE_METRICS = Right("read the metrics", None, (), Scope.METRICS_READ)
 

@@ -29,6 +29,7 @@ from tasks_app.admin.search import fault
 from tasks_app.admin.text import ago, line
 from tasks_app.feature import registered
 from tasks_app.handlers.words import moment_text
+from tasks_app.queue.current import writing
 from tasks_app.rights import Right, may
 
 #: The choices of filters by time: the title and how far each looks back.
@@ -154,6 +155,14 @@ class KnownRows(admin.ModelAdmin):
                 except ValidationError:
                     raise BadRequest(f"{line(given, 60)!r} is no id of a row of this list") from None
         return super().response_action(request, queryset, *more)  # type: ignore[arg-type]
+
+
+class DeletedRows(KnownRows):
+    """Rows that Django's own pages delete: with the lines of the audit log, in one transaction."""
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: object) -> HttpResponse | None:
+        with writing():
+            return super().response_action(request, queryset, *more)
 
 
 class StrictList(KnownFilters):

@@ -18,8 +18,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from tasks_app.admin.lists import KnownFilters, KnownRows
+from tasks_app.admin.lists import DeletedRows, KnownFilters
+from tasks_app.admin.pages import actor
 from tasks_app.admin.text import harmless, line
+from tasks_app.audit.record import record
 from tasks_app.handlers.words import plural
 from tasks_app.keys.forwarding import address_of
 
@@ -155,7 +157,7 @@ class HarmlessList(KnownFilters):
         self.result_list = [_shown(each) for each in self.result_list]
 
 
-class HarmlessLogins(KnownRows):
+class HarmlessLogins(DeletedRows):
     """Their rows cannot be changed: an object on a page has other text than its row."""
 
     changelist = HarmlessList
@@ -179,14 +181,29 @@ def _shown(login: Login) -> Login:
 
 
 class AttemptedLogins(HarmlessLogins, AccessAttemptAdmin):
-    """Wrong passwords that count towards a lock-out."""
+    """Wrong passwords that count towards a lock-out. Who deletes them ends it."""
+
+    actions = ()  # axes' own deletes without a line in the audit log, and for who may only look
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        for tried in queryset:
+            told = {"address": str(tried.ip_address), "failures": tried.failures_since_start}
+            record(actor(request), "unlock_login", harmless(tried.username or ""), **told)
+        return super().log_deletions(request, queryset)
 
 
-class Logins(HarmlessLogins, AccessLogAdmin):
+class KeptLogins(HarmlessLogins):
+    """Like the audit log nobody deletes them: they are removed once they are old."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class Logins(KeptLogins, AccessLogAdmin):
     """Logins, and when their sessions ended."""
 
 
-class FailedLogins(HarmlessLogins, AccessFailureLogAdmin):
+class FailedLogins(KeptLogins, AccessFailureLogAdmin):
     """All wrong passwords, if axes keeps them."""
 
 

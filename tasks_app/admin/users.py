@@ -3,24 +3,26 @@ log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from tasks_app.admin.lists import KnownRows
-from tasks_app.admin.pages import actor
+from tasks_app.admin.lists import DeletedRows
+from tasks_app.admin.pages import Refusal, actor
 from tasks_app.audit.record import record
 from tasks_app.queue.current import writing
 from tasks_app.rights import Role
 
 
-class Recorded(KnownRows):
+class Recorded(DeletedRows):
     """Records what is added, changed and deleted."""
 
     class Media:
@@ -89,10 +91,34 @@ class NewUserForm(AdminUserCreationForm):
             self.instance.groups.add(role)
 
 
+#: What a superuser needs to log in here.
+ABLE = ("is_superuser", "is_active", "is_staff")
+LAST = "This is the last superuser who is active and staff: make another user one first."
+
+
+def _are_last(users: Iterable[int]) -> bool:
+    """Whether these are all superusers who can log in. In a transaction the answer holds until its end."""
+    with transaction.atomic():
+        able = User.objects.filter(**dict.fromkeys(ABLE, True)).order_by("pk").select_for_update()
+        keys = set(able.values_list("pk", flat=True))
+    return bool(keys) and keys <= {*users}
+
+
+class ChangedUserForm(UserChangeForm):
+    """What a user may do."""
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if not all(given.get(name) for name in ABLE) and _are_last([self.instance.pk]):
+            raise forms.ValidationError(LAST)
+        return given
+
+
 class RecordedUserAdmin(Recorded, UserAdmin):
     """Users."""
 
     readonly_fields = ("last_login", "date_joined")
+    form = ChangedUserForm
     add_form = NewUserForm
     add_fieldsets = (
         (
@@ -106,6 +132,12 @@ class RecordedUserAdmin(Recorded, UserAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"is_staff": True, **super().get_changeform_initial_data(request)}
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Django asks for it before each deletion, in its transaction."""
+        if _are_last(user.pk for user in objs):
+            raise Refusal(409, LAST)
+        return super().get_deleted_objects(objs, request)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Django's page; the new password and its line of the audit log are one transaction."""

@@ -12,7 +12,7 @@ ADMIN = (
     "tasks_app.delete_task",
     *(f"tasks_app.{verb}_apikey" for verb in ("view", "add", "change")),
     *(f"auth.{verb}_{model}" for model in ("user", "group") for verb in ("view", "add", "change", "delete")),
-    *(f"axes.{verb}_{model}" for model in ("accessattempt", "accesslog", "accessfailurelog") for verb in ("view", "delete")),
+    *("axes.view_accessattempt", "axes.delete_accessattempt", "axes.view_accesslog", "axes.view_accessfailurelog"),
 )
 #: What Django's log says of an act, by the model that it was done to, and the audit log's word for it.
 WORDS = {

@@ -122,7 +122,8 @@ PAGES: dict[str, tuple[str, set[str]]] = {
         for model in ("accessattempt", "accesslog", "accessfailurelog")
         for page, rest, who in (
             ("changelist", "", ADMIN), ("add", "add/", NONE), ("change", f"{{{model}}}/change/", ADMIN),
-            ("history", f"{{{model}}}/history/", ADMIN), ("delete", f"{{{model}}}/delete/", ADMIN),
+            ("history", f"{{{model}}}/history/", ADMIN),
+            ("delete", f"{{{model}}}/delete/", ADMIN if model == "accessattempt" else NONE),
         )
     },
 }  # fmt: skip
@@ -225,7 +226,9 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "resume a type": ("/admin/tasks_app/handlerpause/resume/?handler=prime", {}, ACTING),
     "drain a node": ("/admin/tasks_app/node/one/drain/", {}, ACTING),
     "make a key": ("/admin/tasks_app/apikey/add/", {"name": "new", "scopes": ["tasks:read"]}, ADMIN),
-    "revoke a key": ("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": "{key}"}, ADMIN),
+    "revoke a key": (
+        "/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": "{key}", "post": "yes"}, ADMIN,
+    ),
     "add a user": (
         "/admin/auth/user/add/",
         {"username": "new", "password1": "a good passphrase", "password2": "a good passphrase",

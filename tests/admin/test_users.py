@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
@@ -112,3 +113,49 @@ def test_of_a_password_the_log_has_only_that_it_was_changed(admin: Client) -> No
     assert vera.check_password("a third password")
     said = str(list(AuditEntry.objects.values()))
     assert PASSWORD not in said and "a third password" not in said and vera.password not in said
+
+
+@pytest.mark.parametrize("password", ["password", "12345678", "83920174655", "vera-vera"])
+def test_a_password_that_is_guessed_at_once_is_refused(admin: Client, password: str) -> None:
+    assert "errornote" in add(admin, username="vera-vera", password1=password, password2=password).text
+    assert not User.objects.filter(username="vera-vera").exists()
+
+
+@pytest.mark.parametrize("lost", ["is_superuser", "is_active", "is_staff"])
+def test_the_last_superuser_stays_one(admin: Client, lost: str) -> None:
+    ada = User.objects.get(username="ada")
+    User.objects.create_superuser("gone", is_active=False)
+    form = {"username": "ada", "is_superuser": "on", "is_active": "on", "is_staff": "on"}
+    del form[lost]
+    assert "This is the last superuser" in admin.post(f"{USERS}{ada.pk}/change/", form).text
+    User.objects.create_superuser("bob")
+    assert admin.post(f"{USERS}{ada.pk}/change/", form).status_code == 302
+
+
+def test_the_last_superusers_are_not_deleted(admin: Client) -> None:
+    ada, bob = User.objects.get(username="ada"), User.objects.create_superuser("bob")
+    form = {"action": "delete_selected", "_selected_action": [ada.pk, bob.pk]}
+    for sent in (form, {**form, "post": "yes"}):
+        answer = admin.post(USERS, sent)
+        assert answer.status_code == 409 and "This is the last superuser" in answer.text
+    assert admin.post(USERS, {**form, "_selected_action": [bob.pk], "post": "yes"}).status_code == 302
+    for answer in (admin.get(f"{USERS}{ada.pk}/delete/"), admin.post(f"{USERS}{ada.pk}/delete/", {"post": "yes"})):
+        assert answer.status_code == 409
+    assert [user.username for user in User.objects.all() if user.is_superuser] == ["ada"]
+
+
+def test_who_unlocks_a_login_is_in_the_log_and_logins_are_kept(admin: Client) -> None:
+    tried = {"username": "bob", "ip_address": "192.0.2.1", "failures_since_start": 5}
+    one, other = AccessAttempt.objects.create(**tried), AccessAttempt.objects.create(**tried, user_agent="x")
+    assert "cleanup" not in admin.get("/admin/axes/accessattempt/").text
+    admin.post(f"/admin/axes/accessattempt/{one.pk}/delete/", {"post": "yes"})
+    admin.post("/admin/axes/accessattempt/", {"action": "delete_selected", "_selected_action": other.pk, "post": "yes"})
+    lines = AuditEntry.objects.values_list("actor", "action", "target", "details")
+    told = ("ada", "unlock_login", "bob", {"address": "192.0.2.1", "failures": 5})
+    assert not AccessAttempt.objects.exists() and list(lines) == [told, told]
+    for kind, name in ((AccessLog, "accesslog"), (AccessFailureLog, "accessfailurelog")):
+        row, kept = kind.objects.create(username="bob"), kind.objects.count()
+        assert admin.post(f"/admin/axes/{name}/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+        form = {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"}
+        admin.post(f"/admin/axes/{name}/", form)
+        assert kind.objects.count() == kept

@@ -17,6 +17,7 @@ from tasks_app.keys.caller import Grant, Keys, keys
 from tasks_app.keys.models import ApiKey
 
 pytestmark = pytest.mark.django_db
+KEYS = "/admin/tasks_app/apikey/"
 GIVEN = "tpk_0123abcd_" + "k" * 20 + "0123456789abcdefghijk"
 
 
@@ -93,7 +94,7 @@ def test_a_prefix_of_two_keys_revokes_neither(api: Client, django_user_model: An
     assert ApiKey.objects.filter(revoked_at=None).count() == 2
     api.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
     row = ApiKey.objects.get(name="two")
-    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    api.post(KEYS, {"action": "revoke", "_selected_action": [row.pk], "post": "yes"})
     assert [key.name for key in ApiKey.objects.filter(revoked_at=None)] == ["one"]
 
 
@@ -144,7 +145,7 @@ def test_the_admin_lists_and_revokes_and_shows_no_secret(api: Client, django_use
     assert key not in page
     row = ApiKey.objects.get()
     assert row.digest not in page + api.get(f"/admin/tasks_app/apikey/{row.pk}/change/").content.decode()
-    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    api.post(KEYS, {"action": "revoke", "_selected_action": [row.pk], "post": "yes"})
     row.refresh_from_db()
     assert row.revoked_at is not None
     assert [(e.actor, e.action, e.target) for e in AuditEntry.objects.all()] == [("ada", "revoke_key", "ci")]
@@ -154,5 +155,7 @@ def test_a_user_who_may_only_view_cannot_revoke(api: Client, django_user_model: 
     create("ci")
     api.force_login(django_user_model.objects.create_user("bob", None, "a good password", is_staff=True))
     assert api.get("/admin/tasks_app/apikey/").status_code == 403
-    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [ApiKey.objects.get().pk]})
+    api.post(
+        "/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [ApiKey.objects.get().pk], "post": "yes"}
+    )
     assert ApiKey.objects.get().revoked_at is None

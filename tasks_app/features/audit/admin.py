@@ -33,6 +33,8 @@ from tasks_app.rights import SEE_AUDIT_LOG, SEE_PAYLOADS, may
 
 MAX_CHOICES = 30
 MAX_VALUE_CHARS = 150
+#: Looked through for actors that are no users or keys any more, or never were.
+NEWEST_LINES = 1_000
 WAYS = {"admin": "the admin", "api": "the API", "command": "a command"}
 
 
@@ -44,14 +46,17 @@ class EntryFilter(StrictFilter):
 
 
 class ActorFilter(EntryFilter):
-    """By user, API key or system account."""
+    """By user, API key or system account: those that act now, then others of the newest lines."""
 
     title, parameter_name = "who", "actor"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         users = get_user_model().objects.filter(is_staff=True).order_by("username").values_list("username", flat=True)
         keys = ApiKey.objects.order_by("name").values_list("name", flat=True)
-        return [(name, line(name, 40)) for name in dict.fromkeys([*users[:MAX_CHOICES], *keys[:MAX_CHOICES]])]
+        newest = AuditEntry.objects.order_by("-at", "-id").values_list("actor", flat=True)[:NEWEST_LINES]
+        others = sorted({*newest})[:MAX_CHOICES]
+        names = dict.fromkeys([*users[:MAX_CHOICES], *keys[:MAX_CHOICES], *others])
+        return [(name, line(name, 40)) for name in names if name]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         return rows.filter(actor=value)

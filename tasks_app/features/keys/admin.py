@@ -18,7 +18,7 @@ from tasks_app.admin.lists import RowAdmin, badge, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import record
-from tasks_app.handlers.words import utc_text
+from tasks_app.handlers.words import plural, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope
 from tasks_app.keys.models import ApiKey
@@ -121,10 +121,23 @@ class ApiKeyAdmin(RowAdmin):
         return False
 
     @admin.action(description="Revoke", permissions=("change",))
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        """Revoke the selected keys."""
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
+        """Ask, then revoke the selected keys."""
+        in_force = list(queryset.filter(revoked_at=None))
+        if in_force and "post" not in request.POST:
+            names = ", ".join(line(key.name) for key in in_force)
+            return self.page(
+                request,
+                "keys/revoke.html",
+                f"Revoke {len(in_force)} API {plural(len(in_force), 'key')}?",
+                explained=f"Programs with {names} get 401 within two seconds. This is final: a revoked key cannot be "
+                "put in force again.",
+                keys=[key.pk for key in in_force],
+                yes="Yes, revoke",
+                back=request.get_full_path(),
+            )
         with writing():
-            revoked = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke_key(key.pk)]
+            revoked = [key for key in in_force if api_keys.revoke_key(key.pk)]
             for key in revoked:
                 record(actor(request), "revoke_key", key.name)
         self.message_user(
@@ -132,6 +145,7 @@ class ApiKeyAdmin(RowAdmin):
             f"{len(revoked)} revoked: refused within two seconds.",
             messages.SUCCESS if revoked else messages.WARNING,
         )
+        return None
 
     def audit_target(self, row: Any) -> str:
         return str(row.name)

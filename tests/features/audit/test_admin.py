@@ -76,6 +76,13 @@ def test_what_is_not_understood_matches_nothing_and_exports_nothing(admin: Clien
     assert "Nothing was exported." in answer.text
 
 
+def test_the_filter_by_who_knows_actors_that_are_no_users_any_more(admin: Client) -> None:
+    entry(actor="root", via="command")
+    entry(actor="gone", at=timezone.now() - timedelta(days=8))
+    page = admin.get(LOG).text
+    assert "actor=root" in page and "actor=gone" in page and page.count("actor=ada") == 1
+
+
 def test_an_export_has_what_the_filters_show_in_either_format(admin: Client) -> None:
     lines = [entry(target=f"t{number}", details={"n": number}) for number in range(5)]
     entry(actor="ci", via="api")

@@ -170,3 +170,19 @@ def test_only_a_user_with_the_permission_makes_keys() -> None:
     strict.cookies = maker.cookies
     assert strict.post(ADD, form(name="other")).status_code == 403
     assert ApiKey.objects.count() == 1
+
+
+def test_a_key_is_revoked_after_a_question_that_names_it(admin: Client) -> None:
+    run("create", "ci")
+    run("create", "backup")
+    run("create", "other")
+    asked_about = ApiKey.objects.filter(name__in=["ci", "backup"])
+    form = {"action": "revoke", "index": "0", "_selected_action": [key.pk for key in asked_about]}
+    page = admin.post(LIST, form)
+    assert "Revoke 2 API keys?" in page.text and "Programs with backup, ci get 401" in page.text
+    assert not ApiKey.objects.exclude(revoked_at=None).exists()
+    hidden = re.findall(r'<input type="hidden" name="(action|post|_selected_action)" value="(\w+)">', page.text)
+    sent = {name: [value for other, value in hidden if other == name] for name, _ in hidden}
+    assert "2 revoked: refused within two seconds." in admin.post(LIST, sent, follow=True).text
+    assert {key.name for key in ApiKey.objects.filter(revoked_at=None)} == {"other"}
+    assert "0 revoked" in admin.post(LIST, form, follow=True).text
