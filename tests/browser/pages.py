@@ -66,10 +66,10 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
     yield "user", f"/admin/auth/user/{user['id']}/change/"
     yield "user's password", f"/admin/auth/user/{user['id']}/password/"
     yield "user's history", f"/admin/auth/user/{user['id']}/history/"
-    yield "delete a user", f"/admin/auth/user/{user['id']}/delete/"
     yield "new user", "/admin/auth/user/add/"
     (group,) = daemon.rows("SELECT id FROM auth_group WHERE name = 'operator'")
     yield "group", f"/admin/auth/group/{group['id']}/change/"
+    yield "delete a group", f"/admin/auth/group/{group['id']}/delete/"
 
 
 #: What is refused, as pages: by status, the addresses.
@@ -77,6 +77,7 @@ REFUSED = {
     404: "/admin/nothing/",
     405: "/admin/logout/",
     400: f"{LIST.format('task')}?nothing=1",
+    409: "/admin/auth/user/1/delete/",  # the last superuser
 }
 
 
