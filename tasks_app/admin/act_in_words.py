@@ -81,7 +81,8 @@ def in_words(request: HttpRequest, address: str, fields: Fields) -> Words:
         return as_sent(address, fields, "It cannot be done as it was sent.")
     else:
         said.rows += _row(match)
-    unsaid = {name for name, _ in fields} - said.fields - _OWN
+    # Django's two-column selector sends what is marked in its left column too: it chooses nothing.
+    unsaid = {name for name, _ in fields} - said.fields - {f"{name}_old" for name in said.fields} - _OWN
     if not said.why and unsaid and IN_WORDS not in dict(fields):
         said.why = "It is to be done on its page, which says what it does."
     return as_sent(address, fields, said.why) if said.why else said

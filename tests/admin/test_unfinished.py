@@ -195,6 +195,7 @@ def test_a_form_that_another_user_had_opened_is_refused(browser: Browser) -> Non
 def test_what_a_form_would_take_away_is_said_in_the_words_of_its_page(browser: Browser) -> None:
     vera, group = User.objects.create_superuser("vera"), Group.objects.get(name="viewer")
     fields = {"username": "vera", "is_active": "on", "is_staff": "on", "groups": str(group.pk), "_save": "Save"}
+    fields |= {"user_permissions_old": "1"}
     browser.send(f"/admin/auth/user/{vera.pk}/change/", **fields)
     answer = browser.log_in()
     for text in ("Change user", "<td>vera</td>", "Superuser status", "no (now: yes)", "viewer (now: none)"):
@@ -214,10 +215,12 @@ def test_an_act_on_rows_of_a_list_names_them(browser: Browser) -> None:
 
 
 def test_what_no_page_has_in_words_is_shown_and_not_offered(browser: Browser) -> None:
-    browser.send("/admin/tasks_app/task/", action="", surprise="a typed text")
-    answer = browser.log_in()
-    assert "a typed text" in answer.text and "The page where it is done" in answer.text
-    assert "Do it now" not in answer.text
+    for address in ("/admin/tasks_app/task/", act_of(task("failed")), act_of(task("pending"), "priority")):
+        browser.send(address, action="", surprise="a typed text")
+        answer = browser.log_in()
+        assert "a typed text" in answer.text and "The page where it is done" in answer.text, address
+        assert "Do it now" not in answer.text
+        browser.lose_session()
 
 
 def test_what_is_declined_or_out_of_date_is_not_done(browser: Browser) -> None:
@@ -230,6 +233,7 @@ def test_what_is_declined_or_out_of_date_is_not_done(browser: Browser) -> None:
     browser.log_in()
     browser.seen = first
     assert browser.do_it().status_code == 200 and str(other.pk) in browser.seen.text
+    assert "this has been offered since" in browser.send("/admin/unfinished/?act=0123456789abcdef").text
     assert browser.do_it(unfinished_declined="1").headers["Location"] == "/admin/"
     assert (status(one), status(other)) == ("failed", "failed")
     assert browser.get("/admin/unfinished/").status_code == 302
