@@ -76,8 +76,8 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
 REFUSED = {
     404: "/admin/nothing/",
     405: "/admin/logout/",
+    409: "/admin/auth/user/1/delete/",
     400: f"{LIST.format('task')}?nothing=1",
-    409: "/admin/auth/user/1/delete/",  # the last superuser
 }
 
 
@@ -99,6 +99,14 @@ def _new_key(page: Page, base: str) -> None:
     page.fill("input[name=name]", f"<script>alert(4)</script> <b>{'w' * 50}</b> {time.time_ns()}")
     page.click("text=Make the key")
     expect(page.locator("#content pre")).to_have_count(1)
+
+
+def _revoke(page: Page, base: str) -> None:
+    page.goto(f"{base}{LIST.format('apikey')}")
+    page.check("#action-toggle")
+    page.select_option("select[name=action] >> nth=0", "revoke")
+    page.click("button[name=index] >> nth=0")
+    expect(page.locator("#content button")).to_have_text("Yes, revoke")
 
 
 def _all_that_match(page: Page, base: str) -> None:
@@ -140,6 +148,7 @@ def _locked_out(page: Page, base: str) -> None:
 #: Open the page that follows a form. The last one ends the session.
 FORMS: dict[str, Callable[[Page, str], None]] = {
     "key that is shown once": _new_key,
+    "revoke keys": _revoke,
     "bulk redrive": _all_that_match,
     "session ended": _session_ended,
     "asked again": _asked_again,

@@ -130,8 +130,8 @@ class ApiKeyAdmin(RowAdmin):
                 request,
                 "keys/revoke.html",
                 f"Revoke {len(in_force)} API {plural(len(in_force), 'key')}?",
-                explained=f"Programs with {names} get 401 within two seconds. This is final: a revoked key cannot be "
-                "put in force again.",
+                names=f"Programs with {names} get 401 within two seconds.",
+                explained="This is final: a revoked key cannot be put in force again.",
                 keys=[key.pk for key in in_force],
                 yes="Yes, revoke",
                 back=request.get_full_path(),
