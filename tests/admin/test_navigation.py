@@ -99,7 +99,6 @@ def test_a_tag_or_a_text_leads_to_the_list_which_says_what_was_searched_for(admi
         ("0" * 32, [], "Searched for the task 00000000-0000-0000-0000-000000000000."),
         ("nightly", [], '<a href="?q=tag%3Anightly">Search for tag:nightly</a>'),
         ("x" * 1001, [], "more than 1,000 characters"),
-        ("\0", [], "NUL"),
         ("", [failed.pk, tagged.pk], "2 tasks"),
     ):
         answer = admin.get(searched(admin, text))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 from django.test import Client
@@ -17,7 +17,7 @@ from tasks_app.admin import unfinished
 from tasks_app.admin.table_files import MAX_EXPORTS
 from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.models import Task
-from tests.admin.rows import staff, task
+from tests.admin.rows import in_role, staff, task
 
 pytestmark = pytest.mark.database
 HOST = {"host": "localhost", "origin": "http://localhost"}
@@ -193,7 +193,7 @@ def test_a_form_that_another_user_had_opened_is_refused(browser: Browser) -> Non
 
 
 def test_what_a_form_would_take_away_is_said_in_the_words_of_its_page(browser: Browser) -> None:
-    vera, group = User.objects.create_superuser("vera"), Group.objects.get(name="viewer")
+    vera, (group,) = User.objects.create_superuser("vera"), in_role("viewer").groups.all()
     fields = {"username": "vera", "is_active": "on", "is_staff": "on", "groups": str(group.pk), "_save": "Save"}
     fields |= {"user_permissions_old": "1"}
     browser.send(f"/admin/auth/user/{vera.pk}/change/", **fields)
