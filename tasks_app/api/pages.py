@@ -50,7 +50,7 @@ _BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page hav
 MAX_NUMBER = 2**31 - 1
 #: The parameter `cursor` of a list in the order of its ids, of nodes' names, of numbers.
 ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
-NAME_CURSOR = Field({"type": "string", "description": _BEGINS}, _node)
+NAME_CURSOR = Field({"type": "string", "minLength": 1, "description": _BEGINS}, _node)
 NUMBER_CURSOR = digits(0, MAX_NUMBER, _BEGINS, valid="the Next-Cursor of the last page")
 NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),

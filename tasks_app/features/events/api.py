@@ -16,7 +16,7 @@ from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, literal, refuse
 from tasks_app.api.view import API, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import Deferred, deferred_of
-from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
+from tasks_app.features.events.reading import BEGINNING, OPTIONAL_PATTERN, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.models import Task
 from tasks_app.rights import SEE_TASKS, needs
@@ -75,7 +75,7 @@ def _event_id(name: str, text: str, faults: Faults) -> EventId | None:
     return found
 
 
-_ID = {"type": "string", "pattern": PATTERN}
+_ID = {"type": "string", "pattern": OPTIONAL_PATTERN}
 _PARAMETERS = [
     schema.TASK_ID,
     OpenApiParameter(
@@ -84,14 +84,19 @@ _PARAMETERS = [
 ]
 _QUERY = {
     "after": Field(
-        {**_ID, "description": "The same, for clients that cannot send the header, which counts more."}, _event_id
+        {
+            "type": "string",
+            "pattern": PATTERN,
+            "description": "The same, for clients that cannot send the header, which counts more.",
+        },
+        _event_id,
     )
 }
 #: As OpenAPI before 3.2 is read: the schema of a stream is that of each event.
 _EVENT = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "pattern": PATTERN, "description": "Absent at the `end` of a deleted task."},
+        "id": {"type": "string", "pattern": OPTIONAL_PATTERN, "description": "Absent at the `end` of a deleted task."},
         "event": {"type": "string", "enum": ["status", "progress", "log", "end"]},
         "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
         "retry": {

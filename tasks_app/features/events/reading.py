@@ -24,8 +24,9 @@ from tasks_app.runner.endings import OutcomeKind
 #: A final state has the microseconds of its end since 1970, and larger ones; `end` has one more.
 FROM_ROW, PENDING = 500_000_000, 1_000_000_000
 
-#: The form of an id, for the OpenAPI document; a blank stands for none.
-PATTERN = r"^([0-9]{1,9}\.[0-9]{1,17})?$"
+#: The form of an id, for the OpenAPI document. In a header, and in an event, a blank stands for none.
+PATTERN = r"^[0-9]{1,9}\.[0-9]{1,17}$"
+OPTIONAL_PATTERN = r"^([0-9]{1,9}\.[0-9]{1,17})?$"
 _ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,17})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
