@@ -30,7 +30,7 @@ from tasks_app.admin.act_in_words import as_sent, in_words
 KEPT, MAX_AGE_SECONDS = "kept", 12 * 3600
 #: Of an act's fields. The form of the login has them once more.
 MAX_CHARS = 256 * 1024
-#: The users who have logged in with this browser: their ids, each with a mark of the CSRF secret of their forms. It
+#: The users who have logged in with this browser: their ids, each with a digest of the CSRF secret of their forms. It
 #: outlives the session.
 USER_COOKIE, USER_SECONDS = "taskdaemon_user", 365 * 86400
 _SALT = "tasks_app.admin.unfinished"
@@ -81,17 +81,17 @@ def _author(request: HttpRequest) -> str:
     token = request.POST.get("csrfmiddlewaretoken", "")
     if len(token) != CSRF_TOKEN_LENGTH or not token.isalnum() or not token.isascii():
         return ""
-    return dict(reversed(_logins(request))).get(_mark(_unmask_cipher_token(token)), "")
+    return dict(reversed(_logins(request))).get(_digest_of(_unmask_cipher_token(token)), "")
 
 
 def _logins(request: HttpRequest) -> list[tuple[str, str]]:
-    """The logins that the browser's cookie has, newest first: (mark of the CSRF secret, user)."""
+    """The logins that the browser's cookie has, newest first: (digest of the CSRF secret, user)."""
     cookie = request.get_signed_cookie(USER_COOKIE, default="", salt=_SALT) or ""
     pairs = [login.split("-") for login in cookie.split(".")]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
-def _mark(secret: str) -> str:
+def _digest_of(secret: str) -> str:
     return salted_hmac(_SALT, secret).hexdigest()[:16]
 
 
@@ -136,7 +136,7 @@ def login(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> 
         else:
             messages.warning(request, OTHERS)
     secret = _unmask_cipher_token(get_token(request))
-    logins = [(_mark(secret), user), *_logins(request)][:MAX_LOGINS]
+    logins = [(_digest_of(secret), user), *_logins(request)][:MAX_LOGINS]
     response.set_signed_cookie(
         USER_COOKIE, ".".join("-".join(login) for login in logins), salt=_SALT, max_age=USER_SECONDS, path="/admin/",
         httponly=True, samesite="Lax",

@@ -64,8 +64,9 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER = "2"
 
 UNAVAILABLE = "the database cannot be used now (unreachable, busy or full); try again"
-#: A commit may have succeeded although its answer was lost.
+#: How the next sentence ends; a form of the admin has no such key.
 WITH_A_KEY = "; with an Idempotency-Key, the same request can be sent again as it is"
+#: A commit may have succeeded although its answer was lost.
 OUTCOME_UNKNOWN = (
     "the database cannot be used now (unreachable, busy or full), and it is unknown whether this request took effect; "
     f"check before you try again{WITH_A_KEY}"

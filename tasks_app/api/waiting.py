@@ -140,7 +140,9 @@ class Places:
     def take(self, key: int | None = None, count: int = 1) -> bool:
         """Take places for a request with this key, by its id; False if there are not so many for it."""
         with self._lock:
-            if self._free < count or (key is not None and self._free - self._taken[key] < 2 * count - 1):
+            # The last of them is taken when count - 1 fewer are free and the key has as many more.
+            before_last = self._free - self._taken[key] - 2 * (count - 1) if key is not None else 1
+            if self._free < count or before_last < 1:
                 return False
             self._free -= count
             if key is not None:

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -155,20 +155,15 @@ class BucketFile:
         return self._descriptor
 
     def _locked(self) -> int:
-        if time.monotonic() < self._busy_until:
-            raise FileBusy
-        try:
-            descriptor = self._opened()
-            for _ in range(self._TRIES):
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return descriptor
-                except BlockingIOError:
+        if time.monotonic() >= self._busy_until:
+            with suppress(OSError):
+                descriptor = self._opened()
+                for _ in range(self._TRIES):
+                    with suppress(BlockingIOError):
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        return descriptor
                     time.sleep(self._PAUSE_SECONDS)
-        except OSError as error:
             self._busy_until = time.monotonic() + self._BUSY_SECONDS
-            raise FileBusy from error
-        self._busy_until = time.monotonic() + self._BUSY_SECONDS
         raise FileBusy
 
 

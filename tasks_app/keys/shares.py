@@ -13,7 +13,6 @@ import os
 import secrets
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,12 +64,11 @@ class Shares:
         domain = lock_domain(self._home)
         self._note(rates, passed)
         self._write(domain)
-        asked: defaultdict[str, dict[int, float]] = defaultdict(dict)
-        asked[domain] = dict(self._lately)
+        asked = {domain: dict(self._lately)}
         for other, lately in self._living(now):
-            asked[other]  # a host of which nothing was asked is one too
+            of_host = asked.setdefault(other, {})  # also if nothing was asked of it
             for name, value in lately.items():
-                asked[other][int(name)] = asked[other].get(int(name), 0.0) + value
+                of_host[int(name)] = of_host.get(int(name), 0.0) + value
         self.hosts = len(asked)
         for key, rate in rates.items():
             rate.hosts = self.hosts

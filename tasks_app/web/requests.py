@@ -82,15 +82,17 @@ class BodyReader:
             return
         self._dropping += 1
         part, size = b" ", 0
-        with suppress(Exception):
-            aiter(proto)  # fails if the body is being read already
-        with suppress(Exception):  # its end, a pause, or whatever the server's reader raises
-            async with asyncio.timeout(MAX_DROP_SECONDS):
-                while part and size < MAX_DROPPED_BYTES:
-                    async with asyncio.timeout(QUIET_SECONDS):
-                        part = await anext(proto)
-                    size += len(part)
-        self._dropping -= 1
+        try:
+            with suppress(Exception):
+                aiter(proto)  # fails if the body is being read already
+            with suppress(Exception):  # its end, a pause, or whatever the server's reader raises
+                async with asyncio.timeout(MAX_DROP_SECONDS):
+                    while part and size < MAX_DROPPED_BYTES:
+                        async with asyncio.timeout(QUIET_SECONDS):
+                            part = await anext(proto)
+                        size += len(part)
+        finally:  # also if the server cancels it: a client has gone
+            self._dropping -= 1
 
     def release(self, body: bytes) -> None:
         """The body is no longer in memory."""

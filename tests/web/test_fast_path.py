@@ -218,9 +218,8 @@ class Client:
 
     def takes(self, body: bytes = TASK, /, **headers: str) -> bool:
         given = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        scope: Any = SimpleNamespace(
-            method="POST", path="/queue", query_string="", authority=None, headers=given, client="127.0.0.1:4711"
-        )
+        line = {"method": "POST", "path": "/queue", "query_string": "", "authority": None}
+        scope: Any = SimpleNamespace(**line, headers=given, client="127.0.0.1:4711")
         self.finished.clear()
         self.request = Request(scope, self, body, None, True)  # type: ignore[arg-type]
         return self.fast_path.try_take(self.request)
