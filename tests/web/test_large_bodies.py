@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
+from tasks_app.web.requests import BodyReader
 from testkit.daemon import Daemon, read_all, serving
 from tests.web.answers import error, length, only, post
 
@@ -39,3 +42,24 @@ def test_bodies_that_wait_for_a_thread_count_until_they_are_answered(tmp_path: P
             writer.execute("ROLLBACK")
         assert [only(read_all(client))[0] for client in waiting] == [200] * 8
         assert only(server.exchange(post(b"/queue/batch", length(len(BATCH)), BATCH)))[0] == 200
+
+
+def test_a_client_that_goes_away_while_its_refused_body_is_dropped_gives_its_place_back() -> None:
+    class Silent:
+        def __aiter__(self) -> Silent:
+            return self
+
+        async def __anext__(self) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+    async def gone() -> int:
+        reader = BodyReader(lambda _: 1, 1.0)
+        dropping = asyncio.create_task(reader.discard(SimpleNamespace(headers={}), Silent()))
+        await asyncio.sleep(0)
+        assert reader._dropping == 1
+        dropping.cancel()
+        await asyncio.wait([dropping])
+        return reader._dropping
+
+    assert asyncio.run(gone()) == 0
