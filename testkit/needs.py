@@ -21,6 +21,7 @@ PROGRAMS = {
     "docker": "docker-cli docker-buildx docker-compose",
     "dockerd": "docker.io",
     "gcc": "gcc libc6-dev",
+    "go": "golang-go",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",

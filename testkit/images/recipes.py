@@ -16,12 +16,14 @@ from testkit.needs import find, whole_path
 TOP = Path(__file__).resolve().parents[2]
 BUSYBOX, PYTHON, C = "taskdaemon-test/busybox:1", "taskdaemon-test/python:1", "taskdaemon-test/c:1"
 
-STAND_INS = {"busybox:1": BUSYBOX, "python:3.13-slim": PYTHON, "gcc:14": PYTHON}
+STAND_INS = {
+    "busybox:1": BUSYBOX, "python:3.13-slim": PYTHON, "gcc:14": PYTHON, "node:24-slim": PYTHON, "golang:1": PYTHON
+}  # fmt: skip
 """What the examples' Dockerfiles begin FROM, and what stands in for it here."""
 
 # trixie's Python is 3.13, its gcc 14. Unpacked and not installed: seconds instead of minutes, and enough to run.
 SUITE = "trixie"
-PACKAGES = "base-files,dash,coreutils,mount,python3-pip,python3-pil,gcc,libc6-dev"
+PACKAGES = "base-files,dash,coreutils,mount,python3-pip,python3-pil,gcc,libc6-dev,nodejs,golang-go"
 USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 # pip would refuse to install beside Debian's packages (the official image, which this stands in for, has none), and it
@@ -86,7 +88,7 @@ def _make_busybox(image: Image, root: Path) -> None:
         raise Trouble("this busybox needs libraries; on Debian: apt-get install busybox-static")
 
 
-# ---- Python, with the SDK, pip and a compiler ----------------------------------------------------------------------
+# ---- Python, with the SDK and pip; C, Go, Node ----------------------------------------------------------------------
 
 
 def _sdk() -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The examples of docs/handlers.md work: each fenced block is taken from the page and run."""
+"""The templates of docs/handlers.md work in the images of their Dockerfiles, with the handlers.toml of the page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,31 +20,9 @@ pytestmark = pytest.mark.long("deployments with containers", seconds=150)
 
 PAGE = (TOP / "docs/handlers.md").read_text()
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TEMPLATES = TOP / "examples/templates"
+LANGUAGES = ("python", "node", "go", "shell", "c")
 TAG = "taskdaemon-test/docs-"
-
-
-@dataclass
-class Section:
-    """A section for one language: the files of its image by name."""
-
-    title: str
-    files: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def image(self) -> str:
-        return f"{TAG}hello-{self.title.split(',')[0].lower()}"
-
-
-def sections() -> list[Section]:
-    found = []
-    for part in PAGE.split("\n## ")[1:]:
-        section = Section(part.splitlines()[0])
-        for language, name, text in BLOCK.findall(part):
-            if name or language == "dockerfile":
-                section.files[name or "Dockerfile"] = text
-        if section.files:
-            found.append(section)
-    return found
 
 
 def blocks(language: str) -> list[str]:
@@ -54,18 +30,14 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Builds the images of the page."""
-    for section in sections():
-        context = tmp_path_factory.mktemp("context")
-        for name, text in section.files.items():
-            (context / name).write_text(text)
-        docker.build(context, section.image, STAND_INS)
-    return [section.image for section in sections()]
+def images() -> None:
+    """Builds the images of the templates, whose files the page shows (tests/examples/test_templates.py)."""
+    for language in LANGUAGES:
+        docker.build(TEMPLATES / language, f"{TAG}hello-{language}", STAND_INS)
 
 
 @pytest.fixture(scope="module")
-def daemon(deploy: Callable[..., Deployment], images: list[str]) -> Deployment:
+def daemon(deploy: Callable[..., Deployment], images: None) -> Deployment:
     (handlers,) = blocks("toml")
     daemon = deploy(handlers.replace("localhost/", TAG))
     daemon.up()
@@ -73,28 +45,28 @@ def daemon(deploy: Callable[..., Deployment], images: list[str]) -> Deployment:
 
 
 def test_every_block_of_the_page_is_tested() -> None:
-    assert [(section.title.split(",")[0], set(section.files)) for section in sections()] == [
-        ("Python", {"hello.py", "Dockerfile"}),
-        ("Shell", {"hello.sh", "Dockerfile"}),
-        ("C", {"hello.c", "Dockerfile"}),
+    of_templates = [
+        file.read_text() for file in TEMPLATES.rglob("*") if file.is_file() and "__pycache__" not in str(file)
     ]
-    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2 == 7 + len(blocks("toml")) + len(blocks("json"))
+    others = [kind for kind, _, text in BLOCK.findall(PAGE) if text not in of_templates]
+    assert others == ["json", "json", "toml", "sh", "json", "python"]
+    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2
 
 
 def test_the_block_about_sigterm_is_that_of_its_example() -> None:
-    (block,) = (text for kind, name, text in BLOCK.findall(PAGE) if kind == "python" and not name)
+    block = blocks("python")[-1]
     example = (TOP / "examples/handlers/tidy/handler.py").read_text()
     assert all(part in example for part in block.split("\n\n\n"))
 
 
-@pytest.mark.parametrize("language", ["python", "shell", "c"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_handler_of_the_page_replies(daemon: Deployment, language: str) -> None:
     for name in ("Ada", "Ada Lovelace 2"):
         found = daemon.until_final(daemon.post(f"hello-{language}", {"name": name}))
         assert (found["status"], found["result"]) == ("completed", {"hello": name}), found
 
 
-@pytest.mark.parametrize("language", ["python", "c"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_an_error_reply_fails_the_task(daemon: Deployment, language: str) -> None:
     found = daemon.until_final(daemon.post(f"hello-{language}", {"name": 5}))
     assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "handler_error", 1)
@@ -113,19 +85,26 @@ def test_its_log_is_with_the_attempt(daemon: Deployment) -> None:
     assert any(logs)
 
 
-def test_the_command_to_try_a_handler_without_the_daemon_works(images: list[str]) -> None:
-    (line,) = re.findall(r"`(echo '.*docker run.*)`", PAGE)
-    line = line.replace("localhost/", TAG).replace("docker ", f"{program('docker')} ", 1)
-    output = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-    assert json.loads(output.stdout) == {"status": "success", "task_id": "1", "result": {"hello": "Ada"}}
+def by_hand() -> str:
+    """The line of the page that tries a handler without the daemon."""
+    (line,) = (text for text in blocks("sh") if text.startswith("echo "))
+    return line.strip()
 
 
-def test_the_python_handler_runs_as_a_child_process_too(tmp_path: Path) -> None:
-    source, _ = blocks("python")
-    (tmp_path / "hello.py").write_text(source)
-    request = blocks("json")[0].encode()
-    output = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, input=request, capture_output=True, check=True)
+def test_the_line_that_tries_a_handler_without_the_daemon_works() -> None:
+    line = by_hand().replace("python hello.py", f"{sys.executable} hello.py")
+    output = subprocess.run(["sh", "-c", line], cwd=TEMPLATES / "python", capture_output=True, text=True, check=True)
     assert json.loads(output.stdout) == {"status": "success", "result": {"hello": "Ada"}}
+
+
+def test_the_line_that_tries_an_image_without_the_daemon_works_in_a_sandbox_too(images: None) -> None:
+    (run,) = re.findall(r"`(docker run [^`]*)`", PAGE)
+    (sandbox,) = re.findall(r"`(--network [^`]*)`", PAGE)
+    for options in ("", f" {sandbox}"):
+        line = by_hand().replace("python hello.py", run.replace(" -i", f" -i{options}"))
+        line = line.replace("localhost/", TAG).replace("docker ", f"{program('docker')} ", 1)
+        output = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        assert json.loads(output.stdout) == {"status": "success", "task_id": "1", "result": {"hello": "Ada"}}
 
 
 def test_the_lines_of_the_protocol_are_json() -> None:

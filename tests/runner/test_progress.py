@@ -66,7 +66,7 @@ def test_whatever_else_is_in_a_line_it_is_log(line: str) -> None:
 
 
 def test_the_lines_of_the_handlers_page_are_progress() -> None:
-    section = (PROJECT / "docs/handlers.md").read_text().partition("### Progress")[2]
+    section = (PROJECT / "docs/handlers.md").read_text().partition("## Progress")[2]
     block = section.partition("```json\n")[2].partition("```")[0]
     found = [progress_of(line.encode()) for line in block.splitlines()]
     assert found == [{"progress": 0.4}, {"progress": 0.4, "done": 40, "total": 100, "message": "page 40"}]
