@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from bench import handler
 from bench.deployment import Deployment
 from bench.http_load import Load, post
 from bench.ours import SERVERS
-from bench.rows.row import Scene
 from bench.system import BadRun
 from testkit.process import Process
+
+if TYPE_CHECKING:  # the rows import this module
+    from bench.rows.row import Scene
 
 KINDS = (("sqlite", "local"), ("postgres", "redis"))
 

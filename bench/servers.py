@@ -70,6 +70,10 @@ class Servers:
         template.fill(store)
         self._migrated[type(store)] = template
 
+    def forget_tables(self) -> None:
+        """The next empty store gets its tables by its own `migrate`: it is another checkout's."""
+        self._migrated.clear()
+
     def redis(self) -> str:
         """The URL of Redis, emptied."""
         self._redis.forget()

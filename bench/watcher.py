@@ -19,8 +19,9 @@ class Watcher:
     `seen`: the monotonic time for each task id (32 hex digits).
     """
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment, self._over = deployment, threading.Event()
+    def __init__(self, deployment: Deployment, last_attempt: int = 0) -> None:
+        """`last_attempt`: the id after which it looks."""
+        self._deployment, self._over, self._first = deployment, threading.Event(), last_attempt
         self.seen: dict[str, float] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -33,7 +34,7 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        last = 0
+        last = self._first
         with closing(self._deployment.connect()) as connection:
             query = NEW_ATTEMPTS
             if isinstance(self._deployment.store, PostgreSQLStore):
@@ -44,7 +45,7 @@ class Watcher:
             while not over:
                 over = self._over.wait(POLL_SECONDS)
                 if over:
-                    last = 0  # ids may become visible out of order: the last poll finds the skipped ones
+                    last = self._first  # ids may become visible out of order: the last poll finds the skipped ones
                 rows = connection.execute(query, (last,)).fetchall()
                 now = time.monotonic()
                 for last, identity in rows:  # noqa: B007 (the next poll begins at the last one)

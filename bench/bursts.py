@@ -1,0 +1,184 @@
+"""Compares this checkout with another commit, and that commit with itself, in short bursts that take turns.
+
+    python -m bench.bursts v1.4                          drain, pickup, post and latency, on both databases
+    python -m bench.bursts HEAD~8 post --rounds 200 --only SQLite
+
+The three checkouts run at the same time, and each round sends one burst to each of them, each time in another order. A
+machine whose speed changes within minutes changes it for all three, so that some hundred rounds show differences that
+whole runs one after the other (`bench.pairs`) do not: the ratios of the commit's two checkouts, the control, say how far
+the figures can be trusted. A ratio above 1 says that this checkout is better. All use this checkout's libraries, the same
+servers, and tables that grow alike. The exit status is 1 if a row that counts is below the bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import handler
+from bench.http_load import Load, post
+from bench.numbers import quantile
+from bench.pairs import BASE, CONTROL, LEAST, NEW, TWIN, checkouts, described, ratios
+from bench.served import KINDS, Served
+from bench.servers import Servers
+from bench.watcher import Watcher
+from testkit.process import Process
+from testkit.stores import PostgreSQLStore
+
+#: Of a burst: tasks that are posted one by one, tasks of one batch, tasks one after the other on an idle system, and
+#: seconds at a steady rate.
+POSTS, BATCH, SINGLES, STEADY_SECONDS = 400, 1000, 30, 1.0
+PAUSE_SECONDS = 0.012
+STAMPS = (
+    "SELECT t.result FROM taskdaemon_attempt a JOIN taskdaemon_task t ON t.id = a.task_id "
+    "WHERE a.id > {} AND t.status = 'completed'"
+)
+LEFT = "SELECT 1 FROM taskdaemon_task WHERE status IN ('pending', 'processing') LIMIT 1"
+
+
+class Checkout(Served):
+    """This platform as a checkout's `manage.py up` runs it, with tables of its own."""
+
+    def __init__(self, servers: Servers, place: Path, database: str, broker: str) -> None:
+        super().__init__(servers, database, broker, PYTHONPATH=str(place))
+        self._place, self.sent = place, 0
+
+    def manage(self, *words: str) -> Process:
+        """Start the checkout's `manage.py`."""
+        return Process(self.home, self.environment, str(self._place / "manage.py"), *words)
+
+    def last_attempt(self) -> int:
+        """The id of the newest attempt."""
+        return self.store.rows("SELECT max(id) AS id FROM taskdaemon_attempt")[0]["id"] or 0
+
+    def burst(self, count: int, rate: float | None = None, connections: int = 16) -> tuple[Load, dict[int, float]]:
+        """Post so many tasks and wait for their end: the answers, and by number when the handler had each."""
+        last = self.last_attempt()
+        load = self.post(count, rate, self.sent, connections)
+        return load, self._stamps(last, count)
+
+    def batch(self, count: int) -> dict[int, float]:
+        """Post one batch and wait for its end."""
+        last = self.last_attempt()
+        tasks = [{"type": handler.NAME, "data": {"n": self.sent + n}} for n in range(count)]
+        post(self.port, "/queue/batch", [json.dumps({"tasks": tasks}).encode()]).good()
+        return self._stamps(last, count)
+
+    def _stamps(self, last: int, count: int) -> dict[int, float]:
+        numbers = range(self.sent, self.sent + count)
+        self.sent += count
+        mark = "%s" if isinstance(self.store, PostgreSQLStore) else "?"
+        with closing(self.connect()) as connection:
+            while connection.execute(LEFT).fetchone():
+                time.sleep(0.005)
+            rows = connection.execute(STAMPS.format(mark), (last,)).fetchall()
+        found = dict(value if isinstance(value, list) else json.loads(value) for (value,) in rows)
+        assert sorted(found) == list(numbers), f"{len(found)} of {count} tasks have a result"
+        return found
+
+
+def drain(checkout: Checkout, rate: float) -> float:
+    """Tasks a second of one batch, without its first and last tenth."""
+    ran = sorted(checkout.batch(BATCH).values())
+    tenth = len(ran) // 10
+    return (len(ran) - 2 * tenth) / (ran[-tenth - 1] - ran[tenth])
+
+
+def one_by_one(checkout: Checkout, rate: float) -> float:
+    """Executed tasks a second, one POST each over 16 connections."""
+    load, ran = checkout.burst(POSTS)
+    return POSTS / (max(ran.values()) - min(one.due for one in load.good()))
+
+
+def pickup(checkout: Checkout, rate: float) -> float:
+    """Milliseconds from the POST to the handler, on an idle system: the median."""
+    first = checkout.sent
+    load, ran = checkout.burst(SINGLES, 1 / PAUSE_SECONDS, connections=1)
+    return quantile([(ran[first + n] - one.due) * 1e3 for n, one in enumerate(load.good())], 0.5)
+
+
+def latency(checkout: Checkout, rate: float) -> float:
+    """Milliseconds from when a POST is due until its result is readable, at a steady rate: the median."""
+    with Watcher(checkout, checkout.last_attempt()) as watcher:
+        load, _ = checkout.burst(int(rate * STEADY_SECONDS), rate, connections=64)
+    ids = [str(one.body["task_id"]).replace("-", "") for one in load.good()]
+    return quantile([(watcher.seen[name] - one.due) * 1e3 for name, one in zip(ids, load.good(), strict=True)], 0.5)
+
+
+#: The rows: how a burst is measured, in what, and what is better.
+ROWS: dict[str, tuple[Callable[[Checkout, float], float], str, str]] = {
+    "drain": (drain, "/s", "more"),
+    "pickup": (pickup, "ms", "less"),
+    "post": (one_by_one, "/s", "more"),
+    "latency": (latency, "ms at 80 %", "less"),
+}
+
+
+def main() -> int:
+    """Measure and print. Returns 0 if no row that counts is below the bound."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bursts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("commit", help="what this checkout is compared with")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=100, help="bursts of each checkout (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the databases with this in their name")
+    options = parser.parse_args()
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    sys.setswitchinterval(0.0005)
+    below = False
+    with checkouts(options.commit) as places, Servers() as servers:
+        for database, broker in KINDS:
+            if options.only.lower() in database:
+                with running(servers, places, database, broker) as started:
+                    for row in options.rows or ROWS:
+                        below |= measure(row, database, started, options.rounds)
+    return 1 if below else 0
+
+
+@contextmanager
+def running(servers: Servers, places: dict[str, Path], database: str, broker: str) -> Iterator[dict[str, Checkout]]:
+    """Each checkout, started and warm."""
+    with ExitStack() as stack:
+        found = {}
+        for name, place in places.items():
+            servers.forget_tables()
+            found[name] = stack.enter_context(Checkout(servers, place, database, broker))
+        for checkout in found.values():
+            checkout.up()
+            for _ in range(3):
+                checkout.burst(POSTS)
+        yield found
+
+
+def measure(row: str, database: str, started: dict[str, Checkout], rounds: int) -> bool:
+    """Print a row of one database. Returns whether it counts and is below the bound."""
+    act, unit, better = ROWS[row]
+    rate = 0.8 * statistics.median(one_by_one(started[BASE], 0.0) for _ in range(5)) if row == "latency" else 0.0
+    found: dict[str, list[float]] = {name: [] for name in started}
+    names = list(started)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            found[name].append(act(started[name], rate))
+    new, control = (ratios(found[name], found[BASE], better) for name in (NEW, TWIN))
+    counts = CONTROL[0] <= statistics.median(control) <= CONTROL[1]
+    good = statistics.median(new) >= LEAST
+    verdict = ("good" if good else "BELOW") if counts else "DOES NOT COUNT"
+    median = statistics.median(found[BASE])
+    print(
+        f"{row:8} {database:9} {median:8.1f} {unit:10} {described(new)}; control {described(control)}  {verdict}",
+        flush=True,
+    )
+    return counts and not good
+
+
+if __name__ == "__main__":
+    sys.exit(main())
