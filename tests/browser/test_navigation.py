@@ -47,6 +47,10 @@ def test_the_sections_and_the_search_are_at_the_top_of_a_page_and_the_keyboard_u
     bar.locator("summary").focus()
     tab.page.keyboard.press("Enter")
     expect(bar.get_by_role("link", name="Users")).to_be_visible()
+    tab.page.keyboard.press("Tab")
+    tab.page.keyboard.press("Escape")
+    expect(bar.get_by_role("link", name="Users")).not_to_be_visible()
+    expect(bar.locator("summary")).to_be_focused()
     search = tab.page.get_by_role("search", name="All tasks").get_by_role("searchbox")
     assert top(search) < 260
     search.focus()
@@ -68,6 +72,11 @@ def test_on_a_narrow_screen_the_filters_are_a_closed_panel_above_the_cards(opene
     tab.page.wait_for_url("**?status=failed")
     expect(panel).to_have_text("Filters: status: failed")
     expect(filters).not_to_be_visible()
+    panel.focus()
+    for key in ("Enter", "Tab", "Escape"):
+        tab.page.keyboard.press(key)
+    expect(filters).not_to_be_visible()
+    expect(panel).to_be_focused()
 
 
 def test_on_a_narrow_screen_the_cells_of_a_card_say_what_they_are(opened: Open) -> None:
