@@ -13,6 +13,7 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate
 from django.db.models import Max, Model, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -98,6 +99,17 @@ def locked_out(request: HttpRequest, response: HttpResponse | None = None, crede
             page[name] = value
         return page
     return JsonResponse({"error": text}, status=429, headers=headers)
+
+
+_change_password = admin.site.password_change
+
+
+def password_change(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Django's page, on which a wrong old password counts as at a login: who finds a session could try them all."""
+    tried = {"username": request.user.get_username(), "password": request.POST.get("old_password", "")}
+    if tried["password"] and authenticate(request, **tried) is None and getattr(request, "axes_locked_out", False):
+        return locked_out(request, credentials=tried)
+    return _change_password(request, extra_context)
 
 
 def _recent(**whose: str) -> QuerySet[AccessAttempt]:

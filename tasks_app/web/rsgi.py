@@ -66,7 +66,7 @@ class Application:
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
         self._readings = Readings()
-        self._login_path = reverse("admin:login")
+        self._password_paths = {reverse("admin:login"), reverse("admin:password_change")}
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
         #: By the type of the view's response.
         self._senders: dict[type, Sender] = {Download: Downloads(self._queue, self._finished)}
@@ -131,7 +131,7 @@ class Application:
             await self._readings.renewed()
             if self._fast_path.try_take(request):
                 return
-        request.login = request.may_write and path == self._login_path
+        request.login = request.may_write and path in self._password_paths
         try:
             self._queue.put(request)
         except TooManyLogins:

@@ -61,6 +61,27 @@ def test_a_made_up_forwarded_address_does_not_evade_the_lockout() -> None:
     assert tries[-1].status_code == 429
 
 
+def test_wrong_old_passwords_count_where_a_password_is_changed_and_are_not_kept(ada: User) -> None:
+    client = Client(SERVER_NAME="localhost", REMOTE_ADDR="10.0.0.1")
+    client.force_login(ada)
+
+    def change(old: str) -> Any:
+        new = {"new_password1": "a newer password", "new_password2": "a newer password"}
+        return client.post("/admin/password_change/", {"old_password": old, **new})
+
+    for _ in range(settings.AXES_FAILURE_LIMIT - 1):
+        assert "old password was entered incorrectly" in change("a wrong password").text
+    for old in ("a wrong password", "a good password"):
+        assert change(old).status_code == 429
+    ada.refresh_from_db()
+    assert ada.check_password("a good password")
+    [kept] = AccessAttempt.objects.all()
+    assert "old_password" in kept.post_data
+    assert "a wrong" not in kept.post_data and "a newer" not in kept.post_data
+    AccessAttempt.objects.all().delete()
+    assert change("a good password").headers["Location"] == "/admin/password_change/done/"
+
+
 def test_another_address_and_another_user_are_not_locked_out() -> None:
     lock_out()
     User.objects.create_superuser("bob", None, "another good one")
