@@ -1,6 +1,6 @@
 """One task in the admin: its page, and what operators do to it: redrive, cancel, delete, edit, change its priority.
 
-Each act calls a verb of `queue`, and is recorded in the same commit.
+`audit.act_on_task` does it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -25,12 +24,10 @@ from tasks_app.admin.holds import SEEN
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
-from tasks_app.audit.record import record
-from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.current import writing
+from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import FITS, Status, Task
-from tasks_app.queue.redrive import LivingTwin, prioritize, redrive
+from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.queue.submission import encode, too_large
 from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYLOADS, Right, may
@@ -38,33 +35,26 @@ from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYL
 
 @dataclass(frozen=True)
 class Act:
-    """An act and its texts. `fits`: statuses; `unless`: why it skips a task.
-
-    `verb`: gets a task's id and the user's name, and returns False if the task did not fit.
-    """
+    """An act and its texts. `fits`: statuses; `unless`: why it skips a task."""
 
     name: str
     right: Right
     fits: frozenset[str]
     unless: str
     explained: str
-    verb: Callable[[UUID, str], bool]
 
 
 REDRIVE = Act(
     "redrive", CHANGE_TASKS, FITS["redrive"], "not failed",
     "It goes to the back of its queue, with a new budget of retries.",
-    lambda task_id, _: redrive(task_id) is not None,
 )  # fmt: skip
 CANCEL = Act(
     "cancel", CHANGE_TASKS, FITS["cancel"], "ended already",
     "It fails with the reason “cancelled”; if it runs, its container is stopped and its result dropped.",
-    lambda task_id, who: cancel(task_id, f"cancelled by {who}"),
 )  # fmt: skip
 DELETE = Act(
     "delete", DELETE_TASKS, FITS["delete"], "gone already",
     "It is removed for good, with its attempts and logs; if it runs, its container is stopped.",
-    lambda task_id, _: delete(task_id),
 )  # fmt: skip
 
 EDIT, PRIORITY = "edit", "priority"
@@ -190,17 +180,7 @@ class TaskAdmin(TaskList):
             text = f"{AGAIN}: nothing was done. Redrive it once more if you mean that."
             self.message_user(request, text, messages.WARNING)
             return _page(task)
-        user = actor(request)
-        try:
-            with writing():
-                done = act.verb(task.pk, user.name)
-                if done:
-                    record(user, act.name, str(task.pk), type=task.task_type)
-        except LivingTwin as twin:
-            self._say_twin(request, task, twin)
-        else:
-            said = f"was {DONE_OR_EDITED[act.name]}" if done else f"was skipped: {act.unless}"
-            self.message_user(request, f"The task {task} {said}.", messages.SUCCESS if done else messages.WARNING)
+        self._do(act.name, request, task, f"was skipped: {act.unless}")
         if act is DELETE:
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         return _page(task)
@@ -231,37 +211,30 @@ class TaskAdmin(TaskList):
         if fault:
             self.message_user(request, fault, messages.WARNING)
         elif changes:
-            self._save(name, request, task, form.cleaned_data)
+            wanted = {"data": form.cleaned_data.get("task_data"), "priority": form.cleaned_data["priority"]}
+            verb = REDRIVE.name if name == EDIT else name
+            self._do(verb, request, task, "has changed meanwhile: nothing was done", **wanted)
         if fault or changes:
             return _page(task)
         title = "Edit and redrive" if name == EDIT else "Change the priority"
         return self.page(request, "taskdaemon/edit.html", title, original=task, form=form, editing=name == EDIT)
 
-    def _save(self, name: str, request: HttpRequest, task: Task, form: dict[str, Any]) -> None:
-        priority = form["priority"]
+    def _do(self, verb: str, request: HttpRequest, task: Task, skipped: str, **changes: Any) -> None:
+        """Act on the task, and say so. `skipped`: what is said of a task that does not fit."""
+        level = messages.WARNING
         try:
-            with writing():
-                if name == EDIT:
-                    changed = redrive(task.pk, form["task_data"], priority)
-                else:
-                    changed = prioritize(task.pk, priority)
-                if changed is not None:
-                    record(actor(request), name, str(task.pk), type=task.task_type, **changed.details)
+            with act_on_task(actor(request), verb, task.pk, **changes):
+                done = EDIT if verb == REDRIVE.name and changes else verb
+                said: str = f"The task {task} was {DONE_OR_EDITED[done]}."
+                level = messages.SUCCESS
         except LivingTwin as twin:
-            self._say_twin(request, task, twin)
-        else:
-            said = "The task has changed meanwhile: nothing was done."
-            if changed is not None:
-                said = f"The task {task} was {DONE_OR_EDITED[name]}."
-            self.message_user(request, said, messages.WARNING if changed is None else messages.SUCCESS)
-
-    def _say_twin(self, request: HttpRequest, task: Task, twin: LivingTwin) -> None:
-        """Why a task was not redriven, with a link to the task that has its unique key."""
-        text = format_html(
-            'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
-            task, reverse("admin:tasks_app_task_change", args=(twin.task,)), twin.task,
-        )  # fmt: skip
-        self.message_user(request, text, messages.WARNING)
+            said = format_html(
+                'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
+                task, reverse("admin:tasks_app_task_change", args=(twin.task,)), twin.task,
+            )  # fmt: skip
+        except (TaskGone, TaskUnfit):
+            said = f"The task {task} {skipped}."
+        self.message_user(request, said, level)
 
 
 def _page(task: Task) -> HttpResponse:

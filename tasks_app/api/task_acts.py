@@ -15,10 +15,8 @@ from tasks_app.api.errors import Conflict, NotFound, TooLarge
 from tasks_app.api.fields import body_of, object_with, optional_body, read_object
 from tasks_app.api.new_tasks import TASK_FIELDS
 from tasks_app.api.tasks import changed
-from tasks_app.audit.record import acting, record
-from tasks_app.queue.cancel import cancel
-from tasks_app.queue.models import Task
-from tasks_app.queue.redrive import LivingTwin, prioritize, redrive
+from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
+from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.submission import encode, too_large
 from tasks_app.rights import CHANGE_TASKS, needs
 
@@ -57,17 +55,22 @@ class TaskAct(view.API):
 
     scopes = needs(POST=CHANGE_TASKS)
 
+    def act(self, request: Request, verb: str, identity: UUID, **changes: Any) -> Response:
+        """Do it, and answer. Raises NotFound or Conflict."""
+        try:
+            with act_on_task(view.actor_of(request), verb, identity, **changes):
+                # No node can claim the task before the answer is read: it says `pending` after a redrive.
+                return self.answer(request, str(identity))
+        except TaskGone:
+            raise NotFound from None
+        except TaskUnfit as unfit:
+            raise (NotFound if verb == "redrive" else Conflict)(str(unfit)) from None
+        except LivingTwin as twin:
+            raise Conflict(f"Task {twin.task} has the same type and unique_key and has not ended") from None
+
     def answer(self, request: Request, target: str) -> Response:
         """The task."""
         return changed(request, UUID(target))
-
-
-def _status_of(identity: UUID) -> str:
-    """The status of a task. Locked: it is what the answer says it was. Raises NotFound."""
-    task = Task.objects.select_for_update().filter(pk=identity).only("status").first()
-    if task is None:
-        raise NotFound
-    return str(task.status)
 
 
 class CancelView(TaskAct):
@@ -76,13 +79,7 @@ class CancelView(TaskAct):
     @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
-        identity, actor = view.task_in_path(request, task_id), view.actor_of(request)
-        with acting(actor, identity):
-            status = _status_of(identity)
-            if not cancel(identity):
-                raise Conflict(f"Task is already {status}; only a pending or processing task can be cancelled")
-            record(actor, "cancel", str(identity))
-            return self.answer(request, str(identity))
+        return self.act(request, "cancel", view.task_in_path(request, task_id))
 
 
 class RedriveView(TaskAct):
@@ -103,17 +100,7 @@ class RedriveView(TaskAct):
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed task again, with a new budget of retries. It may get other data and another priority."""
         identity = view.task_in_path(request, task_id)
-        asked = read_redrive(optional_body(request, EXAMPLE))
-        actor = view.actor_of(request)
-        with acting(actor, identity):  # no node can claim the task before the answer is read, so it says `pending`
-            try:
-                done = redrive(identity, asked.get("data"), asked.get("priority"))
-            except LivingTwin as refused:
-                raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
-            if done is None:
-                raise NotFound(f"Task is {_status_of(identity)}; only a failed task can be redriven")
-            record(actor, "edit" if asked else "redrive", str(identity), **done.details)
-            return self.answer(request, str(identity))
+        return self.act(request, "redrive", identity, **read_redrive(optional_body(request, EXAMPLE)))
 
 
 class PriorityView(TaskAct):
@@ -131,11 +118,4 @@ class PriorityView(TaskAct):
         """Give a pending task another priority. With DAEMON_TASK_SELECTION=priority it goes to the back of its new
         level."""
         identity = view.task_in_path(request, task_id)
-        priority = read_priority(body_of(request))
-        actor = view.actor_of(request)
-        with acting(actor, identity):
-            if (done := prioritize(identity, priority)) is None:
-                status = _status_of(identity)
-                raise Conflict(f"Task is {status}; only the priority of a pending task can be changed")
-            record(actor, "priority", str(identity), **done.details)
-            return self.answer(request, str(identity))
+        return self.act(request, "priority", identity, priority=read_priority(body_of(request)))

@@ -17,9 +17,9 @@ from tasks_app.api import admission, errors, list_parameters, new_tasks, pages, 
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, body_of, choice
 from tasks_app.api.pages import response_budget
+from tasks_app.audit.act_on_task import TaskGone, act_on_task
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
-from tasks_app.queue.cancel import delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Task
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
@@ -251,11 +251,11 @@ class TaskView(view.API):
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task in any status. If it runs, its container is stopped and its result dropped."""
         identity = view.task_in_path(request, task_id)
-        with writing():
-            if not delete(identity):
-                raise NotFound
-            record(view.actor_of(request), "delete", str(identity))
-        return Response(status=204)
+        try:
+            with act_on_task(view.actor_of(request), "delete", identity):
+                return Response(status=204)
+        except TaskGone:
+            raise NotFound from None
 
 
 # A task that an operator queues from the admin: the checks of `POST /queue`, and a line of the audit log.

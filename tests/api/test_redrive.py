@@ -109,7 +109,7 @@ def test_a_pending_tasks_priority_is_changed_and_it_goes_to_the_back_of_its_leve
     assert (answer.status_code, answer.json()["priority"], answer.json()["status"]) == (200, 70, "pending")
     assert [one.id for one in take(9, order="priority")] == [str(high), str(equal), str(low)]
     line = AuditEntry.objects.get()
-    assert (line.action, line.target, line.details) == ("priority", str(low), {"priority": [50, 70]})
+    assert (line.action, line.target, line.details) == ("priority", str(low), {"type": "echo", "priority": [50, 70]})
 
 
 def test_what_is_no_priority_of_a_pending_task_is_refused(api: Client) -> None:

@@ -216,8 +216,7 @@ def test_an_act_and_its_line_are_one_commit(admin: Client, monkeypatch: pytest.M
     def broken(*_: Any, **__: Any) -> None:
         raise DatabaseError("no room")
 
-    for module in ("admin.tasks", "api.tasks", "api.task_acts"):
-        monkeypatch.setattr(f"tasks_app.{module}.record", broken)
+    monkeypatch.setattr("tasks_app.audit.act_on_task.record", broken)
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     assert Task.objects.get(pk=one.pk).status == "failed"
     post(admin, f"/api/tasks/{one.pk}/redrive")

@@ -14,14 +14,13 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.task_acts import read_priority, read_redrive
-from tasks_app.audit.record import acting, record, system_account
+from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
+from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
-from tasks_app.features.operations.plan import words as words_of
-from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.models import DONE, FITS, Task
-from tasks_app.queue.redrive import Changed, LivingTwin, prioritize, redrive
+from tasks_app.queue.models import DONE
+from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.strict_json import BadJSON, loads_data
 
 POLL_SECONDS = 1.0
@@ -126,39 +125,28 @@ def _act_on_one(verb: Verb, options: dict[str, Any]) -> str:
     if given := [name for name in (*CONDITIONS, "dry_run", "detach", "rate", "limit", "canary") if options.get(name)]:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise CommandError(f"{words}: an ID names one task, and leaves nothing to choose", returncode=2)
-    identity, actor = task_id(options["task"]), system_account()
+    identity = task_id(options["task"])
     if identity is None:
         raise CommandError(f"{options['task']!r} is not the id of a task", returncode=2)
     try:
-        asked = _asked(options) if verb == Verb.REDRIVE else {}
-        priority = read_priority({"priority": options["priority"]}) if verb == Verb.PRIORITY else 0
+        changes = _changes(verb, options)
     except (BadJSON, Invalid) as refused:
         raise CommandError(str(refused), returncode=2) from None
     try:
-        with acting(actor, identity):
-            status = Task.objects.select_for_update().filter(pk=identity).values_list("status", flat=True).first()
-            if status is None:
-                raise CommandError(f"there is no task {identity}")
-            match verb:
-                case Verb.REDRIVE:
-                    done: Any = redrive(identity, asked.get("data"), asked.get("priority"))
-                case Verb.PRIORITY:
-                    done = prioritize(identity, priority)
-                case Verb.CANCEL:
-                    done = cancel(identity, f"cancelled by {actor.name}")
-                case _:
-                    done = delete(identity)
-            if not done:
-                raise CommandError(f"the task is {status}: {verb} acts on tasks that are {words_of(FITS[verb])}")
-            details = done.details if isinstance(done, Changed) else {}
-            record(actor, "edit" if asked else verb, str(identity), **details)
-    except LivingTwin as twin:
-        raise CommandError(f"nothing was done: {twin}") from None
-    return f"task {identity} was {DONE[verb]}"
+        with act_on_task(system_account(), verb, identity, **changes):
+            return f"task {identity} was {DONE[verb]}"
+    except TaskGone:
+        raise CommandError(f"there is no task {identity}") from None
+    except (TaskUnfit, LivingTwin) as refusal:
+        raise CommandError(f"nothing was done: {refusal}") from None
 
 
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """What a redrive is to change, checked as a POST is. Raises BadJSON and Invalid."""
+def _changes(verb: Verb, options: dict[str, Any]) -> dict[str, Any]:
+    """What the task is to have from now on, checked as a POST is. Raises BadJSON and Invalid."""
+    if verb == Verb.PRIORITY:
+        return {"priority": read_priority({"priority": options["priority"]})}
+    if verb != Verb.REDRIVE:
+        return {}
     data = options["data"]
     return read_redrive({"data": None if data is None else loads_data(data), "priority": options["other_priority"]})
 
