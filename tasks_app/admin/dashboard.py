@@ -10,7 +10,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from tasks_app.admin.holds import pause_text
-from tasks_app.admin.nodes import differs, drained_state, runs_another_version
+from tasks_app.admin.nodes import differs, runs_another_version, state_of
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link
 from tasks_app.feature import Link, registered
 from tasks_app.handlers.words import span
@@ -102,8 +102,11 @@ def board(acts: bool) -> Board:
             _handler(reading, name, one, paused.get(name), [by_name[name] for by_name in links if name in by_name])
             for name, one in reading.handlers.items()
         ],
-        nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
-        + [_silent(node.name, node.age) for node in reading.silent],
+        nodes=[
+            _node(node, now, reading.running_on(node.name), lives)
+            for nodes, lives in ((reading.nodes, True), (reading.silent, False))
+            for node in nodes
+        ],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
@@ -146,32 +149,21 @@ def _handler(
     )
 
 
-def _node(node: Node, now: datetime, running: int) -> NodeRow:
+def _node(node: Node, now: datetime, running: int, lives: bool) -> NodeRow:
+    tone, state = state_of(node, running, lives)
     warm = sum(state["warm"] for state in node.pools.values())
     slots = sum(state["slots"] for state in node.pools.values())
     return NodeRow(
         name=line(node.name),
         link=node_link(node.name),
-        slots=f"{warm} of {slots}",
+        slots=f"{warm} of {slots}" if lives else "",
         age=span(now - node.started_at),
         seen=ago(node.seen_at, now),
-        state=_state(node, running),
-        tone="completed" if node.taking and not node.type_drains else "pending",
+        state=state,
+        tone=tone,
         differs=differs(node.digest),
         version_differs=runs_another_version(node),
     )
-
-
-def _state(node: Node, running: int) -> str:
-    if node.drain is not None:
-        return drained_state(node.drain, running)
-    if node.stopping:
-        return "draining"
-    return f"drained for {line(', '.join(node.type_drains))}" if node.type_drains else "alive"
-
-
-def _silent(name: str, age: float) -> NodeRow:
-    return NodeRow(line(name), node_link(name), "", "", f"{span(age)} ago", "silent", "failed")
 
 
 def _failures(now: datetime) -> tuple[list[tuple[str, Cell]], bool]:

@@ -20,7 +20,7 @@ from tasks_app.admin.holds import drain_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
 from tasks_app.handlers.words import plural, span, utc_text
-from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.node_models import Drain, Node
@@ -100,6 +100,20 @@ def drained_state(drain: Drain, running: int) -> str:
     return f"drained, {running:,} {plural(running, 'runs', 'run')}" if running else "drained, empty"
 
 
+#: The colour of a node's state; the others are like those of what is pending.
+TONES = {"alive": "completed", "silent": "failed", "ended": "none", "drained": "none"}
+
+
+def state_of(node: Node, running: int, lives: bool) -> tuple[str, str]:
+    """The colour and the words of a node's state. See `Node.state`."""
+    state = node.state(running, lives)
+    if node.drain is not None and state in ("drained", "draining"):
+        return TONES.get(state, "pending"), drained_state(node.drain, running)
+    if state == "alive" and node.type_drains:
+        return "pending", f"drained for {line(', '.join(node.type_drains))}"
+    return TONES.get(state, "pending"), state
+
+
 def of_type(drain: Drain | None, running: int) -> Sequence[str]:
     """`PoolRow.drained`, of the drain of a type on a node."""
     return () if drain is None else (drained_state(drain, running), drain_text(drain))
@@ -151,19 +165,11 @@ class NodeAdmin(PageAdmin):
 
     @admin.display(description="state")
     def state(self, node: Node) -> SafeString:
-        """Alive, draining, silent or ended."""
-        if node.stopped_at:
-            return badge("none", "ended")
-        if (timezone.now() - node.seen_at).total_seconds() > SILENCE_SECONDS:
-            return badge("failed", "silent")
-        if node.drain is not None:
-            running = current_reading().running_on(node.name)
-            shown = badge("pending" if running or not node.draining else "none", drained_state(node.drain, running))
-            return format_html("{} {}", shown, drain_text(node.drain))
-        if node.stopping:
-            return badge("pending", "draining")
-        types = badge("pending", f"drained for {line(', '.join(node.type_drains))}") if node.type_drains else ""
-        return format_html("{} {}", badge("completed", "alive"), types)
+        """How it is, and by whom it is drained."""
+        reading = current_reading()
+        lives = node.name in {alive.name for alive in reading.nodes}
+        shown = badge(*state_of(node, reading.running_on(node.name), lives))
+        return format_html("{} {}", shown, "" if node.drain is None or node.stopped_at else drain_text(node.drain))
 
     @admin.display(description="slots (warm of all)")
     def slots(self, node: Node) -> SafeString:

@@ -128,6 +128,17 @@ class Node(models.Model):
             for name, drain in sorted((self.drained_types or {}).items())
         }  # fmt: skip
 
+    def state(self, running: int, lives: bool, handler: str = "") -> str:
+        """How it is, in a word; with `handler`: for that type. `running`: its tasks, of the type. `lives`: it is not
+        silent."""
+        if self.stopped_at is not None:
+            return "ended"
+        if not lives:
+            return "silent"
+        if (drain := self.drain or self.type_drains.get(handler)) is not None:
+            return "drained" if drain.noticed and not running else "draining"
+        return "stopping" if self.stopping else "alive"
+
     def takes(self, handler: str) -> bool:
         """Whether it takes tasks of a type that it serves."""
         return self.taking and handler not in (self.drained_types or ())

@@ -200,7 +200,7 @@ def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlo
     return SlotRow(
         handler=line(name, 60),
         node=line(node.name),
-        state="silent" if silent else "alive" if node.takes(name) else "draining",
+        state=node.state(len(busy), not silent, name),
         busy=list(busy[:MAX_SLOTS]),
         warm=states.warm,
         starting=states.starting,
