@@ -121,7 +121,8 @@ class Field:
 
     `read` gets the field's name, what was given, and the faults, to which it adds its own; it returns the value, which
     nobody uses if there is a fault. `schema`: in the OpenAPI document, with a description. `option`: the help of a
-    command's option. `default`: the value that absence means, if there is such a value.
+    command's option. `default`: the value that absence means, if there is such a value; with `beside`, only in a body
+    that has this other field.
     """
 
     schema: Mapping[str, Any]
@@ -137,6 +138,7 @@ class Field:
     most: int = 1
     option: str = ""
     default: Any = None
+    beside: str = ""
 
 
 Fields = Mapping[str, Field]
@@ -193,12 +195,25 @@ class Asks:
         """The values of those parameters that are given. Raises ParseError or Invalid with every fault at once."""
         faults: Faults = []
         values = read_query(request.query_params, self.query, faults)
-        if self.body is None and request._request.body.strip() and (value := body_of(request)) not in ({}, None):
-            given = f"the field {literal(next(iter(value)))}" if isinstance(value, dict) else shown(value)
-            faults.append(("", f"this call takes no body: send none, {{}} or null, not {given}"))
+        if self.body is None or faults:
+            faults += self._of_body(request)
         if faults:
             raise Invalid(faults)
         return values
+
+    def _of_body(self, request: Request) -> Faults:
+        """What is wrong with the fields of the body, if there is one. The call itself checks what depends on more."""
+        try:
+            if not request._request.body.strip() or (value := body_of(request, 2 * MAX_DEPTH)) is None:
+                return []
+            if self.body is not None:
+                read_object(value, self.body, "{...}")
+            elif value != {}:
+                given = f"the field {literal(next(iter(value)))}" if isinstance(value, dict) else shown(value)
+                return [("", f"this call takes no body: send none, {{}} or null, not {given}")]
+        except Invalid as refused:
+            return refused.faults
+        return []
 
 
 def check_unknown(

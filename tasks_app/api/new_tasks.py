@@ -287,6 +287,7 @@ NewTaskObject = fields.object_with("NewTask", "A task to queue.", TASK_FIELDS)
 class NewTasks(serializers.Serializer):
     """Tasks to queue: all are stored, or none."""
 
+    fields_of = BATCH_FIELDS
     tasks = serializers.ListField(child=NewTaskObject(), min_length=1, max_length=MAX_TASKS)
 
 

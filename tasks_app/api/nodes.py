@@ -137,7 +137,8 @@ class NodeView(API):
 
 def known_nodes(request: Request) -> list[Node]:
     """The nodes that have not ended, without those that serve no type that the caller knows."""
-    return [node for node in Node.objects.filter(stopped_at=None).order_by("name") if _is_known(request, node)]
+    known = (node for node in Node.objects.filter(stopped_at=None) if _is_known(request, node))
+    return sorted(known, key=lambda node: node.name)  # not as the database compares: cursors are compared here
 
 
 def node_in_path(request: Request, name: str) -> Node:
@@ -166,7 +167,7 @@ def _object(request: Request, node: Node, reading: SystemReading, lives: bool) -
     running = sum(count for name, count in busy.items() if caller_of(request).knows(name))
     return {
         "name": node.name,
-        "state": state(node, sum(busy.values()), lives),
+        "state": node.state(sum(busy.values()), lives),
         "version": node.version,
         "handlers_digest": node.digest,
         "started_at": rfc3339(node.started_at),
@@ -190,14 +191,3 @@ def _handler(node: Node, name: str, busy: int) -> dict[str, Any]:
         "problem": pool.get("problem"),
         "images": pool.get("images", []),
     }
-
-
-def state(node: Node, running: int, lives: bool) -> str:
-    """A node's state in a word."""
-    if node.stopped_at is not None:
-        return "ended"
-    if not lives:
-        return "silent"
-    if node.drain is not None:
-        return "drained" if node.drain.noticed and not running else "draining"
-    return "stopping" if node.stopping else "alive"

@@ -28,7 +28,6 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
-from tasks_app.queue.node_models import Node
 
 # Each list that can be long has the parameters `limit` and `cursor`, and an answer names the next page in two headers.
 
@@ -39,8 +38,8 @@ def _id(name: str, text: str, faults: Faults) -> UUID | None:
     return identity
 
 
-def _node(name: str, text: str, faults: Faults) -> str:
-    if "\0" in text or not Node.objects.filter(pk=text).exists():
+def _name(name: str, text: str, faults: Faults) -> str:
+    if not 1 <= len(text) <= MAX_NAME_CHARS or "\0" in text:
         refuse(faults, name, "the Next-Cursor of the last page", literal(text))
     return text
 
@@ -48,9 +47,11 @@ def _node(name: str, text: str, faults: Faults) -> str:
 _BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
 #: The largest number that a column holds.
 MAX_NUMBER = 2**31 - 1
-#: The parameter `cursor` of a list in the order of its ids, of nodes' names, of numbers.
+#: The longest name of a row, such as a node's.
+MAX_NAME_CHARS = 100
+#: The parameter `cursor` of a list in the order of its ids, of names, of numbers. Its row need not be there any more.
 ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
-NAME_CURSOR = Field({"type": "string", "minLength": 1, "description": _BEGINS}, _node)
+NAME_CURSOR = Field({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "description": _BEGINS}, _name)
 NUMBER_CURSOR = digits(0, MAX_NUMBER, _BEGINS, valid="the Next-Cursor of the last page")
 NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),

@@ -59,10 +59,11 @@ def meaning_of(body: Mapping[str, Any], known: Fields) -> dict[str, Any]:
     """What the fields of a valid body mean. One that is absent, null, or has the value that absence means, is left
     out."""
     values = read_body({name: value for name, value in body.items() if value is not None}, known, [])
+    defaults = {name: field.default for name, field in known.items() if not field.beside or field.beside in values}
     return {
         name: value
         for name, value in values.items()
-        if name in body and not (type(value) is type(default := known[name].default) and value == default)
+        if name in body and not (type(value) is type(default := defaults.get(name)) and value == default)
     }
 
 

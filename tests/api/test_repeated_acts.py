@@ -150,6 +150,17 @@ def test_a_body_that_means_the_same_is_the_same_request(api: Client) -> None:
     assert (again.status_code, again.json()) == (202, first.json()) and Operation.objects.count() == 1
 
 
+def test_a_canary_means_a_stop_share_of_a_half_and_without_one_there_is_none(api: Client) -> None:
+    path, canary, half = "/api/tasks/redrive", {**FILTER, "canary": 5}, {"stop_share": 0.5}
+    assert post(api, path, canary, **KEY).status_code == 202
+    assert post(api, path, canary | half, **KEY).headers["Idempotent-Replayed"] == "true"
+    assert post(api, path, canary | {"stop_share": 0.4}, **KEY).status_code == 422
+    other = {"idempotency-key": "another"}
+    assert post(api, path, FILTER, **other).status_code == 202
+    assert post(api, path, FILTER | half, **other).status_code == 422
+    assert Operation.objects.count() == 2
+
+
 def test_a_repeat_shows_the_object_as_it_is_now(api: Client) -> None:
     path, body = redriven()
     assert post(api, path, body, **KEY).json()["status"] == "pending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -47,6 +48,26 @@ def test_the_nearest_parameter_and_all_of_the_call_are_named(api: Client) -> Non
         body = '{"type": "echo"}' if method == "POST" else ""
         assert api.generic(method, address, body).json() == {"error": sentence}
     assert not Task.objects.exists(), "a refused POST has stored nothing"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "body", "named"),
+    [
+        ("/queue", {"type": "echo", "prioriy": 1, "data": []}, ["wiat", "prioriy", "data"]),
+        ("/queue/batch", {"tasks": []}, ["wiat", "tasks"]),
+        ("/api/tasks/cancel", {"filter": {"status": "x"}, "rate": 0}, ["wiat", "filter.status", "rate"]),
+        (f"/api/tasks/{uuid4()}/redrive", {"data": 1}, ["wiat", "data"]),
+        (f"/api/tasks/{uuid4()}/cancel", {"data": 1}, ["wiat", ""]),
+        ("/api/handlers/echo/pause", {"for": -1}, ["wiat", "for"]),
+    ],
+)  # fmt: skip
+def test_faults_of_the_address_and_of_the_body_are_told_together(
+    api: Client, address: str, body: Any, named: list[str]
+) -> None:
+    answer = api.post(f"{address}?wiat=5", body, "application/json")
+    assert answer.status_code == 400
+    assert [fault.get("field") for fault in answer.json()["details"]] == named
 
 
 @pytest.mark.django_db

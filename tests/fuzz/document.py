@@ -45,8 +45,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if case.headers and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid4())
-    if case.operation.path == "/api/nodes" and case.query:
-        case.query.pop("cursor", None)  # of a node that there is
     if case.operation.path == "/api/tasks" and case.query:
         _list(case.query)
     if isinstance(case.body, dict):

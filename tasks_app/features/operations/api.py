@@ -21,7 +21,7 @@ from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import OPTIONS, Option, Plan
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
@@ -126,6 +126,8 @@ def _option(option: Option) -> Field:
 def _fields(verb: Verb) -> Mapping[str, Field]:
     """The fields of the body of its call."""
     options = {name: _option(option) for name, option in OPTIONS.items() if verb in option.verbs}
+    if "stop_share" in options:
+        options["stop_share"] = replace(options["stop_share"], default=DEFAULT_STOP_SHARE, beside="canary")
     return {"filter": FILTER, "dry_run": fields.flag("Only count."), **options}
 
 
