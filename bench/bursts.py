@@ -3,11 +3,11 @@
     python -m bench.bursts v1.4                          drain, pickup, post and latency, on both databases
     python -m bench.bursts HEAD~8 post --rounds 200 --only SQLite
 
-The three checkouts run at the same time, and each round sends one burst to each of them, each time in another order. A
-machine whose speed changes within minutes changes it for all three, so that some hundred rounds show differences that
-whole runs one after the other (`bench.pairs`) do not: the ratios of the commit's two checkouts, the control, say how far
-the figures can be trusted. A ratio above 1 says that this checkout is better. All use this checkout's libraries, the same
-servers, and tables that grow alike. The exit status is 1 if a row that counts is below the bound.
+The three checkouts run at the same time, and each round sends one burst to each of them, each time in another order.
+A machine whose speed changes within minutes changes it for all three, so that some hundred rounds show differences
+that whole runs one after the other (`bench.pairs`) do not: the ratios of the commit's two checkouts, the control, say
+how far the figures can be trusted. A ratio above 1 says that this checkout is better. All use this checkout's
+libraries, the same servers, and tables that grow alike. The exit status is 1 if a row that counts is below the bound.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from bench import handler
 from bench.http_load import Load, post
