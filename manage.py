@@ -32,25 +32,22 @@ def run() -> int:
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment]
     try:
-        from django.core.management import execute_from_command_line
+        from tasks_app.management.help import Manage
     except ImportError:
         print("Django is not installed in this Python: use `make run`, or .venv/bin/python manage.py", file=sys.stderr)
         return 2
-    from django.db import InterfaceError, OperationalError, ProgrammingError
+    from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, InternalError
 
     from tasks_app.conf import BadEnvironment
 
     try:
-        execute_from_command_line(sys.argv)
-    except (InterfaceError, OperationalError, ProgrammingError) as error:
-        if "--traceback" in sys.argv:
+        Manage(sys.argv).execute()
+    except (DatabaseError, InterfaceError) as error:
+        if "--traceback" in sys.argv or isinstance(error, (DataError, IntegrityError, InternalError)):
             raise
-        print(f"The database cannot be used: {str(error).strip()}", file=sys.stderr)
-        print(
-            "Does it exist (DATABASE_URL, or DAEMON_DB_PATH), and does it have its tables (manage.py migrate)? "
-            "--traceback shows more.",
-            file=sys.stderr,
-        )
+        from tasks_app.queue.current import store
+
+        print(f"{store().advice(error)} (--traceback shows more)", file=sys.stderr)
         return 2
     except BadEnvironment as error:
         print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)

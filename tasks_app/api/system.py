@@ -20,6 +20,7 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.system_reading import current_reading
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Status
 from tasks_app.rights import SEE_METRICS, needs
 
@@ -220,4 +221,4 @@ unknown = UnknownView.as_view()
 
 
 def _unreachable(error: DatabaseError) -> str:
-    return f"the database cannot be reached: {(str(error).splitlines() or ['no reason given'])[0][:300]}"
+    return store().advice(error)

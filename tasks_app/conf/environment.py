@@ -9,7 +9,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -27,6 +27,7 @@ FAIL_POINTS = (
     "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer",
 )  # fmt: skip
 
+ENCODED = "special characters in a user or password are percent-encoded (p%40ss)"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: What a Host header can name, as Django reads it: a part of a name, an IPv6 address.
 _NAME, _IPV6 = "[a-z0-9-]+", r"\[[a-f0-9]*:[a-f0-9.:]+\]"
@@ -136,15 +137,10 @@ class Environment(BaseModel):
         scheme, mark, _ = value.partition("://")
         if not mark or scheme not in ("redis", "rediss", "amqp", "amqps"):
             raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://; unset: no broker")
-        encoded = "special characters in a user or password are percent-encoded (p%40ss)"
-        try:
-            parts = urlsplit(value)
-            _ = parts.port
-        except ValueError:
-            raise ValueError(f"its port must be a number from 0 to 65535; {encoded}") from None
+        parts = _split(value)
         # The client libraries take settings from there: with ssl_cert_reqs=none they would check no certificate.
         if parts.query or parts.fragment:
-            raise ValueError(f"must end with its path, without ? and #; {encoded}")
+            raise ValueError(f"must end with its path, without ? and #; {ENCODED}")
         if scheme.startswith("redis") and not re.fullmatch(r"/{0,2}[0-9]*", parts.path):
             raise ValueError("its path must be the number of a database, such as redis://host:6379/0")
         return value
@@ -168,7 +164,12 @@ class Environment(BaseModel):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and value.split(":")[0] not in ("postgres", "postgresql", "sqlite"):
             raise ValueError("must begin with postgres:// (or sqlite:///); unset: SQLite in DAEMON_HOME")
-        if value is None or not value.startswith("sqlite"):
+        if value is None:
+            return None
+        if not value.startswith("sqlite"):
+            parts = _split(value)
+            if not parts.path.strip("/") and "service=" not in parts.query:
+                raise ValueError("names no database; it is postgres://USER:PASSWORD@HOST:5432/NAME")
             return value
         file = _file_of(value)
         if file in ("", ":memory:"):
@@ -317,6 +318,16 @@ class Environment(BaseModel):
     def origins(self) -> list[str]:
         """Origins, besides the server's own, whose pages may call unsafe methods."""
         return _words(self.allowed_origins)
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of the URL of a server. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"its port must be a number from 0 to 65535; {ENCODED}") from None
+    return parts
 
 
 def _file_of(url: str) -> str:

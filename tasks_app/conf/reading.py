@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -176,10 +177,9 @@ def signing_key(env: Environment) -> str:
     try:
         return _stored_key(env.home / "secret_key")
     except OSError as error:
-        fault = (
-            f"DAEMON_HOME: cannot write to {str(env.home)[:200]}: {error.strerror}; "
-            "set it to a folder that this user can write to"
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        then = "make room on its disk" if full else "set it to a folder that this user can write to"
+        fault = f"DAEMON_HOME: cannot write to {str(env.home)[:200]}: {error.strerror}; {then}"
         raise BadEnvironment([fault], handlers_faults(env)) from None
 
 

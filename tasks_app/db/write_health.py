@@ -34,7 +34,7 @@ class WriteHealth:
         """A write failed for a reason unrelated to its content."""
         now, reason = self._clock(), first_line(error)
         since = now if self.failing is None else self.failing[0]
-        self._full_until = now + FULL_SECONDS if _is_full(reason) else 0.0
+        self._full_until = now + FULL_SECONDS if is_full(reason) else 0.0
         self.failing = since, reason
 
     def succeeded(self) -> None:
@@ -49,7 +49,7 @@ class WriteHealth:
             return None
         since, reason = failing
         seconds = f"{self._clock() - since:.0f} s ({reason})"
-        if _is_full(reason):
+        if is_full(reason):
             return (
                 f"the database has refused writes for {seconds}: its disk is full; make room there. Until then new "
                 "tasks are refused with 503 and results wait in their workers; accepted tasks are kept"
@@ -65,7 +65,8 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no reason given"])[0][:MAX_REASON_CHARACTERS]
 
 
-def _is_full(reason: str) -> bool:
+def is_full(reason: str) -> bool:
+    """Whether a database's reason is a full disk."""
     return any(words in reason for words in DISK_FULL_ERRORS)
 
 

@@ -8,7 +8,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -149,7 +150,9 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors write one
     except OSError as error:
-        raise HandlersError(path, (f"{path.name}:1: cannot be read: {error.strerror}",)) from None
+        raise HandlersError(
+            path, (f"{path} cannot be read: {error.strerror}; set HANDLER_CONFIG to a file that this user can read",)
+        ) from None
     try:
         text = content.decode()
         tables = tomli.loads(text)
@@ -329,7 +332,7 @@ def find_missing(handler: Handler) -> list[str]:
     where = f"[handlers.{handler.name}]"
     found = []
     if handler.image is None and handler.command:
-        found += [f"{where} command: {each}" for each in _in_command(handler.command, handler.cwd)]
+        found += [f"{where} command: {sentence}" for sentence in why_not_started(handler.command, handler.cwd)]
     for name in handler.env_from:
         if name not in os.environ:
             found.append(f"{where} env_from: {name} is not set here; set it for each worker, or use `env`")
@@ -339,7 +342,8 @@ def find_missing(handler: Handler) -> list[str]:
     return found
 
 
-def _in_command(command: tuple[str, ...], cwd: Path) -> list[str]:
+def why_not_started(command: Sequence[str], cwd: Path) -> list[str]:
+    """What of a child process's command this machine lacks, in one sentence; none if it lacks nothing that is known."""
     program, *words = command
     if "/" in program:
         path = cwd / program
@@ -347,10 +351,40 @@ def _in_command(command: tuple[str, ...], cwd: Path) -> list[str]:
             return [f"there is no program {path}; correct the path (it is relative to the folder of handlers.toml)"]
         if not os.access(path, os.X_OK):
             return [f"{path} cannot be executed; type: chmod +x {path}"]
+        if sentence := _in_first_line(path, cwd):
+            return [sentence]
     elif program not in OUR_PYTHON and shutil.which(program) is None:
-        return [f"there is no program {program} on the PATH; install it, or write its full path"]
+        meant = _near_on_path(program)
+        return [
+            f"there is no program {program} on the PATH; "
+            + (f"did you mean {meant}?" if meant else "install it, or write its full path")
+        ]
     # Only the first one: further words are the program's arguments, and may name files that it creates.
     file = next((word for word in words if not word.startswith("-")), None)
     if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
         return [f"there is no file {cwd / file}; correct the path (it is relative to the folder of handlers.toml)"]
     return []
+
+
+def _in_first_line(script: Path, cwd: Path) -> str | None:
+    """What is wrong with the first line of a file that is to be executed, which names its interpreter."""
+    with suppress(OSError), script.open("rb") as file:
+        first = file.readline(256)
+        if first.isascii() and not first.startswith(b"#!") and b"\0" not in first:
+            return f"{script} is no program, and its first line names none; begin it with one, such as #!/bin/sh"
+        words = re.split(rb"[ \t\n]+", first.removeprefix(b"#!")) if first.startswith(b"#!") else []
+        interpreter = os.fsdecode(next(filter(None, words), b""))
+        if interpreter.endswith("\r"):
+            return f"{script} has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' {script}"
+        if interpreter and not (cwd / interpreter).exists():
+            return f"{script} begins with #!{interpreter}, which does not exist; install it, or correct the line"
+    return None
+
+
+def _near_on_path(program: str) -> str | None:
+    """The program on the PATH with the most similar name."""
+    names = {"python3"}
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        with suppress(OSError):
+            names.update(os.listdir(folder))
+    return nearest(program, names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +31,13 @@ def _normal(word: str) -> str:
 def plural(count: int, singular: str, plural: str = "") -> str:
     """The words that follow a number: `task`, or `tasks` unless another plural is given."""
     return singular if count == 1 else plural or f"{singular}s"
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """A line for each row, with its cells below those of the others."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
 
 
 # Durations are a number of seconds, or a number with its unit.

@@ -14,8 +14,12 @@ import structlog
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+]
+#: People on a terminal read the time of their clock; programs get the moment and the module.
+_FOR_TERMINAL: list[Any] = [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)]
+_FOR_PROGRAMS: list[Any] = [
+    structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
@@ -23,16 +27,17 @@ _SHARED: list[Any] = [
 def configure_logging(level: str) -> None:
     """Make this process and its libraries log to standard error."""
     terminal = sys.stderr.isatty()
+    shared = _SHARED + (_FOR_TERMINAL if terminal else _FOR_PROGRAMS)
     renderers: list[Any] = (
         # structlog's default, if rich is installed, also prints the values of local variables.
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_SHARED,
+            *shared,
             structlog.processors.StackInfoRenderer(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -48,7 +53,7 @@ def configure_logging(level: str) -> None:
                 "structured": {
                     "()": structlog.stdlib.ProcessorFormatter,
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
-                    "foreign_pre_chain": _SHARED,
+                    "foreign_pre_chain": shared,
                 }
             },
             "handlers": {"stderr": {"class": "tasks_app.logs.rate_limit.LimitedHandler", "formatter": "structured"}},

@@ -17,6 +17,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, SystemCheckError
+from django.db import DatabaseError, connection
 
 from tasks_app.audit.record import record, system_account
 from tasks_app.conf import Environment
@@ -25,7 +26,8 @@ from tasks_app.keys.api_keys import NAME, store_environment_key
 from tasks_app.logs.harmless import harmless
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.management.api_client import open_directly
-from tasks_app.queue.current import writing
+from tasks_app.node.record import deployment_id
+from tasks_app.queue.current import store, writing
 
 #: Between two questions how far the handlers are.
 POLL_SECONDS = 0.1
@@ -45,6 +47,17 @@ class PlatformCommand(BaseCommand):
         except SystemCheckError as error:
             error.returncode = 2
             raise
+
+
+def database_fault() -> str | None:
+    """Why the database cannot be used now, and what to do; None if it can. Leaves no connection open."""
+    try:
+        deployment_id()
+    except DatabaseError as error:
+        return store().advice(error)
+    finally:
+        connection.close()
+    return None
 
 
 def manage_py() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from celery import bootsteps, signals
 from celery.app import app_or_default
+from celery.apps import worker as celery_worker
 from django.conf import settings
 from django.db import Error, OperationalError
 from django.utils.module_loading import import_string
@@ -147,9 +148,8 @@ def _deployment() -> str:
                     raise
                 time.sleep(retrying.failed(error))
     except (Error, Deployment.DoesNotExist) as error:
-        raise StartRefused(
-            f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate"
-        ) from None
+        sentence = store().advice(error) if isinstance(error, Error) else "its first migration is missing"
+        raise StartRefused(sentence) from None
 
 
 @signals.celeryd_init.connect
@@ -187,5 +187,19 @@ def _on_stop_signal(how: str, **_: Any) -> None:
 def _keep_logging(**_: Any) -> None:
     """If this signal has a receiver, Celery does not configure logging."""
 
+
+_say = celery_worker.safe_say
+
+
+def _say_no_signals(message: str, file: Any = sys.__stderr__) -> None:
+    """Of what Celery prints past the log, leave out what it says of signals: the node logs what it does at one.
+
+    What is left are the stacks of all threads, at SIGUSR1.
+    """
+    if file is not sys.__stdout__:
+        _say(message, file)
+
+
+celery_worker.safe_say = _say_no_signals
 
 app_or_default().steps["worker"].add(NodeStep)

@@ -44,7 +44,7 @@ class Retrying:
         self.reason = first_line(error)
         if not self.failing:
             self.failing, self._failing_since = True, time.monotonic()
-            log.warning(f"cannot {self._operation}: {error}; trying again until the database answers")
+            log.warning(f"cannot {self._operation}: {store().advice(error)}; trying again until the database answers")
         try:
             connection.close()
         except Error:

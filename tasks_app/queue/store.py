@@ -400,3 +400,9 @@ class Store(Protocol):
 
         50. Reads neither of them.
         """
+
+    def advice(self, error: Exception) -> str:
+        """What is wrong with the database by this error, and what to do next: one sentence for people, one line.
+
+        51. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
+        """

@@ -257,6 +257,8 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
     if container_exit.running:
         return f"closed its {'stdin' if dialog.closed_stdin else 'stdout'} {when}"
     code = _exit_code_text(container_exit)
+    if container_exit.exit_code == 0 and not dialog.replied:
+        code += " (a handler reads lines until its stdin ends)"
     if dialog.calls and not dialog.replied:
         return f"ended{code} {when}"
     return ("ended while idle" if dialog.calls or age >= STABLE_SECONDS else "ends at once") + code

@@ -111,6 +111,8 @@ BAD = [
     ("DAEMON_ALERT_FAILED_LOGINS", "0", "must be a whole number from 1 to 1000000"),
     ("DAEMON_BROKER_URL", "kafka://x", "redis://"),
     ("DATABASE_URL", "mysql://x", "postgres://"),
+    ("DATABASE_URL", "postgres://u:p@127.0.0.1:5432", "names no database"),
+    ("DATABASE_URL", "postgres://u:p/word@127.0.0.1/x", "percent-encoded"),
 ]
 
 

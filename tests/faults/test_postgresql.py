@@ -252,7 +252,8 @@ def test_what_starts_without_its_server_says_so_waits_and_works_once_it_is_there
     web, worker = daemon.web(), daemon.manage("worker")
     migrate = daemon.manage("migrate")
     assert migrate.ends() == 2
-    assert "The database cannot be used: connection failed" in migrate.said() and "(DATABASE_URL, " in migrate.said()
+    assert "the database cannot be reached: connection failed" in migrate.said()
+    assert "; start the server 127.0.0.1:" in migrate.said()
     assert "Traceback" not in migrate.said()
     worker.until_says("cannot ask the database which deployment this is: .*trying again")
     answer = daemon.http.post("/queue", json={"type": "act"})
@@ -267,7 +268,9 @@ def test_what_starts_without_its_server_says_so_waits_and_works_once_it_is_there
 
 def test_up_waits_for_its_server(daemon: Daemon, stopped: Callable[[], None]) -> None:
     up = daemon.manage("up")
-    up.until_says(r"^  waiting   postgresql 127\.0\.0\.1:\d+/\w+ cannot be used yet: connection failed")
+    up.until_says(
+        r"^  waiting   the database cannot be reached: connection failed: .*; start the server 127\.0\.0\.1:\d+, or"
+    )
     stopped()
     up.until_says(r"^  ready ")
     assert daemon.until_final(daemon.post("act"))["attempts"] == 1

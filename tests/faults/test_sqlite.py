@@ -68,7 +68,7 @@ def test_with_a_full_disk_posts_are_503_reads_go_on_it_is_said_and_nothing_is_lo
         assert daemon.task(running)["status"] == "processing"
         assert len(daemon.http.get("/api/tasks").json()) >= 1
         open_gate(gate)
-        up.until_says("disk is full; trying again until the database answers")
+        up.until_says(r"disk is full\): make room on it; trying again until the database answers")
         sentence = "its disk is full; make room there"
         until(lambda: sentence in problems(daemon), what=lambda: f"a sentence; it said {problems(daemon)}")
         assert sentence in dashboard(browser)

@@ -401,5 +401,7 @@ def test_a_byte_order_mark_before_the_text_is_no_fault(file: Path) -> None:
 
 
 def test_a_missing_file_is_reported(file: Path) -> None:
-    with pytest.raises(HandlersError, match=r"1 fault in .*handlers.toml:\n  handlers.toml:1: cannot be read: No such"):
+    with pytest.raises(
+        HandlersError, match=r"1 fault in .*handlers.toml:\n  /.*/handlers.toml cannot be read: No such .*; set"
+    ):
         load(file, Defaults())

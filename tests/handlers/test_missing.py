@@ -11,22 +11,39 @@ from testkit.daemon import shipped
 
 @pytest.mark.parametrize(("command", "says"), [
     (("no-such-program-anywhere",), "there is no program no-such-program-anywhere on the PATH"),
+    (("pyton3", "plain.py"), "there is no program pyton3 on the PATH; did you mean python3?"),
     (("./run",), "there is no program {cwd}/run"),
+    (("./gone.sh",), "{cwd}/gone.sh begins with #!/gone/sh, which does not exist; "),
+    (("./windows.sh",), "{cwd}/windows.sh has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' "),
+    (("./bare.sh",), "{cwd}/bare.sh is no program, and its first line names none; begin it with one"),
     (("./plain.py",), "{cwd}/plain.py cannot be executed; type: chmod +x"),
     (("python", "-u", "gone.py"), "there is no file {cwd}/gone.py"),
     (("sh", "/gone/handler.sh", "argument"), "there is no file /gone/handler.sh"),
 ])  # fmt: skip
 def test_a_command_that_cannot_start_says_what_is_missing(tmp_path: Path, command: tuple[str, ...], says: str) -> None:
     (tmp_path / "plain.py").touch(0o644)
+    for name, line in {"gone": "#! /gone/sh -e\n", "windows": "#!/bin/sh\r\n", "bare": "echo\n"}.items():
+        (tmp_path / f"{name}.sh").write_text(line, newline="")
+        (tmp_path / f"{name}.sh").chmod(0o755)
     (problem,) = find_missing(Handler("one", command=command, cwd=tmp_path))
     assert problem.startswith("[handlers.one] command: " + says.format(cwd=tmp_path))
 
 
 @pytest.mark.parametrize(
-    "command", [("python", "plain.py"), ("sh", "-c", "exec cat"), ("python3", "-m", "module"), ("cat", "out.txt")]
+    "command",
+    [
+        ("./shell.sh",),
+        ("/bin/cat",),
+        ("python", "plain.py"),
+        ("sh", "-c", "exec cat"),
+        ("python3", "-m", "module"),
+        ("cat", "out.txt"),
+    ],
 )
 def test_a_command_that_can_start_is_accepted(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "plain.py").touch()
+    (tmp_path / "shell.sh").write_text("#!\t/bin/sh -e\n")
+    (tmp_path / "shell.sh").chmod(0o755)
     assert find_missing(Handler("one", command=command, cwd=tmp_path)) == []
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -313,7 +315,9 @@ def test_a_database_that_cannot_be_read_is_503_on_health_and_ready_and_alive_all
         module._last = None
         answer = client.get("/health")
         assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")
-        assert answer.json()["problems"][0].startswith("the database cannot be reached: ")
+        (problem,) = answer.json()["problems"]
+        assert problem.startswith("the database does not have all its tables (") and "taskdaemon_counter" in problem
+        assert problem.endswith("): run manage.py prepare")
         assert client.get("/health/ready").status_code == 503
         assert client.get("/health/live").status_code == 200
         assert b"daemon_health 0.0" in client.get("/metrics").content
@@ -337,3 +341,26 @@ def test_a_database_that_cannot_be_read_is_503_on_health_and_ready_and_alive_all
 )
 def test_durations_are_rounded_for_people(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+def test_a_terminal_shows_the_same_by_manage_py_status() -> None:
+    node(pools={"echo": pool(warm=1, slots=2, problem="it ends \x1b[31mat once"), "prime": pool(1, 1)})
+    node("old", seen_before=100)
+    submit(2)
+    end(take(1))
+    out = StringIO()
+    module._last = None
+    with pytest.raises(SystemExit) as ended:
+        call_command("status", stdout=out)
+    assert ended.value.code == 0
+    said = out.getvalue()
+    assert said.startswith("healthy: 1 task waits, 0 run\n")
+    assert re.search(r"^  node-1 +alive +0 +\d+ .* ago", said, re.MULTILINE)
+    assert re.search(r"^  echo +0 +1 +2 +1 .*has a problem$", said, re.MULTILINE)
+    assert r"handler 'echo': it ends \x1b[31mat once" in said
+    Node.objects.all().delete()
+    module._last = None
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("status", stdout=out)
+    assert ended.value.code == 1 and "unhealthy" in out.getvalue() and "Nodes: none" in out.getvalue()

@@ -266,7 +266,8 @@ def test_a_container_that_was_idle_for_long_did_not_end_at_once(new_caller: NewC
 def test_a_failed_start_says_why(new_caller: NewCaller) -> None:
     caller = new_caller(ready_after=5.0, command=("no-such-program",))
     problem = caller.until(lambda: caller.pool.stats().problem)
-    assert re.search(r"^handler 'actor' .*no-such-program( failed)?: (No such file or directory|not found)$", problem)
+    whys = "( failed)?: No such file or directory|: not found| on the PATH; .*"
+    assert re.search(rf"^handler 'actor' .*no-such-program({whys})$", problem)
     assert caller.pool.free() == 0
 
 

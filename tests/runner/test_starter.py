@@ -80,7 +80,7 @@ KILLED = ContainerExit(None, running=True)
 
 
 @pytest.mark.parametrize(("fields", "reason", "container_exit", "says"), [
-    ({}, EXIT, ContainerExit(0), "ends at once with exit code 0"),
+    ({}, EXIT, ContainerExit(0), "ends at once with exit code 0 (a handler reads lines until its stdin ends)"),
     ({}, EXIT, ContainerExit(None), "ends at once"),
     ({}, EXIT, KILLED, "closed its stdout before its first task"),
     ({"closed_stdin": True}, EXIT, KILLED, "closed its stdin before its first task"),

@@ -145,6 +145,15 @@ def test_a_name_on_the_path_that_does_not_run_is_passed_over(quick: Tree):
     assert quick.run()[0] == 0
 
 
+def test_what_takes_longer_than_ten_seconds_says_what_it_does(quick: Tree):
+    python, sleep = (quick.path / "python3").read_text(), shutil.which("sleep")
+    quick.program("sleep", f"exec {sleep} 0.2")
+    quick.program("python3", f'case "$*" in *"venv --clear"*) echo "half of it"; {sleep} 0.5;; esac\n{python}')
+    status, said = quick.run()
+    assert (status, quick.usable(), quick.files()) == (0, True, MADE), said
+    assert "bootstrap: still making .venv: half of it\n" in said
+
+
 def test_uv_that_fails_is_no_reason_to_give_up(quick: Tree):
     quick.program("uv", "exit 2")
     status, said = quick.run()

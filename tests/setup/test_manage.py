@@ -20,8 +20,8 @@ AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": secre
 @pytest.mark.parametrize(
     ("command", "variables", "said"),
     [
-        ("apikey list", {}, "no such table"),
-        ("apikey list", AWAY, "Connection refused"),
+        ("apikey list", {}, "(no such table: taskdaemon_api_key): run manage.py prepare"),
+        ("apikey list", AWAY, "Connection refused; start the server 127.0.0.1:1, or correct DATABASE_URL"),
     ],
 )
 def test_without_its_database_a_command_says_so_in_sentences(
@@ -30,9 +30,18 @@ def test_without_its_database_a_command_says_so_in_sentences(
     done = shipped(tmp_path, **variables).manage(*command.split())
     assert done.ends() == 2
     errors = done.err.read_text()
-    assert "Traceback" not in errors
-    assert f"The database cannot be used: {said}" in errors or said in errors.splitlines()[0]
-    assert "manage.py migrate" in errors
+    assert "Traceback" not in errors and errors.count("\n") == 1
+    assert said in errors
+
+
+def test_help_has_the_platforms_commands_first_each_with_what_it_does(tmp_path: Path) -> None:
+    done = shipped(tmp_path).manage("help")
+    assert done.ends() == 0
+    ours, theirs = done.out.read_text().split("\n\n")[1:]
+    lines = dict(line.strip().split("  ", 1) for line in ours.splitlines())
+    assert {"up", "web", "worker", "prepare", "migrate", "post", "status", "tasks", "apikey"} <= lines.keys()
+    assert all(len(line) < 120 for line in ours.splitlines()) and all(map(str.strip, lines.values()))
+    assert "changepassword" in theirs and "makemigrations" in theirs and not set(theirs.split()) & lines.keys()
 
 
 def test_a_python_that_is_too_old_is_told_to_use_the_environments_own() -> None:

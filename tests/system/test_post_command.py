@@ -62,7 +62,7 @@ def test_what_goes_wrong_is_said_and_is_an_exit_code(web: Daemon) -> None:
 def test_prepare_says_in_a_sentence_that_the_database_cannot_be_reached(daemon: Daemon) -> None:
     away = {"DATABASE_URL": "postgres://one@127.0.0.1:1/none", "DAEMON_SECRET_KEY": "0123456789abcdefghij" * 2}
     prepare = daemon.manage("prepare", **away)
-    assert prepare.ends() == 1
+    assert prepare.ends() == 2
     assert "the database cannot be reached" in prepare.said() and "Traceback" not in prepare.said()
 
 

@@ -96,5 +96,5 @@ def test_a_worker_without_tables_says_what_to_do(daemon: Daemon) -> None:
     daemon.database.unlink()
     worker = daemon.manage("worker")
     assert worker.ends() != 0
-    assert "manage.py migrate" in worker.said()
+    assert "(no such table: taskdaemon_deployment): run manage.py prepare" in worker.said()
     assert "Traceback" not in worker.said()

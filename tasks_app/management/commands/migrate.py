@@ -12,6 +12,8 @@ from tasks_app.queue.current import store
 class Command(migrate.Command):
     """One statement may build an index over millions of rows, which the usual limits would cancel."""
 
+    help = "Create and change the tables of the database. `up` and `prepare` do it too."
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Like Django's."""
         with store().unlimited():

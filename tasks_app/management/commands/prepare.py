@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import CommandError
-from django.db import OperationalError, connection
 
 from tasks_app import conf
 from tasks_app.management.starting import PlatformCommand, create_environment_key, first_admin
@@ -16,17 +14,13 @@ class Command(PlatformCommand):
     """Safe to repeat, also while the platform runs."""
 
     help = (
-        "Migrate the database; create the user admin with DAEMON_ADMIN_PASSWORD if there is no user; "
-        "create the API key DAEMON_API_KEY."
+        "Make the database ready, before the first start and after each upgrade. It migrates; creates the user admin "
+        "with DAEMON_ADMIN_PASSWORD if there is no user; creates the API key DAEMON_API_KEY."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints what it did, without secrets."""
         env = conf.environment()
-        try:
-            connection.ensure_connection()
-        except OperationalError as error:
-            raise CommandError(f"the database cannot be reached: {str(error).strip()}") from None
         call_command("migrate", interactive=False, verbosity=options["verbosity"])
         if env.admin_password and first_admin(env.admin_password):
             self.stdout.write("Created the user admin, with the password of DAEMON_ADMIN_PASSWORD.")

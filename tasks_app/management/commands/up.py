@@ -86,7 +86,7 @@ class Command(PlatformCommand):
                 if not store().is_server or time.monotonic() > until:
                     raise
                 if not warned:
-                    self._say(f"  waiting   {store().where()} cannot be used yet: {' '.join(str(error).split())}")
+                    self._say(f"  waiting   {store().advice(error)}")
                 warned = True
             connection.close()
             time.sleep(0.5)

@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from tasks_app import conf
-from tasks_app.management.starting import PlatformCommand, reserve, resolved
+from tasks_app.management.starting import PlatformCommand, database_fault, reserve, resolved
 from tasks_app.process.start import end_forked_at_signals, ignore_hangup, name_process
 from tasks_app.web.connections import connection_limit
 
@@ -47,6 +47,8 @@ class Command(PlatformCommand):
         # An `up` that was killed while it drained leaves this file behind.
         env.draining_file.unlink(missing_ok=True)
         sys.stdout.flush()
+        if sentence := database_fault():
+            log.warning(sentence)
         log.info("web server started", address=f"{env.host}:{env.port}")
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
         server = Granian(

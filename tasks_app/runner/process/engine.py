@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.handlers_toml import Handler, why_not_started
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
@@ -70,8 +70,12 @@ class ProcessEngine:
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            what = f"{command[0]}" if handler.cwd.is_dir() else f"its directory {handler.cwd}"
-            raise Unavailable(f"handler '{handler.name}' cannot be started: {what}: {reason}") from None
+            what = f"{command[0]}: {reason}"
+            if not handler.cwd.is_dir():
+                what = f"its directory {handler.cwd}: {reason}"
+            elif known := why_not_started(handler.command, handler.cwd):
+                what = known[0]
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
         return ProcessContainer(process)
 
     def sweep(self, is_gone: IsGone) -> int:

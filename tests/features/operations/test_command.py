@@ -144,3 +144,17 @@ def test_one_that_does_not_complete_is_a_failure(monkeypatch: pytest.MonkeyPatch
     )
     with pytest.raises(CommandError, match="the operation is aborted"):
         run("delete", "--status", "failed")
+
+
+def test_tasks_are_listed_with_the_filters_of_the_api() -> None:
+    failed, others = tasks(3, task_type="prime", last_error="no\n \x1b[31mroom"), tasks(1)
+    said = run("list", "--type", "prime", "--error", "room", "--limit", "2", "--order", "oldest")
+    head, *lines, more = said.splitlines()
+    assert head.split()[:3] == ["ID", "STATUS", "TYPE"]
+    assert [line.split()[:3] for line in lines] == [[str(one), "failed", "prime"] for one in sorted(failed)[:2]]
+    assert all(line.endswith(r"no \x1b[31mroom") for line in lines)
+    assert more == f"There may be more: --cursor {sorted(failed)[1]}"
+    assert str(sorted(failed)[2]) in run("list", "--type", "prime", "--order", "oldest", *more.split()[-2:])
+    assert str(others[0]) in run("list") and run("list", "--status", "pending").count("\n") == 1
+    with pytest.raises(CommandError, match=r"priority_min must .*; limit must be"):
+        run("list", "--limit", "0", "--priority-min", "101")

@@ -1,4 +1,4 @@
-"""What a database is called, and what is wrong with it (promises 29 and 30).
+"""What a database is called, what is wrong with it, and what to do (promises 29, 30 and 51).
 
 Faults of real servers: tests/db/postgresql/test_encoding.py, tests/faults/test_pgbouncer.py.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import checks
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.db.postgresql.calls import SharedSession
 from tasks_app.queue.current import STORES, check_database, store
+from tasks_app.queue.node_models import Deployment
 from tests.queue.store.parts import part
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,3 +88,43 @@ def test_the_check_leaves_no_connection_behind_and_an_open_one_alone() -> None:
     connection.ensure_connection()
     opened = connection.connection
     assert check_database() == [] and connection.connection is opened
+
+
+def advised(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said of a database with such settings in place of the tests' own."""
+    connection.close()
+    with monkeypatch.context() as patch:
+        for name, value in settings.items():
+            patch.setitem(connection.settings_dict, name, value)
+        with pytest.raises(DatabaseError) as raised:
+            Deployment.objects.get()
+        said = store().advice(raised.value)
+    connection.close()
+    assert "\n" not in said and "a secret" not in said
+    return said
+
+
+def test_51_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not store().is_server:
+        nowhere = tmp_path / "gone" / "db"
+        assert f"there is no folder {nowhere.parent}; create it, " in advised({"NAME": str(nowhere)}, monkeypatch)
+        (tmp_path / "text").write_text("a diary, " * 20)
+        assert "text is not a database of SQLite" in advised({"NAME": str(tmp_path / "text")}, monkeypatch)
+        (tmp_path / "empty").touch()
+        tables = advised({"NAME": str(tmp_path / "empty")}, monkeypatch)
+    else:
+        host, port = connection.settings_dict["HOST"], connection.settings_dict["PORT"]
+        server = f"-h {host} -p {port} -U postgres"
+        said = advised({"NAME": "no such", "USER": "postgres"}, monkeypatch)
+        assert f"create it (createdb {server} -O postgres 'no such'), or correct DATABASE_URL" in said
+        said = advised({"USER": "nobody", "PASSWORD": "a secret"}, monkeypatch)
+        assert f"(createuser {server} --pwprompt nobody), or correct DATABASE_URL" in said or "does not let in" in said
+        assert f"start the server {host}:1, or correct" in advised({"PORT": "1"}, monkeypatch)
+        assert "correct the host in DATABASE_URL" in advised({"HOST": "nowhere.invalid"}, monkeypatch)
+        tables = advised({"NAME": "postgres"}, monkeypatch)
+    assert tables.endswith("): run manage.py prepare") and "does not have all its tables" in tables
+
+
+def test_51_on_a_full_disk_the_advice_is_room() -> None:
+    full = OperationalError("database or disk is full", "could not extend file: No space left on device")
+    assert store().advice(full).endswith(": make room on it")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
 
 from tasks_app import conf
 from tasks_app.features.alerts.alerts import firing
@@ -39,10 +38,7 @@ class Command(BaseCommand):
         self.stdout.write(f"sent to {webhook.shown}")
 
     def _show(self) -> None:
-        try:
-            alerts = firing()
-        except DatabaseError as error:
-            raise CommandError(f"the database cannot be used: {error}") from None
+        alerts = firing()
         for row in alerts:
             untold = "" if row.told else f" (not sent yet{f': {row.send_error}' if row.send_error else ''})"
             since = row.since and moment_text(row.since)

@@ -1,4 +1,4 @@
-"""`manage.py tasks redrive|cancel|delete|priority ... | abort ID`: acts on all tasks that match, or on one."""
+"""`manage.py tasks list|redrive|cancel|delete|priority ... | abort ID`: lists; acts on all that match, or on one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
 from tasks_app.api.errors import Invalid
-from tasks_app.api.fields import Faults, read_query, task_id
-from tasks_app.api.list_parameters import CONDITIONS, filter_of
+from tasks_app.api.fields import Faults, Fields, read_query, task_id
+from tasks_app.api.list_parameters import CONDITIONS, DEFAULT_LIMIT, PARAMETERS, filter_of
 from tasks_app.api.task_acts import read_priority, read_redrive
 from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
 from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
+from tasks_app.handlers.words import aligned, utc_text
+from tasks_app.logs.harmless import harmless
 from tasks_app.queue.models import DONE
 from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.strict_json import BadJSON, loads_data
+from tasks_app.queue.task_search import search
 
 POLL_SECONDS = 1.0
+#: The options of `list`.
+LIST = CONDITIONS | {name: PARAMETERS[name] for name in ("order", "limit", "cursor")}
+#: Characters of an error in it.
+MAX_ERROR_CHARS = 80
 HELPS = {
     Verb.REDRIVE: "queue failed tasks again",
     Verb.CANCEL: "cancel pending and running tasks",
@@ -38,10 +45,14 @@ class Command(BaseCommand):
     Of a task that is named by its id, the act is done at once.
     """
 
-    help = "Redrive, cancel, delete or reprioritize all tasks that match (the nodes do it, in batches), or one at once."
+    help = (
+        "List tasks; redrive, cancel, delete or reprioritize all that match, or one. The nodes work off what matches, "
+        "in batches; one that is named by its id is changed at once."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True)
+        _add_conditions(acts.add_parser("list", help="show tasks, the newest first"), LIST)
         for verb, text in HELPS.items():
             self._add_verb(acts.add_parser(verb.value, help=text), verb)
         ending = acts.add_parser("abort", help="end a running operation: no further batch begins")
@@ -57,12 +68,7 @@ class Command(BaseCommand):
             one = parser.add_argument_group("of one task: what it is to have from now on")
             one.add_argument("--data", metavar="JSON", help="""a JSON object: '{"limit": 1000}'""")
             one.add_argument("--priority", type=int, dest="other_priority", metavar="N", help="0 to 100")
-        conditions = parser.add_argument_group("conditions, at least one; all of them hold")
-        for name, field in CONDITIONS.items():
-            action = "append" if field.repeated else "store"
-            conditions.add_argument(
-                f"--{name.replace('_', '-')}", action=action, metavar=name.upper(), help=field.option
-            )
+        _add_conditions(parser.add_argument_group("conditions, at least one; all of them hold"), CONDITIONS)
         parser.add_argument("--dry-run", action="store_true", help="only count")
         parser.add_argument("--detach", action="store_true", help="do not wait for its end")
         for name, option in options:
@@ -76,6 +82,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, act: str, **options: Any) -> None:
         """Run one subcommand."""
+        if act == "list":
+            self._list(options)
+            return
         if act == "abort":
             self._abort(options["operation"])
             return
@@ -93,6 +102,25 @@ class Command(BaseCommand):
         self.stdout.write(f"operation {operation.pk}")
         if not options["detach"]:
             self._follow(operation)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        faults: Faults = []
+        asked = _asked_of(options, LIST, faults)
+        wanted = filter_of(asked, faults)
+        if faults:
+            raise CommandError("; ".join(text for _, text in faults), returncode=2)
+        limit = asked.get("limit") or max(DEFAULT_LIMIT, len(asked.get("ids", ())))
+        found = search(wanted, asked.get("cursor"), asked.get("order") == "oldest", limit)
+        columns = ("pk", "status", "task_type", "priority", "attempts", "created_at", "last_error")
+        tasks = list(found.rows.values_list(*columns)[: limit + 1])
+        rows = [("ID", "STATUS", "TYPE", "PRIORITY", "ATTEMPTS", "CREATED (UTC)", "LAST ERROR")]
+        for identity, status, task_type, priority, attempts, created, error in tasks[:limit]:
+            short = harmless(" ".join((error or "").split()))[:MAX_ERROR_CHARS]
+            rows.append((str(identity), status, task_type, str(priority), str(attempts), utc_text(created), short))
+        for line in aligned(rows):
+            self.stdout.write(line)
+        if (end := tasks[limit - 1][0] if len(tasks) > limit else found.end) is not None:
+            self.stderr.write(f"There may be more: --cursor {end}")
 
     def _follow(self, operation: Operation) -> None:
         said = ""
@@ -118,6 +146,24 @@ class Command(BaseCommand):
             raise CommandError(f"it is over already: {operation.state}")
         operation.refresh_from_db()
         self.stdout.write(operation.sentence)
+
+
+def _add_conditions(parser: Any, fields: Fields) -> None:
+    for name, field in fields.items():
+        action = "append" if field.repeated else "store"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", action=action, metavar=name.upper(),
+            help=field.option or field.schema["description"],
+        )  # fmt: skip
+
+
+def _asked_of(options: dict[str, Any], fields: Fields, faults: Faults) -> dict[str, Any]:
+    """The values of the options that are given, checked as the parameters of a call are."""
+    query = QueryDict(mutable=True)
+    for name in fields:
+        if (value := options[name]) is not None:
+            query.setlist(name, value if isinstance(value, list) else [value])
+    return read_query(query, fields, faults, "condition")
 
 
 def _act_on_one(verb: Verb, options: dict[str, Any]) -> str:
@@ -152,17 +198,15 @@ def _changes(verb: Verb, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
-    query, faults = QueryDict(mutable=True), Faults()
-    for name in CONDITIONS:
-        if (value := options[name]) is not None:
-            query.setlist(name, value if isinstance(value, list) else [value])
-    wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"), faults)
+    faults: Faults = []
+    asked = _asked_of(options, CONDITIONS, faults)
+    wanted = filter_of(asked, faults)
     plan = Plan.of(verb, wanted, options)
     faults += plan.faults()
     for name in ("data", "other_priority"):
         if options.get(name) is not None:
             faults.append((name, f"--{name.removeprefix('other_')} is for one task: give its ID"))
-    if not query:
+    if not asked:
         faults.append(("", "give a condition, such as --type: without one, every task would match"))
     if faults:
         raise CommandError("; ".join(text for _, text in faults), returncode=2)

@@ -1,0 +1,33 @@
+"""`manage.py help`: the platform's own commands first, each with what it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import ManagementUtility, get_commands
+
+from tasks_app.handlers.words import aligned
+
+
+class Manage(ManagementUtility):
+    """Django's, with another list of commands."""
+
+    def main_help_text(self, commands_only: bool = False) -> str:
+        """The text of `help`; with `commands_only`, names for a shell that completes them."""
+        if commands_only:
+            return super().main_help_text(commands_only)
+        apps: dict[str, Any] = get_commands()
+        ours = sorted(name for name, app in apps.items() if str(app).startswith("tasks_app"))
+        lines = aligned((name, _first_sentence(self.fetch_command(name).help)) for name in ours)
+        others = ", ".join(sorted(apps.keys() - set(ours)))
+        return "\n".join(
+            [
+                "The platform's commands (manage.py COMMAND --help says more of one):", "",
+                *(f"  {line}" for line in lines), "",
+                f"Those of Django and its libraries: {others}",
+            ]
+        )  # fmt: skip
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")

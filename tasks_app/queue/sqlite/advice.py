@@ -1,0 +1,28 @@
+"""What an error of the file means for whoever has set it up, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.db import connection
+
+from tasks_app.db.write_health import first_line, is_full
+
+ANOTHER_FILE = "set DAEMON_DB_PATH (or DATABASE_URL) to another file"
+
+
+def advice(error: Exception) -> str:
+    reason, file = first_line(error), Path(connection.settings_dict["NAME"])
+    if reason.startswith(("no such table", "no such column")) or "has no column named" in reason:
+        return f"the database does not have all its tables ({reason}): run manage.py prepare"
+    if is_full(reason):
+        return f"the disk of {file} is full ({reason}): make room on it"
+    if "unable to open" in reason:
+        if not file.parent.is_dir():
+            return f"the database cannot be opened: there is no folder {file.parent}; create it, or {ANOTHER_FILE}"
+        return f"the database {file} cannot be opened: let this user write to it and its folder, or {ANOTHER_FILE}"
+    if "readonly" in reason:
+        return f"the database {file} cannot be written ({reason}): let this user write to it and its folder"
+    if "not a database" in reason or "malformed" in reason:
+        return f"{file} is not a database of SQLite, or is damaged ({reason}): restore a backup, or {ANOTHER_FILE}"
+    return f"the database cannot be used: {reason}"
