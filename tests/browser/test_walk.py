@@ -13,7 +13,7 @@ from tests.browser.conftest import SERIOUS, Theme
 from tests.browser.deployed import PASSWORD, deployed, task_of_each_kind
 from tests.browser.pages import FORMS, LIST, REFUSED, pages
 
-pytestmark = [pytest.mark.long("a browser", seconds=60), pytest.mark.one_leg("what pages look like")]
+pytestmark = [pytest.mark.long("a browser", seconds=80), pytest.mark.one_leg("what pages look like")]
 
 #: What hostile text would do if it were markup.
 HARM = "document.querySelectorAll('#content script:not([src]), #content img[onerror], #content b, [src=x]').length"
@@ -117,9 +117,35 @@ def test_a_page_with_ten_megabytes_shows_their_beginning(
         assert "<script>alert(1)</script>" in page.locator("[data-part=result] pre").inner_text()
 
 
-def test_each_act_is_done_by_keyboard_alone(chromium: Browser, filled: tuple[Daemon, dict[str, str]]) -> None:
-    daemon, of = filled
-    acts: list[tuple[str, tuple[str | tuple[str, str], ...], str]] = [
+#: An act by keyboard: the page where it begins, what is reached and activated, or reached and typed into, and what is
+#: said then.
+Act = tuple[str, tuple[str | tuple[str, str], ...], str]
+#: What folds out, what is one of several, and what chooses among rows.
+FILTERS, MENU = (".td-filters > summary", " "), (".td-more > summary", " ")
+PASSWORDS = (("[name=password1]", PASSWORD), ("[name=password2]", PASSWORD))
+ENDS, ALL, ACTION = "[name=end]:checked", "#action-toggle", "select[name=action]"
+ROW, YES = ("tbody [name=_selected_action]", " "), "Yes, change the priority"
+
+
+def _narrow(of: dict[str, str]) -> list[Act]:
+    tasks, search = LIST.format("task"), "[role=search] input"
+    failed = of["task, failed"].split("/")[-3]
+    return [
+        ("/admin/", (MENU, "Access attempts"), "Access attempts"),
+        ("/admin/", ((search, failed), "Search"), failed),
+        (tasks, (FILTERS, "failed"), "Filters: status: failed"),
+        (f"{tasks}?status=pending", (ROW, (ACTION, "Change"), "Go", ("[name=priority]", "7"), YES), "another priority"),
+        (of["failuregroup"], ("Redrive…", ("[name=canary]", "1"), "Yes, redrive"), "canary"),
+        (of["failuregroup"], ("Pause hostile…", (ENDS, "ArrowDown"), "Yes, pause it"), ", until "),
+        (of["handler, hostile"], ("Resume…", "Yes, resume it"), "Resumed hostile"),
+        (of["node"], ("Drain…", "act", ("[name=reason]", "a new image"), "Yes, drain it"), "Drained"),
+        (of["node"], ("Undrain for act…", "Yes, undrain it"), "Undrained"),
+        ("/admin/auth/user/add/", (("[name=username]", "olga"), *PASSWORDS, "Save"), "was added"),
+    ]
+
+
+def _wide(of: dict[str, str]) -> list[Act]:
+    return [
         (of["task, failed"], ("Redrive",), "redriven"),
         (of["task, running"], ("Cancel…", "Yes, cancel it"), "cancelled"),
         (of["task, later"], ("Priority…", ("[name=priority]", "7"), "Save"), "priority"),
@@ -134,22 +160,32 @@ def test_each_act_is_done_by_keyboard_alone(chromium: Browser, filled: tuple[Dae
         (
             f"{LIST.format('task')}?type=held",
             (
-                *(("#action-toggle", " "), ("select[name=action]", "Cancel"), "Go"),
+                *((ALL, " "), (ACTION, "Cancel"), "Go"),
                 *(("[name=rate]", "0.01"), "Yes, cancel", "Abort"),
             ),
             "aborted",
         ),
         (of["new key"], (("[name=name]", "by keys"), "Make the key"), "is made"),
+        (LIST.format("apikey"), ((ALL, " "), (ACTION, "Revoke"), "Go", "Yes, revoke"), "evoked"),
         (of["new group"], (("[name=name]", "by keys"), "Save"), "added successfully"),
     ]  # fmt: skip
-    with window(chromium) as page:
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_each_act_is_done_by_keyboard_alone(
+    chromium: Browser, filled: tuple[Daemon, dict[str, str]], size: tuple[int, int]
+) -> None:
+    daemon, of = filled
+    with window(chromium, size) as page:
         log_in(page, daemon.base, "admin", PASSWORD)
-        for address, steps, said in acts:
+        for address, steps, said in _narrow(of) if size == NARROW else _wide(of):
             page.goto(f"{daemon.base}{address}")
             for step in steps:
                 where, keys = (step, "") if isinstance(step, str) else step
                 _reach(page, where)
-                if keys:
+                if keys.startswith("Arrow"):
+                    page.keyboard.press(keys)
+                elif keys:
                     page.keyboard.type(keys)
                 else:
                     with page.expect_navigation():
