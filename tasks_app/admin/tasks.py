@@ -24,7 +24,7 @@ from tasks_app.admin.holds import SEEN
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
-from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
+from tasks_app.audit.act_on_task import TaskUnfit, act_on_task
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import FITS, Status, Task
 from tasks_app.queue.redrive import LivingTwin
@@ -232,7 +232,7 @@ class TaskAdmin(TaskList):
                 'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
                 task, reverse("admin:tasks_app_task_change", args=(twin.task,)), twin.task,
             )  # fmt: skip
-        except (TaskGone, TaskUnfit):
+        except TaskUnfit:
             said = f"The task {task} {skipped}."
         self.message_user(request, said, level)
 

@@ -61,12 +61,9 @@ class TaskAct(view.API):
             with act_on_task(view.actor_of(request), verb, identity, **changes):
                 # No node can claim the task before the answer is read: it says `pending` after a redrive.
                 return self.answer(request, str(identity))
-        except TaskGone:
-            raise NotFound from None
-        except TaskUnfit as unfit:
-            raise (NotFound if verb == "redrive" else Conflict)(str(unfit)) from None
-        except LivingTwin as twin:
-            raise Conflict(f"Task {twin.task} has the same type and unique_key and has not ended") from None
+        except (TaskUnfit, LivingTwin) as refusal:
+            missing = isinstance(refusal, TaskGone) or (verb == "redrive" and isinstance(refusal, TaskUnfit))
+            raise (NotFound if missing else Conflict)(str(refusal)) from None
 
     def answer(self, request: Request, target: str) -> Response:
         """The task."""

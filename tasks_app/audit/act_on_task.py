@@ -20,12 +20,12 @@ _UNFIT = {
 }
 
 
-class TaskGone(Exception):
-    """There is no such task."""
-
-
 class TaskUnfit(Exception):
     """The task has a status in which the act is not possible; the message names it."""
+
+
+class TaskGone(TaskUnfit):
+    """There is no such task."""
 
 
 @contextmanager
@@ -41,22 +41,21 @@ def act_on_task(
         # Locked, so that a refusal names the status by which it was refused.
         row = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if row is None:
-            raise TaskGone
+            raise TaskGone("Task not found")
         task_type, status = row
         if status not in FITS[verb]:
             raise TaskUnfit(_UNFIT[verb].format(status))
         changed = None
-        match verb:
-            case "redrive":
-                changed = redrive(task_id, data, priority)
-            case "priority":
-                changed = prioritize(task_id, priority or 0)
-            case "cancel":
-                # A caller may not see by whom others act.
-                cancel(task_id, "cancelled" if actor.via == "api" else f"cancelled by {actor}")
-            case _:
-                delete(task_id)
+        if verb == "redrive":
+            changed = redrive(task_id, data, priority)
+        elif verb == "priority":
+            changed = prioritize(task_id, priority or 0)
+        elif verb == "cancel":
+            # Callers read the error of a task, and need not know the names of others' keys.
+            cancel(task_id, "cancelled" if actor.via == "api" else f"cancelled by {actor}")
+        else:
+            delete(task_id)
         edited = verb == "redrive" and (data is not None or priority is not None)
-        details = {} if changed is None else changed.details
+        details = changed.details if changed else {}
         record(actor, "edit" if edited else verb, str(task_id), type=task_type, **details)
         yield

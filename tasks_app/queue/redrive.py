@@ -31,7 +31,7 @@ class LivingTwin(Exception):
     """Another task of the type, `task`, has the same unique key and is not final."""
 
     def __init__(self, task: UUID) -> None:
-        super().__init__(f"task {task} has the same type and unique_key and has not ended")
+        super().__init__(f"Task {task} has the same type and unique_key and has not ended")
         self.task = task
 
 

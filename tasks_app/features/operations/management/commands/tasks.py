@@ -14,7 +14,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, Fields, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, DEFAULT_LIMIT, PARAMETERS, filter_of
 from tasks_app.api.task_acts import read_priority, read_redrive
-from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
+from tasks_app.audit.act_on_task import TaskUnfit, act_on_task
 from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
@@ -181,8 +181,6 @@ def _act_on_one(verb: Verb, options: dict[str, Any]) -> str:
     try:
         with act_on_task(system_account(), verb, identity, **changes):
             return f"task {identity} was {DONE[verb]}"
-    except TaskGone:
-        raise CommandError(f"there is no task {identity}") from None
     except (TaskUnfit, LivingTwin) as refusal:
         raise CommandError(f"nothing was done: {refusal}") from None
 
