@@ -27,7 +27,6 @@ from tasks_app.features.pauses.verbs import (
     PauseEnded,
     UnknownHandler,
     check_handler,
-    from_now,
     pause,
     resume,
 )
@@ -99,14 +98,14 @@ class PauseForm(HoldForm):
         except (forms.ValidationError, OverflowError):
             return {}
 
-    def ends_at(self) -> datetime | None:
-        """When the pause of a valid form ends by itself."""
+    def ends_at(self) -> datetime | timedelta | None:
+        """When, or after how long, the pause of a valid form ends by itself."""
         end, until = self.cleaned_data["end"], self.cleaned_data["until"]
         if end == KEEP:
             return self._until
         if until is not None:
             return until  # type: ignore[no-any-return]
-        return from_now(float(end)) if end else None
+        return timedelta(seconds=float(end)) if end else None
 
 
 def pause_address(handler: str, verb: str = "pause") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse
@@ -30,7 +30,6 @@ from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
     busy_nodes,
-    from_now,
     has_settled,
     pause,
     resume,
@@ -171,8 +170,9 @@ class ResumeView(API):
         return Response(handler_object(handler_in_path(request, target), HandlerPause.objects.of(target)))
 
 
-def _read(body: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
-    """When the pause of a request's body ends by itself, and its reason. Raises Invalid with every fault at once."""
+def _read(body: Mapping[str, Any]) -> tuple[datetime | timedelta | None, str | None]:
+    """When, or after how long, the pause of a request's body ends by itself, and its reason. Raises Invalid with every
+    fault at once."""
     faults: Faults = []
     check_unknown(body, FIELDS, "field", faults)
     if None not in (body.get("until"), body.get("for")):
@@ -180,7 +180,7 @@ def _read(body: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
     given = read_body(body, FIELDS, faults)
     if faults:
         raise Invalid(faults)
-    return from_now(given["for"]) if "for" in given else given.get("until"), given.get("reason")
+    return timedelta(seconds=given["for"]) if "for" in given else given.get("until"), given.get("reason")
 
 
 urlpatterns = [

@@ -51,22 +51,25 @@ class PauseChanged(Exception):
 def pause(
     handler: str,
     actor: Actor,
-    until: datetime | None = None,
+    until: datetime | timedelta | None = None,
     reason: str | None = None,
     seen: str | None = None,
 ) -> HandlerPause:
     """Pause a type: workers stop starting its tasks within 2 s of the commit. Tasks are accepted, running ones go on;
     an attempt whose handler does not have its whole line goes back.
 
-    `until`: when it ends by itself, by the database's clock; None: when it is resumed. `reason`: as `reason_of` returns
-    it; blank: none. If it is paused already, these are replaced, and who paused it; the moment stays, and so does a
-    reason for which None is given. Does nothing if that changes nothing. `seen`: the revision of the pause that the
-    actor saw, blank if there was none. Raises UnknownHandler, PauseEnded, PauseChanged and DatabaseError.
+    `until`: when, or after how long, it ends by itself, by the database's clock; None: when it is resumed. `reason`: as
+    `reason_of` returns it; blank: none. If it is paused already, these are replaced, and who paused it; the moment
+    stays, and so does a reason for which None is given. Does nothing if that changes nothing. `seen`: the revision of
+    the pause that the actor saw, blank if there was none. Raises UnknownHandler, PauseEnded, PauseChanged and
+    DatabaseError.
     """
     check_handler(handler)
     with acting(actor, handler):
         now = store().moment()[1]  # once it may write: what follows from a pause counts from its commit
-        if until is not None and until <= now:
+        if isinstance(until, timedelta):
+            until = now + until
+        elif until is not None and until <= now:
             raise PauseEnded(f"{moment_text(until)} has passed: by the database's clock it is {moment_text(now)}")
         found = _as_seen(handler, seen)
         reason = (found and found.reason if reason is None else reason) or None
@@ -139,11 +142,6 @@ def busy_nodes(handler: str) -> list[BusyNode]:
 def has_settled(handler: str) -> bool:
     """Whether a wait for a paused type is over: no node is busy with it, or it is not paused any more."""
     return HandlerPause.objects.of(handler) is None or not busy_nodes(handler)
-
-
-def from_now(seconds: float) -> datetime:
-    """The moment in so many seconds by the database's clock."""
-    return store().moment()[1] + timedelta(seconds=seconds)
 
 
 def check_handler(handler: str) -> None:

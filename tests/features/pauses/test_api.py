@@ -75,6 +75,11 @@ def test_the_slash_at_the_end_and_any_content_type_make_no_difference(api: Clien
     assert api.post(f"{RESUME}/").json()["paused"] is None
 
 
+def test_a_pause_may_be_shorter_than_it_takes_to_write_it(api: Client) -> None:
+    answer = post(api, PAUSE, '{"for": 5e-324}')
+    assert (answer.status_code, answer.json()["paused"]) == (200, None)
+
+
 @pytest.mark.parametrize(("body", "said"), [
     ('{"for": 0}', "for must be a number of seconds, more than 0 and at most 31,536,000, not 0"),
     ('{"for": -1}', "for must be"), ('{"for": true}', "not true"), ('{"for": "2h"}', 'not a string ("2h")'),

@@ -19,7 +19,6 @@ from tasks_app.features.pauses.verbs import (
     PauseEnded,
     UnknownHandler,
     busy_nodes,
-    from_now,
     has_settled,
     pause,
     resume,
@@ -50,8 +49,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_pause_says_who_since_when_and_until_when() -> None:
     before = store().moment()[1]
-    until = from_now(60.0)
-    paused = pause("echo", ALICE, until)
+    paused = pause("echo", ALICE, timedelta(seconds=60))
+    until = paused.paused_at + timedelta(seconds=60)
     assert before <= paused.paused_at <= store().moment()[1]
     stored = HandlerPause.objects.of("echo")
     assert stored is not None
@@ -60,7 +59,7 @@ def test_a_pause_says_who_since_when_and_until_when() -> None:
 
 
 def test_pausing_again_replaces_the_end_and_keeps_the_moment() -> None:
-    first = pause("echo", ALICE, from_now(60.0))
+    first = pause("echo", ALICE, timedelta(seconds=60))
     pause("echo", BOB)
     stored = HandlerPause.objects.get()
     assert (stored.paused_by, stored.paused_at, stored.until) == ("bob", first.paused_at, None)
@@ -77,7 +76,7 @@ def test_pausing_again_without_a_change_changes_and_records_nothing() -> None:
 def test_a_reason_that_is_given_replaces_the_one_that_there_is_and_none_keeps_it() -> None:
     pause("echo", ALICE, reason="a bad model")
     assert pause("echo", BOB).paused_by == "alice"
-    until = from_now(60.0)
+    until = store().moment()[1] + timedelta(seconds=60)
     assert pause("echo", BOB, until).reason == "a bad model"
     assert pause("echo", BOB, until, "a worse model").reason == "a worse model"
     assert pause("echo", BOB, until, "").reason is None
@@ -91,7 +90,7 @@ def test_who_saw_another_pause_is_told_whose_there_is_and_changes_nothing() -> N
         with pytest.raises(PauseChanged) as changed:
             verb("echo", BOB, seen="")
         assert (changed.value.by, changed.value.pause) == ("alice", paused)
-    changed_by_bob = pause("echo", BOB, from_now(60.0), seen=paused.revision)
+    changed_by_bob = pause("echo", BOB, timedelta(seconds=60), seen=paused.revision)
     with pytest.raises(PauseChanged) as changed:
         resume("echo", ALICE, seen=paused.revision)
     assert (changed.value.by, changed.value.pause) == ("bob", changed_by_bob)
@@ -103,7 +102,7 @@ def test_who_saw_another_pause_is_told_whose_there_is_and_changes_nothing() -> N
 
 
 def test_a_pause_that_was_seen_and_has_ended_by_itself_was_ended_by_nobody() -> None:
-    seen = pause("echo", ALICE, from_now(60.0)).revision
+    seen = pause("echo", ALICE, timedelta(seconds=60)).revision
     HandlerPause.objects.update(until=store().moment()[1])
     with pytest.raises(PauseChanged) as changed:
         resume("echo", BOB, seen=seen)
@@ -177,7 +176,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatc
 
 def test_pauses_and_resumes_at_the_same_time_leave_one_row_or_none() -> None:
     for _ in range(10):
-        together(*[lambda: pause("echo", ALICE, from_now(60.0))] * 3, *[lambda: resume("echo", BOB)] * 2)
+        together(*[lambda: pause("echo", ALICE, timedelta(seconds=60))] * 3, *[lambda: resume("echo", BOB)] * 2)
         assert HandlerPause.objects.count() in (0, 1)
         resume("echo", BOB)
 

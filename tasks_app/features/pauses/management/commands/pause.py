@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -19,7 +19,6 @@ from tasks_app.features.pauses.verbs import (
     PauseEnded,
     UnknownHandler,
     busy_nodes,
-    from_now,
     pause,
 )
 from tasks_app.handlers.words import did_you_mean, duration, moment_of, moment_text, plural
@@ -96,13 +95,14 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(f"--reason must be {error}") from None
         try:
-            paused = pause(type, system_account(), until if length is None else from_now(length), given)
+            end = until if length is None else timedelta(seconds=length)
+            paused = pause(type, system_account(), end, given)
         except UnknownHandler as unknown:
             raise no_handler(unknown, type) from None
         except PauseEnded as ended:
             raise CommandError(f"--until must be in the future: {ended}") from None
-        end = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
-        self.stdout.write(f"{type} is paused until {end}: none of its tasks starts later than 2 s from now")
+        ends = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
+        self.stdout.write(f"{type} is paused until {ends}: none of its tasks starts later than 2 s from now")
         if wait:
             try:
                 self._wait(type, math.inf if timeout is None else time.monotonic() + timeout)
