@@ -63,9 +63,9 @@ def test_the_handler_answers_the_command_below_it(daemon: Daemon) -> None:
 
 
 def test_the_lines_that_run_it_queue_a_task(daemon: Daemon) -> None:
-    clone, run = block("make run").splitlines()
-    assert clone.startswith("git clone ") and run == "make run"
-    post = re.fullmatch(r"curl -X POST 'http://localhost:8080(\S+)' -d '(.*)'\n", block("curl -X POST"))
+    address, clone, run = block("make run").splitlines()
+    assert address.startswith("REPOSITORY=") and clone.startswith('git clone "$REPOSITORY" ') and run == "make run"
+    post = re.fullmatch(r"curl -X POST 'http://localhost:8080(\S+)' -d '(.*)'\n# .*\n", block("curl -X POST"))
     assert post is not None
     url, data = post.groups()
     # curl's own Content-Type for -d, so that the test needs no curl.
