@@ -42,6 +42,9 @@ notice_once = LogOnce()
 
 # Moments, addresses, process ids, UUIDs: a program's last line may have others at each try.
 _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGNORECASE)
+# How lines begin that Node, Go and Java write after the cause of a failure, and how the line with the cause begins.
+_AFTER_CAUSE = re.compile(r"\s|[\])}]|Node\.js v\d")
+_CAUSE = re.compile(r"[\w.]*(?:Error|Exception)\b|panic: |fatal error: |Caused by: ")
 
 # More parallel starts gain nothing. Two semaphores, so that an engine that hangs does not delay child processes.
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
@@ -265,8 +268,9 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank, cut to 300 characters."""
-    for line in reversed(text.splitlines()):
-        if line.strip():
-            return line.strip()[:300]
-    return ""
+    """The last line that is not blank; if that ends a stack, the last that names an error. Cut to 300 characters."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    if _AFTER_CAUSE.match(last):
+        last = next((line for line in reversed(lines) if _CAUSE.match(line)), last)
+    return last.strip()[:300]

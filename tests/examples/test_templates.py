@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_app.runner.starter import last_line
 from tasks_app.runner.wire import request_line
 from testkit.needs import program, whole_path
 from tests.examples.conftest import TOP
@@ -87,6 +88,27 @@ def test_an_exception_is_the_error_with_its_type_and_its_traceback_is_in_the_log
     found, stderr = replies(command(language, tmp_path), {}, {"name": "Ada"})
     assert str(found[0]["error"]).startswith(error) and found[0].get("retryable", False) is False
     assert log in stderr
+
+
+@pytest.mark.parametrize(
+    ("language", "of", "to", "cause"),
+    [
+        ("python", "import traceback", "import trace_back", "ModuleNotFoundError: No module named 'trace_back'"),
+        ("node", "function handle", 'require("sharp");\nfunction handle', "Error: Cannot find module 'sharp'"),
+        ("go", "name, ok :=", "t.Data = nil; t.Data[t.ID] = 1\nname, ok :=", "panic: assignment to entry in nil map"),
+        ("shell", "while", "nothing_here || exit 1; while", "nothing_here: not found"),
+    ],
+)
+def test_the_line_that_problems_quote_of_a_handler_that_ends_names_the_cause(
+    tmp_path: Path, language: str, of: str, to: str, cause: str
+) -> None:
+    shutil.copytree(TEMPLATES / language, tmp_path, dirs_exist_ok=True)
+    (source,) = tmp_path.glob("hello.*")
+    source.write_text(source.read_text().replace(of, to, 1))
+    done = subprocess.run(
+        command(language, tmp_path), input=request_line(ID, "hello", "{}", 1), capture_output=True, timeout=60
+    )
+    assert done.returncode and last_line(done.stderr.decode()).endswith(cause), done.stderr
 
 
 def test_the_unit_test_beside_the_template_in_python_passes_as_its_author_runs_it(tmp_path: Path) -> None:
