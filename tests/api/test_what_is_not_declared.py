@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.document import document
+from tasks_app.queue.idempotency import NO_ID
 from tasks_app.queue.models import Task
 from tests.keys.rows import Holder
 from tests.queue.moves.kit import row, submitted
@@ -57,8 +58,8 @@ def test_the_nearest_parameter_and_all_of_the_call_are_named(api: Client) -> Non
         ("/queue", {"type": "echo", "prioriy": 1, "data": []}, ["wiat", "prioriy", "data"]),
         ("/queue/batch", {"tasks": []}, ["wiat", "tasks"]),
         ("/api/tasks/cancel", {"filter": {"status": "x"}, "rate": 0}, ["wiat", "filter.status", "rate"]),
-        (f"/api/tasks/{uuid4()}/redrive", {"data": 1}, ["wiat", "data"]),
-        (f"/api/tasks/{uuid4()}/cancel", {"data": 1}, ["wiat", ""]),
+        (f"/api/tasks/{NO_ID}/redrive", {"data": 1}, ["wiat", "data"]),
+        (f"/api/tasks/{NO_ID}/cancel", {"data": 1}, ["wiat", ""]),
         ("/api/handlers/echo/pause", {"for": -1}, ["wiat", "for"]),
     ],
 )  # fmt: skip
