@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -296,19 +296,21 @@ def _words(stored: str | None) -> frozenset[str] | None:
 DIRECT = "taskdaemon.direct"
 #: A proxy adds one of these, and no client behind it can take it away. Some name no address: behind nginx with
 #: DAEMON_TLS there may be `X-Forwarded-Proto` alone.
-FORWARDING_HEADERS = (
-    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+FORWARDING_HEADERS = frozenset(
+    (
+        "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+    )
 )  # fmt: skip
 
 
-def is_direct(env: Environment, peer: str, headers: Container[str]) -> bool:
+def is_direct(env: Environment, peer: str, headers: Iterable[str]) -> bool:
     """Whether no proxy forwarded a request. `peer`: the other end of its connection. `headers`: their names, in lower
     case.
 
     A connection from a trusted proxy never is: a proxy on loopback would make everybody's requests this machine's. The
     headers are believed of anybody: they take rights away, and give none.
     """
-    if any(name in headers for name in FORWARDING_HEADERS):
+    if not FORWARDING_HEADERS.isdisjoint(headers):
         return False
     return not env.proxies or not is_trusted(env, address_of(peer))
 

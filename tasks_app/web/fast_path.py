@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from queue import SimpleQueue
@@ -88,11 +88,11 @@ class FastPath:
         scope = request.scope
         if scope.method != "POST" or scope.query_string or scope.authority or len(request.body) > MAX_BODY_BYTES:
             return None
-        headers = scope.headers
-        if not self._is_ordinary(headers) or backlog.due:
+        headers, names = scope.headers, scope.headers.keys()
+        if not self._is_ordinary(headers, names) or backlog.due:
             return None
         try:
-            direct = is_direct(self._env, host_of(scope.client) if self._env.proxies else "", headers)
+            direct = is_direct(self._env, host_of(scope.client) if self._env.proxies else "", names)
             caller = access.admit(self._env, headers.get("authorization"), direct=direct, may_query=False)
             body = loads(request.body)
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body)
@@ -107,8 +107,8 @@ class FastPath:
             return None
         return Submission([new], key), caller.rate
 
-    def _is_ordinary(self, headers: Any) -> bool:
-        pairs, names = headers.items(), headers.keys()
+    def _is_ordinary(self, headers: Any, names: Sequence[str]) -> bool:
+        pairs = headers.items()
         values = dict(pairs)
         # Twice, or there without a value: the server omits one that is not ASCII.
         if not len(pairs) == len(values) == len(names) or not ORDINARY_HEADERS.issuperset(names):
@@ -118,8 +118,10 @@ class FastPath:
         if self._env.tls and values.get("x-forwarded-proto") != "https":
             return False  # Django redirects it
         # Nor may the second of two values stand for a first that is not ASCII.
-        return all(
-            headers.get(name) is not None or name not in headers for name in ("authorization", "idempotency-key")
+        first = headers.get
+        return not (
+            ("authorization" in values and first("authorization") is None)
+            or ("idempotency-key" in values and first("idempotency-key") is None)
         )
 
     def _answer(self, request: Request, rate: KeyRate | None, outcome: Submitted | Exception) -> None:

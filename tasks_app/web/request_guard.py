@@ -90,7 +90,7 @@ def _say_whose(request: HttpRequest) -> None:
     """From here on REMOTE_ADDR is the client's address, also behind a trusted proxy."""
     env, meta = conf.environment(), request.META
     peer = meta.get("REMOTE_ADDR", "")
-    meta[DIRECT] = is_direct(env, peer, request.headers)
+    meta[DIRECT] = is_direct(env, peer, map(str.lower, request.headers))
     meta["REMOTE_ADDR"] = client_address(env, peer, meta.get("HTTP_X_FORWARDED_FOR"))
 
 

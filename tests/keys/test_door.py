@@ -108,7 +108,7 @@ def test_beyond_loopback_calls_are_refused_before_a_key_exists_and_say_what_to_d
     assert ["no API key has been made yet" in str(record.msg) for record in caplog.records] == [True], "logged once"
 
 
-@pytest.mark.parametrize("header", FORWARDING_HEADERS)
+@pytest.mark.parametrize("header", sorted(FORWARDING_HEADERS))
 def test_what_a_proxy_on_loopback_forwards_is_refused_before_a_key_exists(api: Client, header: str) -> None:
     refused = api.get("/api/tasks", headers={header: "127.0.0.1"})
     assert (refused.status_code, "and proxies are refused" in refused.json()["error"]) == (401, True)
