@@ -52,6 +52,7 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         "stdout_tail": logs["stdout"],
         "stderr_tail": logs["stderr"],
         "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
+        "note": LiveEvent.objects.notes(task.pk, task.attempts).values_list("body__text", flat=True).first(),
     }
 
 
@@ -96,6 +97,11 @@ class AttemptObject(serializers.Serializer):
         required=False,
         help_text="Only of a running one; null: its handler has said nothing about its progress.",
     )
+    note = serializers.CharField(
+        allow_null=True,
+        required=False,
+        help_text="Only of a running one: why what its handler has written is no reply; null: nothing seems wrong.",
+    )
 
 
 ATTEMPT_FIELDS = tuple(name for name, field in AttemptObject().fields.items() if field.required)
@@ -116,7 +122,7 @@ PARAMETERS = {
             "type": "boolean",
             "default": False,
             "description": "With `true` the running attempt is listed too, as the last one: `outcome` and `ended_at` "
-            "are null, and it has `progress`.",
+            "are null, and it has `progress` and `note`.",
         },
         _running,
     ),

@@ -66,6 +66,7 @@ class Environment(BaseModel):
     docker_transport: Literal["auto", "attach", "fifo"] = _named("DAEMON_DOCKER_TRANSPORT", "auto")
     create_timeout: float = _named("DAEMON_CREATE_TIMEOUT", 10.0, gt=0, le=600, allow_inf_nan=False)
     mount_roots: str = _named("DAEMON_MOUNT_ROOTS", "")
+    writable_roots: str = _named("DAEMON_WRITABLE_ROOTS", "")
     log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
     secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)
     secret_key_fallback: str | None = _named("DAEMON_SECRET_KEY_FALLBACK", None, min_length=32)
@@ -106,7 +107,7 @@ class Environment(BaseModel):
     def _retention(cls, value: Any) -> Any:
         return None if value is None else retention(value)
 
-    @field_validator("mount_roots")
+    @field_validator("mount_roots", "writable_roots")
     @classmethod
     def _directories(cls, value: str) -> str:
         for word in _words(value):
@@ -266,6 +267,7 @@ class Environment(BaseModel):
         return MountRules(
             tuple(normal(word) for word in _words(self.mount_roots)),
             tuple(os.path.abspath(path) for path in private),
+            tuple(normal(word) for word in _words(self.writable_roots)),
         )
 
     @property

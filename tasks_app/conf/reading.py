@@ -28,6 +28,9 @@ IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT
 
 _BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 
+#: What `mounts` are checked against.
+_ROOTS = frozenset({"DAEMON_MOUNT_ROOTS", "DAEMON_WRITABLE_ROOTS"})
+
 
 class BadEnvironment(Exception):
     """The environment cannot be used.
@@ -59,7 +62,7 @@ def read() -> Environment:
             faults += more
             instead |= {name: default for name, default in variables() if name in wrong}
     if faults:
-        raise BadEnvironment(faults, handlers_faults(env, mounts="DAEMON_MOUNT_ROOTS" not in instead))
+        raise BadEnvironment(faults, handlers_faults(env, mounts=_ROOTS.isdisjoint(instead)))
     return env
 
 
@@ -82,10 +85,10 @@ def handlers() -> Handlers:
 
 
 def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:
-    """The faults in handlers.toml. `mounts`: check mounts against DAEMON_MOUNT_ROOTS; False if that is invalid."""
+    """The faults in handlers.toml. `mounts`: check mounts against their roots; False if those are invalid."""
     rules = env.mount_rules
     try:
-        load(env.handler_config, _defaults(env, rules if mounts else MountRules(("/",), rules.private)))
+        load(env.handler_config, _defaults(env, rules if mounts else MountRules(("/",), rules.private, ("/",))))
     except HandlersError as error:
         return error.faults
     return ()

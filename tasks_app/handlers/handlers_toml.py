@@ -19,7 +19,7 @@ import tomli
 
 from tasks_app.handlers import keys
 from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
-from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
+from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
 from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
@@ -98,6 +98,7 @@ class Handler:
     retry_on: frozenset[str] = _key(
         lambda value: frozenset(keys.words(value, keys.choice(*keys.RETRY_ON))), frozenset(keys.RETRY_ON)
     )
+    error_tail: bool = _key(keys.flag, True)
     start_timeout: float = _key(keys.seconds(0), 30.0)
     stop_grace: float = _key(keys.seconds(0), 2.0)
     retention_completed: float | None = _key(retention)
@@ -116,7 +117,7 @@ class Handler:
     user: str | None = _key(keys.text, needs_image=True)
     cap_add: tuple[str, ...] = _key(lambda value: keys.words(value, keys.capability), (), needs_image=True)
     runtime: str | None = _key(keys.text, needs_image=True)
-    mounts: tuple[tuple[str, str], ...] = _key(lambda value: keys.words(value, keys.mount), (), needs_image=True)
+    mounts: tuple[Mount, ...] = _key(keys.mounts, (), needs_image=True)
     mount_rules: MountRules = NO_MOUNTS
 
     @property
@@ -194,7 +195,20 @@ class _Reading:
         if not named and not self.faults:
             self._fault(("handlers",), "[handlers]: has no handler; write [handlers.NAME]")
         handlers = {name: self._handler(name, table) for name, table in named.items()}
-        return {name: handler for name, handler in handlers.items() if handler is not None}
+        kept = {name: handler for name, handler in handlers.items() if handler is not None}
+        self._check_writable(kept)
+        return kept
+
+    def _check_writable(self, handlers: Mapping[str, Handler]) -> None:
+        every = [(name, mount) for name, handler in handlers.items() for mount in handler.mounts]
+        for name, mount in every:
+            for writer in [writer for writer, outer in every if mount.is_inside(outer)][:1]:
+                self._key(
+                    name,
+                    "mounts",
+                    f"{mount.source} is in a folder that [handlers.{writer}] may write to, so a link may be put in its "
+                    "place; mount that whole folder, or one outside of it",
+                )
 
     def _handler(self, name: str, table: Any) -> Handler | None:
         before = len(self.faults)
@@ -227,8 +241,8 @@ class _Reading:
                 wrong.add(key)
                 for sentence in error.args:
                     self._key(name, key, sentence)
-            for source, _ in values.get(key, ()) if key == "mounts" else ():
-                if refusal := d.mount_rules.refusal(source):
+            for mount in values.get(key, ()) if key == "mounts" else ():
+                if refusal := d.mount_rules.refusal(mount.source, mount.writable):
                     self._key(name, key, refusal)
             if known.get("needs_image") and "image" not in table and "command" in table:
                 self._key(name, key, "applies only to containers, and there is no `image`; leave it out or add one")
@@ -318,6 +332,10 @@ def digest(handlers: Mapping[str, Handler]) -> str:
         for name, handler in handlers.items()
     }
 
+    for table in values.values():
+        if "mounts" in table:  # a read-only one as earlier versions have it
+            table["mounts"] = [mount if mount.writable else mount[:2] for mount in table["mounts"]]
+
     def plain(value: Any) -> Any:
         return dict(value) if isinstance(value, Mapping) else sorted(value)
 
@@ -336,10 +354,27 @@ def find_missing(handler: Handler) -> list[str]:
     for name in handler.env_from:
         if name not in os.environ:
             found.append(f"{where} env_from: {name} is not set here; set it for each worker, or use `env`")
-    for source, _ in handler.mounts:
+    for source, _, writable in handler.mounts:
         if not os.path.exists(source):
             found.append(f"{where} mounts: there is no {source} on this machine; create it, or correct the path")
+        elif writable and (user := _cannot_write(handler, source)):
+            found.append(
+                f"{where} mounts: its user, {user}, cannot write to {source}; type: sudo chown {user} {source}"
+            )
     return found
+
+
+def _cannot_write(handler: Handler, path: str) -> str | None:
+    """The handler's user, if that is known and the path's owner and mode do not let it write; else None."""
+    user = handler.user or (keys.SEALED_USER if handler.profile == "sealed" else "image")
+    uid, _, gid = user.partition(":")
+    if not uid.isdecimal() or int(uid) == 0:
+        return None
+    status = os.stat(path)
+    # Without a group in `user` it is that of the image.
+    mine = (status.st_uid == int(uid), not gid.isdecimal() or status.st_gid == int(gid), True)
+    allowed = any(its and status.st_mode >> shift & 0o2 for its, shift in zip(mine, (6, 3, 0), strict=True))
+    return None if allowed else user
 
 
 def why_not_started(command: Sequence[str], cwd: Path) -> list[str]:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, normal
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, Mount, normal
 from tasks_app.handlers.words import nearest
 
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
+#: As whom a sealed handler runs.
+SEALED_USER = "65534:65534"
 RETRY_ON = ("error", "timeout", "crash")
 MAX_DESCRIPTION_CHARS = 1000
 MAX_SECONDS = 7 * 24 * 3600.0
@@ -132,6 +134,12 @@ def choice(*known: str) -> Check:
     return check
 
 
+def mounts(value: Any) -> tuple[Mount, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f'{shown(value)} is not a list; write ["/here:/there"]')
+    return tuple(_all(mount, value))
+
+
 def words(value: Any, of: Check = text) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError(f'{shown(value)} is not a list; write ["...", "..."]')
@@ -234,24 +242,34 @@ def _target(path: str) -> str:
     return target
 
 
-def mount(value: Any) -> tuple[str, str]:
-    source, _, target = text(value).partition(":")
+def mount(value: Any) -> Mount:
+    table = value
+    if not isinstance(value, dict):
+        source, _, target = text(value).partition(":")
+        table = {"source": source, "target": target}
+    for key in table:
+        if key not in Mount._fields:
+            raise ValueError(f"{shown(key)} is unknown in a mount; {hint(key, Mount._fields)}")
+    writable = table.get("writable", False)
     try:
-        if ":" in target:
+        if ":" in table["source"] + table["target"] or not isinstance(writable, bool):
             raise ValueError
-        source, target = normal(source), normal(target)
-    except ValueError:
-        raise ValueError(f'{shown(value)} is not a mount; write "/here:/there" (it is read-only), without ..') from None
-    return source, _target(target)
+        source, target = normal(table["source"]), normal(table["target"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f'{shown(value)} is not a mount; write "/here:/there" (it is read-only), or '
+            '{ source = "/here", target = "/there", writable = true }, without ..'
+        ) from None
+    return Mount(source, _target(target), writable)
 
 
 def shared_target(values: Mapping[str, Any]) -> str | None:
     """The first path on which a handler's `mounts` and `tmpfs` mount two things; None if there is none."""
     seen = set(values.get("tmpfs", ()))
-    for _, target in values.get("mounts", ()):
-        if target in seen:
-            return str(target)
-        seen.add(target)
+    for mount in values.get("mounts", ()):
+        if mount.target in seen:
+            return str(mount.target)
+        seen.add(mount.target)
     return None
 
 

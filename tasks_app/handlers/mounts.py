@@ -1,4 +1,4 @@
-"""Decides what a handler may mount of its host: read-only, below roots that the operator names, some paths never."""
+"""Decides what a handler may mount of its host: below roots that the operator names, some paths never."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: A process that can read these, or use the sockets in them, can learn the host's secrets or control it.
 FORBIDDEN = (
@@ -16,14 +17,29 @@ FORBIDDEN = (
 CONTAINER_DIRECTORY = "/dev/taskdaemon"
 
 
+class Mount(NamedTuple):
+    """A file or folder of the host and its path in the container, both absolute."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+    def is_inside(self, other: Mount) -> bool:
+        """True if its source is inside that of a writable mount. Who writes there can put a link in its place, between
+        the check of the path and the mount."""
+        return other.writable and self.source != other.source and _within(self.source, other.source)
+
+
 @dataclass(frozen=True)
 class MountRules:
-    """`roots`: every mount is one of these or below one. `private`: never mounted, like FORBIDDEN. Absolute paths."""
+    """`roots`: every read-only mount is one of these or below one. `private`: never mounted, like FORBIDDEN.
+    `writable_roots`: likewise for writable mounts. Absolute paths."""
 
     roots: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
+    writable_roots: tuple[str, ...] = ()
 
-    def refusal(self, path: str) -> str | None:
+    def refusal(self, path: str, writable: bool = False) -> str | None:
         """Why a handler may not mount the absolute path `path`, in one sentence; None if it may.
 
         Does not follow links: see `resolved`.
@@ -33,29 +49,32 @@ class MountRules:
         for kept in (*FORBIDDEN, *self.private):
             if _within(kept, path):
                 return f"{path} contains {kept}, which is never given to a handler; mount a directory of its own data"
-        if any(_within(path, root) for root in self.roots):
+        roots = self.writable_roots if writable else self.roots
+        if any(_within(path, root) for root in roots):
             return None
-        named = ", ".join(self.roots) or "it is empty"
-        return f"{path} is below none of DAEMON_MOUNT_ROOTS ({named}); add a directory that handlers may read"
+        variable, what = ("DAEMON_WRITABLE_ROOTS", "write to") if writable else ("DAEMON_MOUNT_ROOTS", "read")
+        named = ", ".join(roots) or "it is empty"
+        return f"{path} is below none of {variable} ({named}); add a directory that handlers may {what}"
 
     def never(self, path: str) -> bool:
         """True if the absolute path is, or is in, one that no handler may mount, whatever the roots are."""
         return any(_within(path, kept) for kept in (*FORBIDDEN, *self.private))
 
-    def resolved(self, path: str, never: Iterable[str] = ()) -> str:
+    def resolved(self, path: str, never: Iterable[str] = (), writable: bool = False) -> str:
         """The real path behind a path that `refusal` permits, with all links followed.
 
         Raises ValueError, with a sentence, if a handler may not mount that: `refusal` or `never` forbids it, or it is a
-        socket or a device, which read-only does not protect.
+        socket or a device, which gives more than its bytes.
         """
         real = os.path.realpath(path)
         rules = replace(
             self,
             roots=tuple(map(os.path.realpath, self.roots)),
+            writable_roots=tuple(map(os.path.realpath, self.writable_roots)),
             private=tuple(map(os.path.realpath, (*FORBIDDEN, *self.private, *never))),
         )
         leads = "" if real == path else f"{path} leads to {real}: "
-        if refusal := rules.refusal(real):
+        if refusal := rules.refusal(real, writable):
             raise ValueError(leads + refusal)
         try:
             mode = os.stat(real).st_mode

@@ -15,7 +15,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.settle import settle, try_settle
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
 from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
+from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind, split_stderr
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Failure, Success, request_line
 
@@ -86,9 +86,13 @@ class CallResults:
                 attempt=task.attempt,
             )  # fmt: skip
         if result.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
+            error, last_words = result.error or "", ""
+            if result.kind is OutcomeKind.CRASH:
+                # Apart: crashes that differ only in their last words are one kind of line for the limit on lines.
+                error, last_words = split_stderr(error)
             log.warning(
                 "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
-                outcome=str(result.kind), error=result.error,
+                outcome=str(result.kind), error=error, **({"stderr": last_words} if last_words else {}),
             )  # fmt: skip
         self._put(result)
 

@@ -47,6 +47,7 @@ class LiveLog:
         for key, followed in self._followed.items():
             if followed.due_at > now:
                 continue
+            running[key].slot.follow(running[key].task)
             first, pieces = followed.output.unread()
             if pieces:
                 batches.append(LiveEvents(*key, first, pieces, followed.container))

@@ -317,9 +317,13 @@ class LiveEventQuerySet(models.QuerySet["LiveEvent"]):
         """The progress of an attempt, the newest first."""
         return self.filter(task_id=task_id, attempt=attempt, kind="progress").order_by("-sequence")
 
+    def notes(self, task_id: UUID | str, attempt: int) -> LiveEventQuerySet:
+        """The notes of an attempt, the newest first."""
+        return self.filter(task_id=task_id, attempt=attempt, kind="note").order_by("-sequence")
+
 
 class LiveEvent(models.Model):
-    """What a running attempt has written: a piece of its log, its progress, or that no more comes.
+    """What a running attempt has written: a piece of its log, its progress, a note on it, or that no more comes.
 
     The attempt's node inserts the rows, about once a second and only for attempts that run longer than a second, and
     nothing changes them. They are removed a minute after the attempt's end, when its row has the log. If the node dies,
@@ -332,10 +336,11 @@ class LiveEvent(models.Model):
     attempt = models.IntegerField()
     #: 1, 2, 3 ... in each attempt, without gaps.
     sequence = models.IntegerField()
-    #: `log`, `progress`, or `end`: the last of its attempt.
+    #: `log`, `progress`, `note`, or `end`: the last of its attempt.
     kind = models.CharField(max_length=10)
     #: log: `{"stream": "stdout" | "stderr", "text": ...}`, or `{"stream": ..., "cut": bytes left out}`.
-    #: progress: `{"progress": 0 to 1, "done"?, "total"?, "message"?}`. end: `{"outcome": ...}`.
+    #: progress: `{"progress": 0 to 1, "done"?, "total"?, "message"?}`.
+    #: note: `{"text": ...}`, why what was written is no reply. end: `{"outcome": ...}`.
     body = models.JSONField()
     at = models.DateTimeField()
     #: The container's name, in the first row of an attempt.

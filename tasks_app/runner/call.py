@@ -10,12 +10,15 @@ import threading
 from typing import Any, Literal, NamedTuple
 
 from tasks_app.runner.endings import NoReply
+from tasks_app.runner.no_reply import Fault
 from tasks_app.runner.wire import Failure, Success, progress_of
 
 HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
 #: Of the log of one call, both streams together. What follows is only counted; the call's tails have its end.
 MAX_LOG_BYTES = 64 * 1024
+#: Of one call. Each says another thing.
+MAX_NOTES = 5
 #: A line without an end is passed on in parts once it has so many bytes.
 MAX_LINE_BYTES = 4 * 1024
 
@@ -73,7 +76,8 @@ Stream = Literal["stdout", "stderr"]
 
 
 class LogPiece(NamedTuple):
-    """A part of a log (`log`: `stream` and `text`, or `stream` and the bytes that were `cut`), or a `progress`."""
+    """A part of a log (`log`: `stream` and `text`, or `stream` and the bytes that were `cut`), a `progress`, or a
+    `note` (`text`): why what was written is no reply."""
 
     kind: str
     body: dict[str, Any]
@@ -102,6 +106,8 @@ class LiveOutput:
         self._streams: dict[Stream, _Buffer] = {"stderr": _Buffer(), "stdout": _Buffer()}
         self._progress: dict[str, Any] | None = None
         self._progress_told: dict[str, Any] | None = None
+        self._notes: dict[str, str] = {}
+        self._notes_told = 0
         if err is not None:
             self._add_tail("stderr", err)
         if out is not None:
@@ -111,6 +117,12 @@ class LiveOutput:
         """The call has written this: of stdout whole lines, if it splits them."""
         with self._lock:
             self._add(stream, data)
+
+    def note(self, fault: Fault) -> None:
+        """What was written last is no reply for this reason. Each reason is told once."""
+        with self._lock:
+            if len(self._notes) < MAX_NOTES:
+                self._notes.setdefault(fault.why, f"this is no reply: {fault.shown} ({fault.why})")
 
     def unread(self, over: bool = False) -> Unread:
         """The pieces that the reader does not have yet. The first time there is at least one.
@@ -162,6 +174,8 @@ class LiveOutput:
         if self._progress != self._progress_told and self._progress is not None:
             pieces.append(LogPiece("progress", self._progress))
             self._progress_told = self._progress
+        pieces += [LogPiece("note", {"text": text}) for text in [*self._notes.values()][self._notes_told :]]
+        self._notes_told = len(self._notes)
         if not pieces and self._first == 1:
             return [LogPiece("log", {"stream": "stdout", "text": ""})]
         return pieces

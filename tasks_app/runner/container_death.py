@@ -8,7 +8,6 @@ container.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,17 +16,16 @@ from typing import NamedTuple
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult, Outcome
 from tasks_app.runner.dialog import Dialog, Reply
-from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided, with_stderr
 from tasks_app.runner.engine import ContainerExit, Engine
+from tasks_app.runner.no_reply import at_time_out
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
-from tasks_app.runner.starter import ContainerStarter, how_it_ended
-from tasks_app.runner.wire import BadReply, Failure, Success, progress_of
+from tasks_app.runner.starter import ContainerStarter, how_it_ended, last_line
+from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: How long a container may take to exit by itself when no result waits for its end.
 GRACE_SECONDS = 0.5
-#: How much of a line an error quotes.
-MAX_SHOWN_CHARS = 200
 
 GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID)
 
@@ -154,7 +152,9 @@ def _unanswered(state: Busy, closing: bool) -> NoReply | None:
             return _killed(KillReason.HOLD_UNKNOWN, unread=True)
         start_rest = state.deadline - state.sent_at - state.call.timeout
         stdout = dialog.tails()[0] if dialog.delivery.may_have_read else None
-        return NoReply(DeathReason.TIMEOUT, no_reply(state.call.timeout, start_rest, stdout))
+        return NoReply(
+            DeathReason.TIMEOUT, at_time_out(state.call.timeout, start_rest, stdout, dialog.container.at_work())
+        )
     return None
 
 
@@ -165,51 +165,6 @@ def _killed(reason: KillReason, unread: bool) -> NoReply:
 def _due(begun: bool) -> str:
     """What the handler had to do next."""
     return "replied" if begun else "read its line"
-
-
-def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
-    """The `error` of an attempt at its deadline, seconds after its line was sent.
-
-    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
-    wrote; None if it never read its line.
-    """
-    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
-    start = f"no reply within {timeout:g} s{rest}"
-    if stdout is None:
-        return f"{start}: the handler has not read its line"
-    written = [line for line in stdout.splitlines() if line.strip()]
-    lines = [line for line in written if progress_of(line.encode()) is None]
-    if written and not lines:
-        return f"{start}: the handler's last progress was {_shown(written[-1])}"
-    if not lines:
-        return f"{start} and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
-    if not stdout.endswith("\n"):
-        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
-    line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])
-    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
-    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
-
-
-def _shown(line: str) -> str:
-    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
-
-
-def _fault(line: str) -> str:
-    """Why the line is not a reply."""
-    if line.startswith("\ufeff"):
-        return "it begins with a byte order mark"
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        text = line.strip()
-        if text in ("{", "["):
-            return "a reply is one line: print it without indentation"
-        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
-    if not isinstance(value, dict):
-        return "a reply is a JSON object"
-    if "status" not in value:
-        return "it has no `status`"
-    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'
 
 
 class Reporter:
@@ -236,7 +191,8 @@ class Reporter:
         self._starter.ended(eviction.dialog, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
             result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
-            self._owner.finished(self._engine.explain(self._handler, result))
+            result = self._engine.explain(self._handler, result)
+            self._owner.finished(last_words(result) if self._handler.error_tail else result)
 
 
 def _with_exit(
@@ -257,3 +213,11 @@ def _with_exit(
     # After SIGTERM it may have ended by itself, but that was not its decision.
     code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
     return result._replace(outcome=ending, exit_code=code, oom=container_exit.oom)
+
+
+def last_words(result: CallResult) -> CallResult:
+    """The result with the last line of stderr in its error, if it is a crash by itself, or may count as one."""
+    ending, line = result.outcome, last_line(result.stderr_tail)
+    if not line or not isinstance(ending, NoReply) or ending.death is not DeathReason.EXIT:
+        return result
+    return result._replace(outcome=replace(ending, error=with_stderr(ending.error, line)))

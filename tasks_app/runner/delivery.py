@@ -25,6 +25,12 @@ LINE_END_BYTES = 2
 WIDE_PIPE_BYTES = 64 * 1024
 #: The beginning of /proc/PID/syscall for a process that waits in read(0, ...).
 READ_SYSCALL = {"x86_64": b"0 0x0 ", "aarch64": b"63 0x0 "}.get(platform.machine())
+#: The numbers of the calls in which a program waits for several things, its stdin perhaps, or for another thread or
+#: process: poll, select, epoll_wait, futex, wait4 and their like.
+WAITING_SYSCALLS = {
+    "x86_64": frozenset((b"7", b"23", b"61", b"202", b"232", b"247", b"270", b"271", b"281", b"441")),
+    "aarch64": frozenset((b"22", b"72", b"73", b"95", b"98", b"260", b"441")),
+}.get(platform.machine(), frozenset())
 #: How often the reading process is searched for. A handler that reads by poll, or in another thread, is never found.
 MAX_SEARCHES = 4
 
@@ -151,6 +157,9 @@ class StdinPipe:
     def is_reading(self) -> bool:
         return self._reader.is_waiting()
 
+    def at_work(self) -> bool | None:
+        return self._reader.at_work()
+
 
 class StdinReader:
     """Finds the process that reads a handler's stdin, and tells whether it waits there for the next line.
@@ -178,6 +187,25 @@ class StdinReader:
         except OSError:
             self.close()
             return False
+
+    def at_work(self) -> bool | None:
+        """See Container. Looks at all processes that have this stdin."""
+        if READ_SYSCALL is None:
+            return None
+        found = [self._syscall(pid) for pid in self._processes()]
+        calls = [call for call in found if call]
+        if any(call == READ_SYSCALL for call in calls):
+            return False
+        return None if not calls or any(call.split()[0] in WAITING_SYSCALLS for call in calls) else True
+
+    def _syscall(self, pid: int) -> bytes:
+        """The beginning of /proc/PID/syscall of a process with this stdin; else nothing."""
+        with contextlib.suppress(OSError):
+            mine, theirs = os.fstat(self._stdin), os.stat(f"/proc/{pid}/fd/0")
+            if (theirs.st_dev, theirs.st_ino) == (mine.st_dev, mine.st_ino):
+                with open(f"/proc/{pid}/syscall", "rb") as file:
+                    return file.read()[: len(READ_SYSCALL or b"")]
+        return b""
 
     def close(self) -> None:
         """Close the file of the process."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome, Tail
 from tasks_app.runner.delivery import Delivery
 from tasks_app.runner.engine import EXITED, STDOUT, Container
+from tasks_app.runner.no_reply import SILENCE_SECONDS, so_far
 from tasks_app.runner.reactor import Events, Listener, Reactor
 from tasks_app.runner.wire import BadReply, Failure, Lines, Success, parse_reply
 
@@ -69,6 +70,8 @@ class Dialog:
         self._out: Tail | None = None
         self._err: Tail | None = None
         self._live: LiveOutput | None = None
+        #: When the last output came that was no reply, until it was looked at. None: nothing to look at.
+        self._wrote_at: float | None = None
         self._reactor: Reactor | None = None
         self._listener: Listener | None = None
         self._poller = select.poll()
@@ -141,7 +144,7 @@ class Dialog:
         if may_forget and not self.delivery.reads_unseen:
             self._expects_task_id = False
         if self.calls:
-            self._out = self._err = self._live = None
+            self._out = self._err = self._live = self._wrote_at = None
         self.calls += 1
         self._task = task_id
         if self.delivery.rest is None:
@@ -151,9 +154,19 @@ class Dialog:
         return True
 
     def follow(self) -> LiveOutput:
-        """The output of the last call, so far and from now on; the same one each time."""
+        """The output of the last call, so far and from now on; the same one each time.
+
+        Each time it is noted if the call has written something that seems to be meant as a reply and is none, and then
+        nothing for SILENCE_SECONDS.
+        """
         if self._live is None:
             self._live = LiveOutput(self._out, self._err)
+        silent = self._wrote_at is not None and time.monotonic() - self._wrote_at >= SILENCE_SECONDS
+        if silent and self.awaiting_reply:
+            self._wrote_at = None
+            written = (self._out.text() if self._out else "") + self._lines.unfinished().decode(errors="replace")
+            if (fault := so_far(written)) is not None:
+                self._live.note(fault)
         return self._live
 
     def refuse_replies(self) -> None:
@@ -210,6 +223,8 @@ class Dialog:
             elif stream == STDOUT:
                 self._stdout_bytes += len(data)
                 reply = self._stdout(data) or reply
+                if reply is None:
+                    self._wrote_at = time.monotonic()
             else:
                 self._err = self._err or Tail()
                 self._err.add(data)

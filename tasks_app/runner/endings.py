@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from tasks_app.logs.harmless import harmless
+
+#: In the error of a crash, between the sentence and the last line of stderr.
+_STDERR_MARK = " | stderr: "
+#: How much of that line is kept.
+MAX_STDERR_CHARS = 200
 #: The longest grace that a draining node gives. What stops the node kills it some seconds after its drain time.
 DRAIN_GRACE_SECONDS = 5.0
 
@@ -59,6 +65,17 @@ class DeathReason(StrEnum):
     CLOSED = "closed"
     #: The runner had an internal error.
     INTERNAL_ERROR = "fault"
+
+
+def with_stderr(sentence: str, line: str) -> str:
+    """The error of a crash: the sentence, and the beginning of a line of stderr, with control characters as text."""
+    return f"{sentence}{_STDERR_MARK}{harmless(line)[:MAX_STDERR_CHARS]}"
+
+
+def split_stderr(error: str) -> tuple[str, str]:
+    """The sentence of a crash's error, and its line of stderr or a blank."""
+    sentence, _, line = error.partition(_STDERR_MARK)
+    return sentence, line
 
 
 class Undecided(Enum):

@@ -102,6 +102,12 @@ class Container(Protocol):
         False if that is unknown. Takes microseconds.
         """
 
+    def at_work(self) -> bool | None:
+        """False if the handler waits for the next line now, True if it does something else; None if that is unknown.
+
+        For messages. Takes less than a millisecond.
+        """
+
     def widen(self) -> None:
         """Let stdin take more at a time until the next `window`, for the rest of a long line."""
 

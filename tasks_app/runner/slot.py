@@ -195,7 +195,7 @@ class Slot:
     def follow(self, token: Any) -> LiveOutput | None:
         """The output of the running call with this token; None if there is no such call. Thread-safe.
 
-        A call that is never followed pays nothing for it.
+        A call that is never followed pays nothing for it. Follow it again each second: see Dialog.follow.
         """
         with self._lock:
             state = self._state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from tasks_app.handlers.mounts import MountRules
+from tasks_app.handlers.mounts import Mount, MountRules
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.wire import Failure, Success
@@ -131,28 +131,46 @@ def test_each_key_lifts_its_limit(intrude: Intrude) -> None:
 
 def test_a_mount_can_be_read_and_not_written_to(intrude: Intrude, tmp_path: Any) -> None:
     tmp_path.chmod(0o777)
-    caller = intrude(mounts=((str(tmp_path), "/data"),), mount_rules=MountRules((str(tmp_path),)))
-    assert "Read-only file system" in refused(caller, "write", path="/data/here")
+    caller = intrude(mounts=(Mount(str(tmp_path), "/data"),), mount_rules=MountRules((str(tmp_path),)))
+    assert f'{{ source = "{tmp_path}", target = "/data", writable = true }}' in refused(
+        caller, "write", path="/data/here"
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writable_mount_takes_files_of_its_user_and_everything_else_stays_sealed(
+    intrude: Intrude, tmp_path: Any
+) -> None:
+    tmp_path.chmod(0o777)
+    rules = MountRules((), (), (str(tmp_path),))
+    caller = intrude(mounts=(Mount(str(tmp_path), "/out", writable=True),), mount_rules=rules)
+    assert result(caller, "write", path="/out/here") == 10
+    status = (tmp_path / "here").stat()
+    assert (status.st_uid, status.st_gid, status.st_size) == (65534, 65534, 10)
+    assert "Read-only file system" in refused(caller, "write", path="/here")
+    tmp_path.chmod(0o755)
+    assert f"its user may not write to /out (change the owner of {tmp_path})" in refused(
+        caller, "write", path="/out/more"
+    )
 
 
 def test_what_is_mounted_on_tmp_is_not_hidden_by_the_default_tmpfs(intrude: Intrude, tmp_path: Any) -> None:
     tmp_path.chmod(0o777)
-    caller = intrude(mounts=((str(tmp_path), "/tmp"),), mount_rules=MountRules((str(tmp_path),)))
+    caller = intrude(mounts=(Mount(str(tmp_path), "/tmp"),), mount_rules=MountRules((str(tmp_path),)))
     assert "Read-only file system" in refused(caller, "write", path="/tmp/here")
 
 
 def test_a_link_to_a_forbidden_path_is_not_followed(intrude: Intrude, tmp_path: Any) -> None:
     link = tmp_path / "harmless"
     link.symlink_to("/etc")
-    caller = intrude(mounts=((str(link), "/data"),), mount_rules=MountRules((str(tmp_path),)))
+    caller = intrude(mounts=(Mount(str(link), "/data"),), mount_rules=MountRules((str(tmp_path),)))
     assert "never given" in problem_of(caller)
 
 
 def test_a_link_is_mounted_as_its_target(intrude: Intrude, tmp_path: Any) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "latest").symlink_to("one")
-    caller = intrude(mounts=((str(tmp_path / "latest"), "/data"),), mount_rules=MountRules((str(tmp_path),)))
+    caller = intrude(mounts=(Mount(str(tmp_path / "latest"), "/data"),), mount_rules=MountRules((str(tmp_path),)))
     container = caller.ask("echo").container
     mounts = {mount["Destination"]: mount["Source"] for mount in client().inspect_container(container)["Mounts"]}
     assert mounts["/data"] == str(tmp_path / "one")
@@ -165,7 +183,7 @@ def test_one_warning_says_that_mounts_on_another_machine_cannot_be_checked(
     (tmp_path / "one").mkdir()
     (tmp_path / "latest").symlink_to("one")
     rules = MountRules((str(tmp_path),))
-    caller = intrude(mounts=((str(tmp_path / "latest"), "/data"),), mount_rules=rules, instances=2)
+    caller = intrude(mounts=(Mount(str(tmp_path / "latest"), "/data"),), mount_rules=rules, instances=2)
     assert caller.ask("echo").outcome == Success({"do": "echo"})
     warnings = [record.message for record in caplog.records if "cannot be checked from here" in record.message]
     assert len(warnings) == 1 and "handler 'intruder' has mounts" in warnings[0]

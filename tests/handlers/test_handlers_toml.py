@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.handlers.handlers_toml import Defaults, Handler, Handlers, HandlersError, load
-from tasks_app.handlers.mounts import MountRules
+from tasks_app.handlers.mounts import Mount, MountRules
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         retention_completed=43_200.0, retention_failed=60.0, max_tasks_per_container=1000,
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
         tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
-        cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),
+        cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(Mount("/srv/models", "/models"),),
         mount_rules=MountRules(("/srv",)),
     )  # fmt: skip
 
@@ -377,6 +377,60 @@ def test_each_path_in_a_container_has_one_mount_and_some_have_none(file: Path, k
         read(file, text, rules)
     (fault,) = caught.value.faults
     assert f"[handlers.x] {found}" in fault
+
+
+WRITABLE = '{ source = "/srv/out", target = "/out", writable = true }'
+
+
+@pytest.mark.parametrize(("mounts", "found"), [
+    (WRITABLE, None),
+    (WRITABLE.replace("true", "false"), "/srv/out is below none of DAEMON_MOUNT_ROOTS (/data); add a directory"),
+    (WRITABLE.replace("/srv", "/data"), "/data/out is below none of DAEMON_WRITABLE_ROOTS (/srv); add a directory that "
+     "handlers may write to"),
+    (WRITABLE.replace("/srv/out", "/srv/home/x"), "/srv/home/x is never given to a handler"),
+    (WRITABLE.replace("/srv/out", "/run/docker.sock"), "/run/docker.sock is never given to a handler"),
+    (WRITABLE.replace("/srv/out", "/srv"), "/srv contains /srv/home, which is never given"),
+    (WRITABLE.replace("writable", "writeable"), "'writeable' is unknown in a mount; did you mean \"writable\"?"),
+    (WRITABLE.replace("true", '"yes"'), "is not a mount; write "),
+    ('{ source = "/srv/out" }', "is not a mount; write "),
+    ('{ source = "/srv/out", target = 5 }', "is not a mount; write "),
+    ("5", "is not a string"),
+    (WRITABLE + ', "/data/a:/out"', "something else is mounted on /out too"),
+    (WRITABLE + ', { source = "/srv/out/a", target = "/a", writable = true }',
+     "/srv/out/a is in a folder that [handlers.x] may write to, so a link may be put in its place"),
+    (WRITABLE + ', { source = "/srv/out", target = "/too", writable = true }', None),
+])  # fmt: skip
+def test_a_mount_is_writable_by_an_explicit_key_below_roots_of_its_own(
+    file: Path, mounts: str, found: str | None
+) -> None:
+    text = f'[handlers.x]\nimage = "y"\nmounts = [{mounts}]\n'
+    rules = Defaults(mount_rules=MountRules(("/data",), ("/srv/home",), ("/srv",)))
+    if found is None:
+        assert read(file, text, rules)["x"].mounts[0] == Mount("/srv/out", "/out", writable=True)
+        return
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, rules)
+    (fault,) = caught.value.faults
+    assert fault.startswith("handlers.toml:3: [handlers.x] mounts: ") and found in fault
+
+
+def test_what_another_handler_may_write_to_is_mounted_as_a_whole(file: Path) -> None:
+    text = f'[handlers.x]\nimage = "y"\nmounts = [{WRITABLE}]\n[handlers.z]\nimage = "y"\nmounts = ["/srv/out/a:/a"]\n'
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, Defaults(mount_rules=MountRules(("/srv",), (), ("/srv",))))
+    (fault,) = caught.value.faults
+    assert fault.startswith("handlers.toml:6: [handlers.z] mounts: /srv/out/a is in a folder that [handlers.x] may")
+
+
+def test_the_digest_of_read_only_mounts_is_that_of_earlier_versions(file: Path) -> None:
+    text = '[handlers.x]\nimage = "y"\nmounts = ["/srv/a:/a", "/srv/b:/b"]\n'
+    rules = Defaults(mount_rules=MountRules(("/srv",), (), ("/srv",)))
+    one = read(file, text, rules).digest
+    assert one == "24fb5b07e70231f514cefba6d3d195cc33adbf2f406f5c67c6c0352f3c88685f"
+    table = '{ source = "/srv/b", target = "/b" }'
+    assert read(file, text.replace('"/srv/b:/b"', table), rules).digest == one
+    assert read(file, text.replace('"/srv/b:/b"', table.replace(" }", ", writable = true }")), rules).digest != one
+    assert read(file, text + "error_tail = true\n", rules).digest == one
 
 
 def test_without_roots_no_mount_is_allowed(file: Path) -> None:

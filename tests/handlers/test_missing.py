@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler, find_missing
+from tasks_app.handlers.mounts import Mount
 from testkit.daemon import shipped
 
 
@@ -50,12 +51,27 @@ def test_a_command_that_can_start_is_accepted(tmp_path: Path, command: tuple[str
 def test_a_containers_command_is_not_checked_but_its_mounts_and_variables_are(tmp_path: Path) -> None:
     there, gone = str(tmp_path), f"{tmp_path}/gone"
     one = Handler(
-        "one", image="x", command=("no-such-program",), mounts=((there, "/a"), (gone, "/b")), env_from=("UNSET_HERE",)
+        "one",
+        image="x",
+        command=("no-such-program",),
+        mounts=(Mount(there, "/a"), Mount(gone, "/b")),
+        env_from=("UNSET_HERE",),
     )
     assert [each.partition(";")[0] for each in find_missing(one)] == [
         "[handlers.one] env_from: UNSET_HERE is not set here",
         f"[handlers.one] mounts: there is no {gone} on this machine",
     ]
+
+
+def test_a_writable_mount_that_its_user_cannot_write_to_says_which_owner_it_needs(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    mounts = (Mount(str(tmp_path), "/out", writable=True),)
+    (found,) = find_missing(Handler("one", image="x", mounts=mounts))
+    assert found.endswith(f"cannot write to {tmp_path}; type: sudo chown 65534:65534 {tmp_path}")
+    assert find_missing(Handler("one", image="x", mounts=mounts, user="image")) == [], "nobody knows who that is"
+    assert find_missing(Handler("one", image="x", mounts=mounts, user=f"{tmp_path.stat().st_uid}:65534")) == []
+    tmp_path.chmod(0o777)
+    assert find_missing(Handler("one", image="x", mounts=mounts)) == []
 
 
 def test_manage_py_check_warns_of_each(tmp_path: Path) -> None:

@@ -33,6 +33,16 @@ def test_a_link_within_the_roots_is_resolved(data: Path, rules: MountRules) -> N
     assert rules.resolved(str(data / "latest")) == str(data / "models")
 
 
+def test_a_writable_mount_has_roots_of_its_own_and_its_links_are_followed_too(data: Path, tmp_path: Path) -> None:
+    rules = MountRules((str(tmp_path / "other"),), (str(tmp_path / "home"),), (str(data),))
+    assert rules.resolved(str(data / "models"), writable=True) == str(data / "models")
+    for target, says in ((tmp_path / "other", "below none of DAEMON_WRITABLE_ROOTS"), (tmp_path / "home", "never")):
+        (data / "link").unlink(missing_ok=True)
+        (data / "link").symlink_to(target)
+        with pytest.raises(ValueError, match=says):
+            rules.resolved(str(data / "link"), writable=True)
+
+
 def test_a_root_may_be_a_link_itself(data: Path, tmp_path: Path) -> None:
     (tmp_path / "root").symlink_to(data)
     rules = MountRules((str(tmp_path / "root"),))

@@ -55,6 +55,15 @@ def grandchild(data: dict[str, Any]) -> None:
     time.sleep(600)
 
 
+def leaves_behind(data: dict[str, Any]) -> None:
+    """Reply with the pids of a child in its process group and of one in a session of its own, and exit."""
+    program = "import time; time.sleep(600)"
+    words = [sys.executable, "-S", "-E", "-c", program]
+    null = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    reply([subprocess.Popen(words, start_new_session=apart, **null).pid for apart in (False, True)])
+    os._exit(0)
+
+
 def bytewise(data: dict[str, Any]) -> None:
     for byte in json.dumps({"status": "success", "result": data["result"]} | named).encode() + b"\n":
         say(bytes([byte]))
@@ -164,6 +173,8 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "bytewise": bytewise,
     "sleep": sleep,
     "stubborn": stubborn,
+    "unflushed": lambda data: None,
+    "leaves_behind": leaves_behind,
     "exit": die,
     "signal": lambda data: os.kill(os.getpid(), data["signal"]),
     "no_stdout": no_stdout,

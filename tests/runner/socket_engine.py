@@ -50,6 +50,9 @@ class SocketContainer:
     def window(self) -> int:
         return 0
 
+    def at_work(self) -> None:
+        return None
+
     def is_reading(self) -> bool:
         return False
 

@@ -45,7 +45,13 @@ def test_a_broken_call_costs_the_container_and_nothing_else(
     caller.answers_again()
 
 
+def test_without_error_tail_stderr_is_in_the_log_alone(new_caller: NewCaller) -> None:
+    result = new_caller(error_tail=False).ask("exit", code=3)
+    assert error_of(result.outcome) == "the handler ended with exit code 3 before it replied"
+    assert result.stderr_tail == "going down\n"
+
+
 def test_a_crash_has_its_exit_code_and_its_log(caller: Caller) -> None:
     result = caller.ask("exit", code=3)
-    assert error_of(result.outcome) == "the handler ended with exit code 3 before it replied"
+    assert error_of(result.outcome) == "the handler ended with exit code 3 before it replied | stderr: going down"
     assert result.stderr_tail == "going down\n"

@@ -10,9 +10,17 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide_call, decide_idle
+from tasks_app.runner.container_death import (
+    Eviction,
+    Recycling,
+    Reporter,
+    after_reply,
+    decide_call,
+    decide_idle,
+    last_words,
+)
 from tasks_app.runner.dialog import Dialog
-from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided
+from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided, split_stderr
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.slot_owner import Caution, Probing, SlotOwner, StartTimes
@@ -35,7 +43,8 @@ def dialog(leftovers: DeathReason | Undecided | None = None, begun: bool = True,
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
     usual |= {"delivery": SimpleNamespace(may_have_read=begun, rest=None), "unpaired": False}
-    usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
+    container = SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers, at_work=lambda: None)
+    usual |= {"container": container}
     return cast(Dialog, SimpleNamespace(**usual | fields))
 
 
@@ -199,7 +208,7 @@ class Pool:
 
 class Explaining(ProcessEngine):
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
-        return result._replace(stderr_tail="explained")
+        return result._replace(stderr_tail="explained\n")
 
 
 def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
@@ -231,8 +240,29 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
     [told] = pool.results
     assert isinstance(told.outcome, NoReply)
     assert (told.outcome.kind, told.outcome.fault) == (K.OOM if container_exit.oom else outcome.kind, outcome.fault)
-    assert told.outcome.error == says
-    assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained")
+    ended_by_itself = reason is EXIT and not container_exit.oom
+    assert told.outcome.error == (f"{says} | stderr: explained" if ended_by_itself else says)
+    assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained\n")
+
+
+@pytest.mark.parametrize(("stderr", "says"), [
+    ("Traceback\nKeyError: 'name'\n\n", "x (a hint) | stderr: KeyError: 'name'"),
+    ("\x1b[31mred\x1b[0m | stderr: again", "x (a hint) | stderr: \\x1b[31mred\\x1b[0m | stderr: again"),
+    ("y" * 500, f"x (a hint) | stderr: {'y' * 200}"),
+    (" \n", "x (a hint)"),
+])  # fmt: skip
+def test_the_error_of_a_crash_ends_with_the_last_line_of_stderr(stderr: str, says: str) -> None:
+    told = last_words(result(NoReply(EXIT, "x (a hint)"))._replace(stderr_tail=stderr))
+    assert isinstance(told.outcome, NoReply) and told.outcome.error == says
+    assert split_stderr(says)[0] == "x (a hint)"
+
+
+@pytest.mark.parametrize("outcome", [
+    ERROR, NoReply(DeathReason.TIMEOUT, "x"), NoReply(DeathReason.OOM, "x"), NoReply(DeathReason.BAD_REPLY, "x"),
+    NoReply(KILLED, "x", kill=KillReason.DRAINED), NoReply(DeathReason.INTERNAL_ERROR, "x"),
+])  # fmt: skip
+def test_other_errors_have_no_stderr(outcome: Any) -> None:
+    assert last_words(result(outcome)._replace(stderr_tail="a secret")).outcome is outcome
 
 
 def test_a_task_that_was_not_begun_spends_no_attempt_when_memory_ran_out_after_the_reply_before_it() -> None:

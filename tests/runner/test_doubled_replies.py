@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.handlers.mounts import MountRules
+from tasks_app.handlers.mounts import Mount, MountRules
 from tasks_app.runner.call import Call
 from tasks_app.runner.wire import Success, request_line
 from testkit.needs import program
@@ -83,7 +83,7 @@ def _handler(kit: Kit, language: str, executable: Path | None, instances: int) -
         fields["command"] = ("/twice/handler",) if contained else (str(executable),)
         if contained:
             folder = str(executable.parent)
-            fields |= {"mounts": ((folder, "/twice"),), "mount_rules": MountRules((folder,))}
+            fields |= {"mounts": (Mount(folder, "/twice"),), "mount_rules": MountRules((folder,))}
     return Handler(**fields)
 
 

@@ -49,6 +49,29 @@ def test_a_running_call_is_followed_and_its_result_has_the_rest(caller: Caller) 
     assert result.stdout_tail == 'first\n{"progress": 0.5, "message": "half"}\nlast\n', "progress is in the log too"
 
 
+@pytest.mark.parametrize(("raw", "says"), [
+    ('{\n  "status": "success",\n  "result": 1\n}\n', "{ (a reply is one line: print it without indentation)"),
+    ('{"status": "ok"}\n', '{"status": "ok"} (its `status` is "ok"; it must be "success" or "error")'),
+    ('{"status": "success", "result": 1}', '1} (it has no line end: print one after the reply, and flush stdout)'),
+])  # fmt: skip
+def test_what_is_no_reply_is_noted_after_two_seconds_of_silence(new_caller: NewCaller, raw: str, says: str) -> None:
+    caller = new_caller(start_timeout=0.0, stop_grace=0.0)
+    slot, call = caller.begin({"do": "hex", "hex": raw.encode().hex()}, timeout=4.0)
+    follower = follow(caller, slot, call)
+
+    def notes() -> list[str]:
+        slot.follow(call.token)
+        follower.text("stdout")
+        return [piece.body["text"] for piece in follower.pieces if piece.kind == "note"]
+
+    caller.until(notes)
+    (note,) = notes()
+    assert note.startswith("this is no reply: ") and note.endswith(says)
+    assert not caller.results, "long before its time is over"
+    assert caller.result(call).outcome.kind is OutcomeKind.TIMEOUT
+    assert len(notes()) == 1
+
+
 def test_the_output_of_a_call_begins_with_that_call(caller: Caller) -> None:
     slot, call = caller.begin({"do": "says", "seconds": 0.2}, timeout=60.0)
     earlier = follow(caller, slot, call)

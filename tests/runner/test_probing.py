@@ -78,7 +78,7 @@ def opened(model: Path, missing: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def unread(outcome: Outcome) -> NoReply:
     assert isinstance(outcome, NoReply) and not outcome.begun, outcome
     assert (outcome.unread, outcome.fault) == (True, OutcomeKind.CRASH)
-    assert outcome.error == "the handler ended with exit code 1 before it read its line"
+    assert outcome.error == "the handler ended with exit code 1 before it read its line | stderr: no such model"
     return outcome
 
 

@@ -50,11 +50,27 @@ def test_a_handler_gets_a_minimal_environment(monkeypatch: pytest.MonkeyPatch, t
     environment = outcome.result["env"]
     assert environment.pop("PATH")
     environment.pop("LC_CTYPE", None)  # Python's own
+    assert environment.pop("TASKDAEMON_CHILD")
     assert environment == {
         "LANG": "C.UTF-8", "HOME": "/home/of/it", "PYTHONUNBUFFERED": "1", "LEVEL": "debug", "API_KEY": "wanted",
     }  # fmt: skip
     assert outcome.result["cwd"] == str(tmp_path.resolve())
     assert outcome.result["argv"] == ["an argument"]
+
+
+def test_what_a_handler_leaves_in_its_group_ends_with_it_and_what_left_the_group_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Caller(KITS["process"].handler(), ProcessEngine()) as caller:
+        result = caller.ask("leaves_behind")
+        assert isinstance(result.outcome, Success)
+        inside, outside = result.outcome.result
+        caller.until(lambda: any(f"still runs: {outside} (" in record.getMessage() for record in caplog.records))
+        (said,) = [record.getMessage() for record in caplog.records if "still runs" in record.getMessage()]
+        assert "handler 'actor' has ended" in said and "time.sleep(600))" in said and str(inside) not in said
+        caller.until(lambda: KITS["process"].is_gone("", inside))
+        assert not KITS["process"].is_gone("", outside)
+        os.kill(outside, signal.SIGKILL)
 
 
 def test_a_missing_variable_of_env_from_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

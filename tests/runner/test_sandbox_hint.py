@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.mounts import Mount
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.docker.sandbox import Sandbox, explained, hint
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind
@@ -45,6 +46,20 @@ def test_a_failure_names_the_key_that_allows_it(text: str, key: str, opened: dic
     assert hint(Handler(name="resize", command=("resize",)), text) is None
     if opened is not None:
         assert hint(sandboxed(**opened), text) is None
+
+
+MOUNTS = (Mount("/srv/in", "/in"), Mount("/srv/out", "/out", writable=True))
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("OSError: [Errno 30] Read-only file system: '/in/new'", "/in is mounted read-only (`mounts` with { source ="),
+    ("touch: /in: Read-only file system", "below DAEMON_WRITABLE_ROOTS"),
+    ("OSError: [Errno 30] Read-only file system: '/input'", "the root is read-only (`tmpfs = "),
+    ("PermissionError: [Errno 13] Permission denied: '/out/x'", "its user may not write to /out (change the owner of"),
+    ("PermissionError: [Errno 13] Permission denied: '/in/x'", '`user = "image"`'),
+])  # fmt: skip
+def test_a_failed_write_to_a_mount_names_what_would_allow_it(text: str, says: str) -> None:
+    assert says in (hint(sandboxed(mounts=MOUNTS), f"before\n{text}\nafter") or "")
 
 
 @pytest.mark.parametrize("text", ["", "ValueError: no such picture", "errno 300", "HTTP 403 Forbidden"])
@@ -106,7 +121,7 @@ def test_keys_hold_in_both_profiles() -> None:
     keys: dict[str, Any] = {
         "network": "bridge", "read_only": True, "pids_limit": 5, "cpus": 0.5, "runtime": "runsc", "user": "1:1",
         "tmpfs": {"/scratch": 4096}, "tmpfs_exec": True, "shm_size": 4096, "cap_add": ("CHOWN",), "memory_limit": 7,
-        "mounts": (("/srv/models", "/models"),),
+        "mounts": (Mount("/srv/models", "/models"), Mount("/srv/out", "/out", True)),
     }  # fmt: skip
     for profile in ("sealed", "open"):
         sandbox = Sandbox.of(sandboxed(profile=profile, **keys))
@@ -114,7 +129,10 @@ def test_keys_hold_in_both_profiles() -> None:
         assert sandbox.user == "1:1"
         assert options["tmpfs"]["/scratch"] == "size=4096,mode=1777,nosuid,nodev,exec"
         assert ("/tmp" in options["tmpfs"]) == (profile == "sealed")
-        assert options["mounts"] == [{"Type": "bind", "Source": "/srv/models", "Target": "/models", "ReadOnly": True}]
+        assert options["mounts"] == [
+            {"Type": "bind", "Source": "/srv/models", "Target": "/models", "ReadOnly": True},
+            {"Type": "bind", "Source": "/srv/out", "Target": "/out", "ReadOnly": False},
+        ]
         kept = {name: options[name] for name in ("network_mode", "read_only", "pids_limit", "nano_cpus", "runtime")}
         assert list(kept.values()) == ["bridge", True, 5, 500_000_000, "runsc"]
         assert (options["shm_size"], options["cap_add"], options["memswap_limit"]) == (4096, ["CHOWN"], 7)

@@ -58,16 +58,31 @@ def test_a_timeout_says_what_was_written_instead_of_a_reply(new_caller: NewCalle
     assert text in error_of(outcome)
 
 
-def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewCaller) -> None:
+@pytest.mark.parametrize("do", ["stubborn", "unflushed"])
+def test_a_timeout_without_output_knows_a_handler_at_work_from_one_that_waits_for_its_next_line(
+    kit: Kit, new_caller: NewCaller, do: str
+) -> None:
+    caller = new_caller(start_timeout=0.0, stop_grace=0.2)
+    caller.ask("echo")
+    says = {
+        False: "the handler was still at work, or did not flush its reply",
+        True: ", and the handler waits for its next line: write the reply before, and flush stdout after it"
+        if do == "unflushed"
+        else ": the handler was still at work",
+    }[kit.tells]
+    assert error_of(caller.ask(do, timeout=0.4).outcome).endswith(says)
+
+
+def test_a_timeout_says_that_nothing_was_written_or_no_line_end(kit: Kit, new_caller: NewCaller) -> None:
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
     caller_said = caller.ask("raw", timeout=0.4, raw='{"progress": 0.1}\n{"progress": 0.2}').outcome
     assert error_of(caller_said) == 'no reply within 0.4 s: the handler\'s last progress was {"progress": 0.2}'
     caller.ask("echo")
-    silence = (
-        "no reply within 0.4 s and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
+    assert error_of(caller.ask("sleep", timeout=0.4).outcome) == (
+        "no reply within 0.4 s and nothing on stdout: the handler was still at work"
+        + ("" if kit.tells else ", or did not flush its reply")
     )
-    assert error_of(caller.ask("sleep", timeout=0.4).outcome) == silence
     caller.ask("echo")
     reply = '{"status":"success","result":1}'
     outcome = caller.ask("hex", timeout=0.4, hex=reply.encode().hex()).outcome

@@ -97,7 +97,7 @@ _EVENT = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": OPTIONAL_PATTERN, "description": "Absent at the `end` of a deleted task."},
-        "event": {"type": "string", "enum": ["status", "progress", "log", "end"]},
+        "event": {"type": "string", "enum": ["status", "progress", "log", "note", "end"]},
         "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
         "retry": {
             "type": "integer",
@@ -109,7 +109,7 @@ _EVENT = {
 _ANSWERS: dict[Any, OpenApiResponse] = {
     (200, CONTENT_TYPE): OpenApiResponse(
         _EVENT,
-        "The events `status`, `progress` and `log`, as they happen; `end` is the last one.",
+        "The events `status`, `progress`, `log` and `note`, as they happen; `end` is the last one.",
         examples=_EXAMPLES,
     ),
     204: OpenApiResponse(None, "The given id is that of the `end` of the task: nothing follows."),

@@ -1,8 +1,9 @@
 """Failed tasks are counted in the groups of their errors; no task is moved.
 
 Failures of the same handler and reason whose errors differ only in details are one group: they have one fingerprint.
-Exit codes, signals and HTTP statuses are no details. Earlier versions took all numbers for details; a group that such a
-version has made goes on getting the failures that it would have got from it.
+Exit codes, signals and HTTP statuses are no details; the last line of stderr in the error of a crash is one.
+Earlier versions took all numbers for details; a group that such a version has made goes on getting the failures that it
+would have got from it.
 A task with a `failure_group` is counted. Tasks are marked and counted in one transaction, so that each final failure is
 counted once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
 """
@@ -29,8 +30,9 @@ from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
-from tasks_app.queue.models import Task, TaskQuerySet
+from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
 from tasks_app.queue.node_models import Deployment
+from tasks_app.runner.endings import split_stderr
 
 #: Characters of an error that are looked at, and of a normalised one that are kept.
 MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
@@ -174,6 +176,8 @@ def _by_group(failures: Iterable[_Failure]) -> _Groups:
     groups: _Groups = {}
     for failure in failures:
         error = failure.error
+        if failure.reason == FailureReason.CRASH:
+            error, _ = split_stderr(error)
         kind = _Kind(failure.handler, failure.reason, normalised(error), normalised(error, telling=False))
         groups.setdefault(kind, []).append(failure)
     return groups

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
+from tasks_app.logs.harmless import harmless
 from tasks_app.management.api_client import ApiClient, Refused
 
 POLL_SECONDS = 0.1
-#: One answer is waited for no longer than this: proxies cut connections on which nothing is sent.
-MAX_WAIT_SECONDS = 25
+#: One answer is waited for no longer than this. Then it says what keeps the task, if that is new.
+MAX_WAIT_SECONDS = 2
+INTERRUPTED = 130
 UNFINISHED = ("pending", "processing")
 #: The options that are fields of the task.
 FIELDS = (
@@ -45,7 +48,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--idempotency-key", metavar="KEY", help="this call's name: if it is made again, it posts no second task"
         )
-        parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for its end (default: 60)")
+        parser.add_argument(
+            "--wait", type=float, default=math.inf, metavar="SECONDS", help="at most (default: until it ends)"
+        )
         parser.add_argument("--url", help="where the API is (default: this machine, DAEMON_PORT)")
 
     def handle(self, *args: Any, type: str, data: str, wait: float, **options: Any) -> None:
@@ -61,17 +66,25 @@ class Command(BaseCommand):
             self._say("an earlier call with this idempotency key posted the task")
         if posted.body.get("existing"):
             self._say("a task with this unique key has not ended: this is that one")
-        task = self._ended(client, f"/api/tasks/{posted.body['task_id']}", until)
+        identity = posted.body["task_id"]
+        try:
+            task = self._ended(client, f"/api/tasks/{identity}", until)
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"the task goes on; to follow it: manage.py logs -f {identity}", returncode=INTERRUPTED
+            ) from None
         self.stdout.write(json.dumps(task, indent=2, ensure_ascii=False))
         if task["status"] in UNFINISHED:
             raise CommandError(f"the task is {task['status']}: {_why(client, task['id'])}")
         if task["status"] != "completed":
-            raise CommandError(f"the task is {task['status']}: {task['last_error']}")
+            raise CommandError(f"the task is {task['status']}: {harmless(str(task['last_error']))}")
 
     def _ended(self, client: ApiClient, path: str, until: float) -> dict[str, Any]:
         """The task once it has ended, or as it is when the time is over."""
+        said: set[str] = set()
+        look_at = time.monotonic() + MAX_WAIT_SECONDS
         while True:
-            seconds = min(max(int(until - time.monotonic()), 0), MAX_WAIT_SECONDS)
+            seconds = int(min(max(until - time.monotonic(), 0), MAX_WAIT_SECONDS))
             try:
                 answer = client.get(path, seconds)
             except Refused as refused:
@@ -80,18 +93,42 @@ class Command(BaseCommand):
                 answer = client.get(path)  # without waiting: too many others wait
             if answer.body["status"] not in UNFINISHED or time.monotonic() >= until:
                 return dict(answer.body)
+            if time.monotonic() >= look_at:
+                self._say_what_keeps(client, path, answer.body, said)
+                look_at = time.monotonic() + MAX_WAIT_SECONDS
             time.sleep(POLL_SECONDS)  # for a server that does not wait, or no longer
 
+    def _say_what_keeps(self, client: ApiClient, path: str, task: dict[str, Any], said: set[str]) -> None:
+        """Say why a task waits, or why what its handler has written is no reply, unless that was `said`."""
+        try:
+            if task["status"] == "pending":
+                reasons = client.get(f"{path}/why").body["reasons"]
+                # Sentences have numbers that change all the time.
+                key = f"{task['attempts']} {' '.join(reason['reason'] for reason in reasons)}"
+                sentence = f"the task waits: {_sentence(reasons)}"
+            else:
+                running = client.get_list(f"{path}/attempts?running=true&limit=1&after={task['attempts'] - 1}")
+                note = running[0].get("note") if running else None
+                key = sentence = f"attempt {task['attempts']}: {note}" if note else ""
+        except Refused:  # an older server, a key that may not read tasks, or the task was deleted
+            return
+        if sentence and key not in said:
+            said.add(key)
+            self._say(sentence)
+
     def _say(self, sentence: str) -> None:
-        self.stderr.write(sentence)
+        self.stderr.write(harmless(sentence))
 
 
 def _why(client: ApiClient, identity: str) -> str:
     """Why a task has not ended, in a sentence."""
     try:
-        reasons = client.get(f"/api/tasks/{identity}/why").body["reasons"]
+        return _sentence(client.get(f"/api/tasks/{identity}/why").body["reasons"])
     except CommandError:  # an older server, or the task was deleted
         return "see GET /health"
+
+
+def _sentence(reasons: list[dict[str, Any]]) -> str:
     return "; ".join(reason["sentence"] for reason in reasons)
 
 

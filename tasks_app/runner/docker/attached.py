@@ -61,6 +61,9 @@ class AttachedContainer(DockerContainer):
     def is_reading(self) -> bool:
         return False  # Output from before may still be in the engine or its shim.
 
+    def at_work(self) -> None:
+        return None  # What reads its stdin is its own pipe, which this process does not see.
+
     def widen(self) -> None:
         pass
 

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.keys import SEALED_USER
+from tasks_app.handlers.mounts import Mount
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import DeathReason, NoReply
@@ -25,7 +27,6 @@ log = logging.getLogger(__name__)
 
 MEGABYTE = 1024**2
 TMP = MappingProxyType({"/tmp": 64 * MEGABYTE})
-NOBODY = "65534:65534"
 
 SIGBUS = 135
 #: How much of the end of a log is searched.
@@ -50,7 +51,7 @@ class Sandbox:
     cpus: float | None
     cap_add: tuple[str, ...]
     runtime: str | None
-    mounts: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
 
     @classmethod
     def of(cls, handler: Handler) -> Sandbox:
@@ -60,8 +61,8 @@ class Sandbox:
         def either(value: Any, otherwise: Any) -> Any:
             return value if value is not None else otherwise if sandboxed else None
 
-        user = either(handler.user, NOBODY)
-        mounted = [target for _, target in handler.mounts]
+        user = either(handler.user, SEALED_USER)
+        mounted = [mount.target for mount in handler.mounts]
         # A tmpfs would hide what is mounted on the same path.
         default_tmpfs = {path: size for path, size in TMP.items() if sandboxed and path not in mounted}
         return cls(
@@ -93,7 +94,8 @@ class Sandbox:
             "cap_add": list(self.cap_add) or None,
             "runtime": self.runtime,
             "mounts": [
-                {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True} for source, target in self.mounts
+                {"Type": "bind", "Source": source, "Target": target, "ReadOnly": not writable}
+                for source, target, writable in self.mounts
             ],
         }
         if self.memory is not None:
@@ -159,7 +161,10 @@ class Host:
         kept = [root] if (root := info.get("DockerRootDir")) else []
         try:
             # The resolved path is mounted: a link that changes later has no effect.
-            real = tuple((handler.mount_rules.resolved(source, kept), target) for source, target in sandbox.mounts)
+            rules = handler.mount_rules
+            real = tuple(
+                mount._replace(source=rules.resolved(mount.source, kept, mount.writable)) for mount in sandbox.mounts
+            )
         except ValueError as error:
             raise Unavailable(f"mounts: {error}") from None
         return replace(sandbox, mounts=real)
@@ -173,9 +178,10 @@ def _symptom(words: str, when: Callable[[Sandbox], bool], remedy: str) -> Sympto
     return re.compile(words, re.IGNORECASE), when, remedy
 
 
+_READ_ONLY = re.compile(r"read-only file ?system|\bEROFS\b|errno 30\b|os error 30\b", re.IGNORECASE)
 _SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
-        r"read-only file ?system|\bEROFS\b|errno 30\b|os error 30\b",
+        _READ_ONLY.pattern,
         lambda sandbox: sandbox.read_only,
         'the root is read-only (`tmpfs = { "/path" = "64m" }` makes a path writable, `read_only = false` all)',
     ),
@@ -212,13 +218,13 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
     if handler.image is None:
         return None
     sandbox = Sandbox.of(handler)
+    if remedy := _of_mount(sandbox, text):
+        return f"this looks like the sandbox: {remedy}"
     for words, when, remedy in _SYMPTOMS:
         if words.search(text) and when(sandbox):
             return f"this looks like the sandbox: {remedy}"
     if denied := _DENIED.search(text):
-        start = text.rfind("\n", 0, denied.start()) + 1
-        end = text.find("\n", denied.end())
-        line = text[start : end if end >= 0 else len(text)]
+        line = _line_of(text, denied)
         if not sandbox.tmpfs_exec and any(path in line for path in sandbox.tmpfs):
             return "this looks like the sandbox: nothing is run from a tmpfs (`tmpfs_exec = true` allows it)"
         if sandbox.sandboxed and sandbox.user is not None and handler.user is None:
@@ -226,6 +232,26 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
     if exit_code == SIGBUS and sandbox.shm_size is not None:
         return "this looks like the sandbox: /dev/shm is small (`shm_size` makes it larger)"
     return None
+
+
+def _of_mount(sandbox: Sandbox, text: str) -> str | None:
+    """The remedy if a mount was written to that is read-only, or that belongs to another user."""
+    for words, writable in ((_READ_ONLY, False), (_DENIED, True)):
+        lines = "\n".join(_line_of(text, found) for found in words.finditer(text))
+        for mount in sandbox.mounts:
+            if mount.writable is writable and re.search(rf"(?<![\w.-]){re.escape(mount.target)}(?![\w.-])", lines):
+                if writable:
+                    return f"its user may not write to {mount.target} (change the owner of {mount.source})"
+                return (
+                    f'{mount.target} is mounted read-only (`mounts` with {{ source = "{mount.source}", '
+                    f'target = "{mount.target}", writable = true }}, below DAEMON_WRITABLE_ROOTS, makes it writable)'
+                )
+    return None
+
+
+def _line_of(text: str, found: re.Match[str]) -> str:
+    start, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
+    return text[start : end if end >= 0 else len(text)]
 
 
 def explained(handler: Handler, result: CallResult) -> CallResult:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
+import secrets
 import select
 import signal
 import subprocess
@@ -18,10 +20,15 @@ from tasks_app.handlers.handlers_toml import Handler, why_not_started
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
+from tasks_app.runner.process.left_running import VARIABLE, left_running
 from tasks_app.runner.process.parent_death import die_with_parent, tied_command
 
 READ_SIZE = 64 * 1024
+#: Processes that a line of the log names.
+MAX_NAMED = 10
 REAP_TIMEOUT_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class ProcessEngine:
@@ -54,6 +61,7 @@ class ProcessEngine:
             environment |= variables(handler)
         except Unavailable as error:
             raise Unavailable(f"handler '{handler.name}' cannot be started: {error}") from None
+        mark = environment[VARIABLE] = secrets.token_hex(8)
         try:
             tied = tied_command(command, handler.cwd, environment, os.getpid())
             process = subprocess.Popen(
@@ -76,7 +84,7 @@ class ProcessEngine:
             elif known := why_not_started(handler.command, handler.cwd):
                 what = known[0]
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
-        return ProcessContainer(process)
+        return ProcessContainer(process, handler.name, mark)
 
     def sweep(self, is_gone: IsGone) -> int:
         """Nothing to do: the kernel ends child processes with their node."""
@@ -92,10 +100,11 @@ class ProcessContainer(StdinPipe):
 
     image = ""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], handler: str, mark: str) -> None:
+        """`mark`: the value of VARIABLE in its environment."""
         assert process.stdin and process.stdout and process.stderr
         self.id = f"pid-{process.pid}"
-        self._process = process
+        self._process, self._handler, self._mark = process, handler, mark
         os.set_blocking(process.stdin.fileno(), False)
         super().__init__(process.stdin.fileno(), lambda: (process.pid,))
         self._out = process.stdout.fileno()
@@ -159,7 +168,17 @@ class ProcessContainer(StdinPipe):
                 self._close(pipe)
             if self._pidfd is not None:
                 os.close(self._pidfd)
+            self._name_what_is_left()
         return self._exit
+
+    def _name_what_is_left(self) -> None:
+        if left := left_running(self._mark, self._process.pid):
+            more = f" and {len(left) - MAX_NAMED} more" if len(left) > MAX_NAMED else ""
+            log.warning(
+                "handler '%s' has ended, and what it started outside of its process group still runs: %s%s; let it end "
+                "its programs, or start them without setsid (in Python: without start_new_session)",
+                self._handler, ", ".join(map(str, left[:MAX_NAMED])), more, extra={"handler": self._handler},
+            )  # fmt: skip
 
     def _ended(self, seconds: float) -> bool:
         """True if the process ends within this many seconds. Does not reap it."""

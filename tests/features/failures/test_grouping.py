@@ -25,11 +25,12 @@ from tasks_app.features.retention.retention import prune
 from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import cancel, delete, delete_many
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import FailureReason, Task
 from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.redrive import redrive, redrive_many
 from tasks_app.queue.settle import settle
-from tasks_app.runner.container_death import no_reply
+from tasks_app.runner.endings import OutcomeKind, with_stderr
+from tasks_app.runner.no_reply import at_time_out
 from tests.admin.rows import task as stored
 from tests.features.retention.test_prune import aged
 from tests.queue.moves.kit import NO_RETRY, failure, row, running, submitted, success, together
@@ -59,7 +60,8 @@ def counts() -> dict[str, int]:
 @pytest.mark.parametrize(
     ("one", "other", "shown"),
     [
-        (no_reply(1.5, 12.2, None), no_reply(2, 0, None), "no reply within <n> s: the handler has not read its line"),
+        (at_time_out(1.5, 12.2, None, None), at_time_out(2, 0, None, None),
+         "no reply within <n> s: the handler has not read its line"),
         ("row 17 is missing", "row 4,711.5 is missing", "row <n> is missing"),
         ("task 0b8e8e6a-7d2c-4f0a-9d57-1d1f9c7c2a10", "task 9d578e6a7d2c4f0a9d571d1f9c7c2a10", "task <id>"),
         ("at 0x7f12ab in deadbeef01", "at 0xFF in cafebabe99ff", "at <hex> in <hex>"),
@@ -330,3 +332,16 @@ def test_failures_that_are_removed_before_they_are_counted_are_counted() -> None
     assert UngroupedFailure.objects.count() == 1
     group_failures()
     assert counts() == {"row <n>": 2}
+
+
+def test_the_last_line_of_stderr_makes_no_group_of_its_own_and_is_cut_from_crashes_alone() -> None:
+    for kind, reason in ((OutcomeKind.CRASH, FailureReason.CRASH), (OutcomeKind.ERROR, FailureReason.HANDLER_ERROR)):
+        for line in ("no such file", "no such user"):
+            task = running(NO_RETRY)
+            settle("node", [failure(task, kind, retryable=False)._replace(error=with_stderr("it ended", line))])
+            assert row(task).failure_reason == reason
+    group_failures()
+    assert counts() == {
+        "it ended": 2, "it ended | stderr: no such file": 1, "it ended | stderr: no such user": 1
+    }  # fmt: skip
+    assert "| stderr: no such user" in FailureGroup.objects.get(normalised="it ended").sample_error

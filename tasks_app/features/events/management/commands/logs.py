@@ -54,6 +54,8 @@ class Command(BaseCommand):
                 self._say(f"attempt {before}: {attempt['outcome'] or 'running'} ({attempt['node']})")
                 for name in ("stdout_tail", "stderr_tail"):
                     self._print(attempt[name])
+                if attempt.get("note"):
+                    self._say(attempt["note"])
 
     def _follow(self, client: ApiClient, path: str, last: str) -> dict[str, Any]:
         """Print events until the end, over as many connections as it takes. Returns the data of `end`."""
@@ -87,9 +89,11 @@ class Command(BaseCommand):
             self._print(data.get("text", ""))
         elif event.kind == "progress":
             self._say(f"progress {data['progress']:.0%} {data.get('message') or ''}".rstrip())
-        elif data["status"] == "processing":
+        elif event.kind == "note":
+            self._say(data["text"])
+        elif event.kind == "status" and data["status"] == "processing":
             self._say(f"attempt {data['attempt']} runs on {data['node']}")
-        elif data["status"] not in FINAL and data["attempts"]:
+        elif event.kind == "status" and data["status"] not in FINAL and data["attempts"]:
             self._say(f"attempt {data['attempts']} ended: {data.get('outcome')}: {data.get('error')}")
 
     def _print(self, text: str) -> None:

@@ -63,6 +63,8 @@
       note(`Attempt ${its} has ended: ${event.body.outcome.replaceAll("_", " ")}.`);
     } else if (event.kind === "log" && event.body.cut) {
       note(`${number(event.body.cut)} bytes left out: the end of the log is shown once the attempt has ended.`);
+    } else if (event.kind === "note") {
+      note(`${event.body.text}.`);
     } else if (event.kind === "log" && event.body.text) {
       add(event.body.stream, event.body.text);
     }

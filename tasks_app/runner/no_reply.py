@@ -1,0 +1,100 @@
+"""What is said of a call without a reply: while it runs, and when its time is over."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from tasks_app.runner.wire import progress_of
+
+#: A handler that has written something that is no reply, and then nothing for so long, may take it for its reply.
+SILENCE_SECONDS = 2.0
+#: How much of a line is quoted.
+MAX_SHOWN_CHARS = 200
+#: With one of these alone on a line indented JSON begins.
+_OPENINGS = ("{", "[")
+
+
+class Fault(NamedTuple):
+    """What keeps the output from being a reply: `why`, of the line `shown`."""
+
+    shown: str
+    why: str
+
+
+def so_far(stdout: str) -> Fault | None:
+    """Why the end of what a running call has written is no reply, if it seems to be meant as one; else None.
+
+    A line that is no JSON and has its end is an ordinary line of the log.
+    """
+    lines = [line for line in stdout.splitlines() if line.strip()]
+    if not lines or progress_of(lines[-1].encode()) is not None:
+        return None
+    found = _meant(lines)
+    if _lacks_line_end(stdout, found):
+        return Fault(_shown(lines[-1]), "it has no line end: print one after the reply, and flush stdout")
+    return None if found is None else Fault(_shown(found), _fault(found))
+
+
+def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: bool | None) -> str:
+    """The `error` of an attempt at its deadline, seconds after its line was sent.
+
+    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
+    wrote; None if it never read its line. `at_work`: see Container.
+    """
+    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
+    start = f"no reply within {timeout:g} s{rest}"
+    if stdout is None:
+        return f"{start}: the handler has not read its line"
+    written = [line for line in stdout.splitlines() if line.strip()]
+    lines = [line for line in written if progress_of(line.encode()) is None]
+    if written and not lines:
+        return f"{start}: the handler's last progress was {_shown(written[-1])}"
+    if not lines:
+        return f"{start} and nothing on stdout{_SILENT[at_work]}"
+    found = _meant(lines)
+    if _lacks_line_end(stdout, found):
+        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
+    line = found or lines[-1]
+    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
+    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
+
+
+#: Why there may be nothing on stdout, by what the handler does.
+_SILENT = {
+    True: ": the handler was still at work",
+    False: ", and the handler waits for its next line: write the reply before, and flush stdout after it",
+    None: ": the handler was still at work, or did not flush its reply",
+}
+
+
+def _meant(lines: list[str]) -> str | None:
+    """The last line that may be meant as a reply, or as the beginning of one."""
+    return next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), None)
+
+
+def _lacks_line_end(stdout: str, meant: str | None) -> bool:
+    """True if the last line has no end, and that is what is wrong: indented JSON needs more than one."""
+    return not stdout.endswith("\n") and not (meant is not None and meant.strip() in _OPENINGS)
+
+
+def _shown(line: str) -> str:
+    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
+
+
+def _fault(line: str) -> str:
+    """Why the line is not a reply."""
+    if line.startswith("\ufeff"):
+        return "it begins with a byte order mark"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        text = line.strip()
+        if text in _OPENINGS:
+            return "a reply is one line: print it without indentation"
+        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
+    if not isinstance(value, dict):
+        return "a reply is a JSON object"
+    if "status" not in value:
+        return "it has no `status`"
+    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'

@@ -1,0 +1,30 @@
+"""What a running call has written and may take for its reply; texts of handlers, as they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.runner.no_reply import at_time_out, so_far
+
+INDENTED = '{\n  "status": "success",\n  "result": {\n    "a": 1\n  }\n}'
+
+
+@pytest.mark.parametrize(("stdout", "shown", "why"), [
+    (INDENTED + "\n", "{", "a reply is one line"),
+    (INDENTED, "{", "a reply is one line"),
+    ("page 1\n" + '{"result": 3}\n', '{"result": 3}', "it has no `status`"),
+    ("{'status': 'success'}\n", "{'status': 'success'}", "JSON strings have double quotes"),
+    ('{"status": "done"}\nbye\n', '{"status": "done"}', 'its `status` is "done"'),
+    ("[1, 2]\n", "[1, 2]", "a reply is a JSON object"),
+    ("42", "42", "it has no line end"),
+    ('{"level": "info"}\nOK', "OK", "it has no line end"),
+])  # fmt: skip
+def test_output_that_may_be_meant_as_a_reply_says_why_it_is_none(stdout: str, shown: str, why: str) -> None:
+    fault = so_far(stdout)
+    assert fault is not None and (fault.shown, fault.why[: len(why)]) == (shown, why)
+    assert shown in at_time_out(5, 0, stdout, None), "the time-out names it too"
+
+
+@pytest.mark.parametrize("stdout", ["", "\n", "page 1\npage 2\n", '{"progress": 0.5}\n', 'x\n{"progress": 1}'])
+def test_an_ordinary_log_is_not_noted(stdout: str) -> None:
+    assert so_far(stdout) is None
