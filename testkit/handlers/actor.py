@@ -6,7 +6,8 @@ It imports nothing outside of the standard library.
 
 `do`: echo (default), sleep (`seconds`), wait (until the FIFO `gate` is opened for writing), tick (for ever: a line in
 the file every 20 ms says that it still runs), error (`retryable`), crash (`code`), garbage, print. With `until`, it
-does so in the attempts before that number, and echoes from then on. With `size`, the result has so many letters.
+does so in the attempts before that number, and echoes from then on. With `size`, the result has so many letters. `says`
+is printed first.
 """
 
 import json
@@ -39,6 +40,8 @@ for line in sys.stdin:
     data = task["task_data"]
     do = data.get("do", "echo") if task["attempt"] < data.get("until", 1 << 30) else "echo"
     note("start", task)
+    if "says" in data:
+        print(data["says"], flush=True)
     if do == "sleep":
         time.sleep(data["seconds"])
     while do == "tick":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
-from tasks_app.node.attempts import MAX_ERROR_CHARS, attempt_result
+from tasks_app.node.attempts import MAX_ERROR_CHARS, CallResults, attempt_result
+from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind, with_stderr
 from tasks_app.runner.wire import Failure, Success, parse_reply
 
 TASK = ClaimedTask("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))
@@ -59,6 +62,14 @@ def test_without_an_image_it_is_unknown_whether_memory_was_exhausted(
 def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome() -> None:
     result = attempt_result(finished(NoReply(DeathReason.EXIT, "ended before it read its line", begun=False)))
     assert (result.kind, result.handler_fault, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
+
+
+def test_the_last_words_of_a_crash_are_a_field_of_their_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    for outcome in (NoReply(DeathReason.EXIT, with_stderr("it ended", "no file")), Failure("no | stderr: x", False)):
+        CallResults(InFlightTasks(), lambda _: None).receive(finished(outcome))
+    crash, error = (cast(dict[str, Any], record.msg) for record in caplog.records)
+    assert (crash["error"], crash["stderr"]) == ("it ended", "no file")
+    assert error["error"] == "no | stderr: x" and "stderr" not in error
 
 
 @pytest.mark.parametrize("reason", [KillReason.TAKEN_AWAY, KillReason.CANCELLED])

@@ -57,10 +57,12 @@ def grandchild(data: dict[str, Any]) -> None:
 
 def leaves_behind(data: dict[str, Any]) -> None:
     """Reply with the pids of a child in its process group and of one in a session of its own, and exit."""
-    program = "import time; time.sleep(600)"
-    words = [sys.executable, "-S", "-E", "-c", program]
-    null = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    reply([subprocess.Popen(words, start_new_session=apart, **null).pid for apart in (False, True)])
+    words, null = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"], subprocess.DEVNULL
+    children = [
+        subprocess.Popen(words, start_new_session=apart, stdin=null, stdout=null, stderr=null)
+        for apart in (False, True)
+    ]
+    reply([child.pid for child in children])
     os._exit(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -143,6 +144,20 @@ def test_a_lost_connection_is_tried_again_with_an_idempotency_key_alone(served: 
             post = served.manage("post", "act", "--url", url, *words)
             assert post.ends() == 1 and "nothing answers" in post.said()
             assert proxy.calls == [loss] * calls
+
+
+def test_what_is_no_reply_is_said_while_the_task_runs_and_ctrl_c_leaves_the_task_alone(served: Daemon) -> None:
+    data = json.dumps({"do": "sleep", "seconds": 600, "says": '{"status": "done"}'})
+    post = served.manage("post", "act", data, "--timeout", "30")
+    until(lambda: 'this is no reply: {"status": "done"} (its `status` is "done"' in post.said(), what="the note")
+    post.signal(signal.SIGINT)
+    assert post.ends() == 130 and "Traceback" not in post.said()
+    identity = post.said().rpartition("manage.py logs -f ")[2].split()[0]
+    assert served.task(identity)["status"] == "processing"
+    (attempt,) = served.http.get(f"/api/tasks/{identity}/attempts?running=true").json()
+    assert attempt["note"].startswith("this is no reply: ") and attempt["error"] is None
+    served.http.post(f"/api/tasks/{identity}/cancel")
+    served.until_final(identity)
 
 
 def test_a_result_is_waited_for_rather_than_asked_for_again_and_again(served: Daemon) -> None:
