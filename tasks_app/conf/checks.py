@@ -73,7 +73,7 @@ def check_handler_resources(**_: Any) -> list[checks.CheckMessage]:
         handlers = conf.handlers()
     except HandlersError:
         return []  # E001 reports it
-    hint = "The handler's tasks stay pending until it exists. Ignore this on a machine that runs no worker."
+    hint = "The handler's tasks cannot run until this is so. Ignore it on a machine that runs no worker."
     return [
         checks.Warning(text, hint=hint, id="tasks_app.W002")
         for handler in handlers.values()
