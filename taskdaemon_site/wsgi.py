@@ -2,18 +2,19 @@
 
 import gc
 import os
-import signal
 
 from django.core.wsgi import get_wsgi_application
 
 from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
 from tasks_app.conf.reading import no_shared_key
+from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.keys.caller import keys
 from tasks_app.metrics import local_counters
-from tasks_app.process.start import name_process
+from tasks_app.process.start import name_process, on_hangup
 from tasks_app.runner.process.parent_death import die_with_parent
+from tasks_app.web.beat import WebBeat
 from tasks_app.web.rsgi import Application
 
 BROKER_CONNECT_TIMEOUT_SECONDS = 2.0
@@ -30,12 +31,12 @@ rsgi = Application(application, environment().web_threads, environment().body_li
 if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     die_with_parent(int(master))()
     name_process("tasks-web")
-    # A terminal sends SIGHUP to parent and child. The parent logs that it ignores it.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    on_hangup(watcher.look)  # the parent passes it on
 
-# A thread writes the counts of this process and the uses of API keys, and shares the keys' rates with other hosts, so
-# that no request waits for that.
-local_counters.start(keys.write_uses, keys.share_rates)
+# A thread writes the counts of this process and the uses of API keys, and beats, so that no request waits for that.
+beat = WebBeat(environment().home, keys, watcher)
+local_counters.start(keys.write_uses, beat.beat, last=beat.end)
+watcher.start()
 
 tell("process_starts", True)
 

@@ -86,6 +86,23 @@ class DrainedOn(Drained):
     node = serializers.CharField()
 
 
+class RevisionObject(serializers.Serializer):
+    """What a process uses of handlers.toml."""
+
+    # No enumeration: a generated client must also work with later ones.
+    kind = serializers.CharField(help_text="`node`: a worker that serves the type; `web`: a web server.")
+    process = serializers.CharField(help_text="Its name.")
+    revision = serializers.CharField(
+        allow_null=True,
+        help_text="Identifies all values in the file and the contents of what it names, in 12 hex digits; null: the "
+        "process is of an earlier version.",
+    )
+    since = serializers.DateTimeField(allow_null=True, help_text="Since when it uses that.")
+    problem = serializers.CharField(
+        allow_null=True, help_text="Why it does not use what the file is now, with the line; null: it does."
+    )
+
+
 class HandlerObject(serializers.Serializer):
     """A handler: a task type of handlers.toml."""
 
@@ -102,6 +119,7 @@ class HandlerObject(serializers.Serializer):
         allow_null=True, help_text="What makes its tasks slow although nothing fails, and how to avoid that."
     )
     rates = RatesObject()
+    revisions = RevisionObject(many=True, help_text="Of the living web servers, and of the workers that serve it.")
 
 
 def _read_reason(name: str, value: Any, faults: Faults) -> str:
@@ -138,6 +156,12 @@ EXAMPLE: dict[str, Any] = {
     "problem": None,
     "notice": None,
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
+    "revisions": [
+        {
+            "kind": "node", "process": "host-4711-0a1b2c3d", "revision": "3f2a9c41b07e",
+            "since": "2026-01-31T09:00:00.000000Z", "problem": None,
+        }
+    ],
 }  # fmt: skip
 _EXAMPLES = [schema.answered("prime", EXAMPLE)]
 NO_HANDLER = schema.failure("No such handler.", misspelt=schema.NO_HANDLER_EXAMPLE)
@@ -210,6 +234,7 @@ def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, A
 def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:
     name = handler.name
     numbers = reading.handlers.get(name, HandlerReading())
+    serving = {node.name for node in reading.nodes if name in node.pools}
     return {
         "type": name,
         "description": handler.description,
@@ -228,7 +253,15 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
             "succeeded": rates.per_second(rates.succeeded, name),
             "failed": rates.per_second(rates.failed, name),
         },
-    }
+        "revisions": [
+            {
+                "kind": each.kind, "process": each.name, "revision": each.used.revision or None,
+                "since": rfc3339(each.since), "problem": each.used.fault,
+            }
+            for each in reading.processes
+            if each.kind == "web" or each.name in serving
+        ],
+    }  # fmt: skip
 
 
 def _paused(pause: HandlerPause) -> dict[str, Any]:

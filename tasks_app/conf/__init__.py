@@ -5,6 +5,7 @@ from tasks_app.conf.reading import (
     RELEASE,
     BadEnvironment,
     environment,
+    forget_handlers,
     handlers,
     handlers_faults,
     read,
@@ -13,6 +14,6 @@ from tasks_app.conf.reading import (
 )
 
 __all__ = [
-    "LOOPBACK", "PROJECT", "RELEASE", "BadEnvironment", "Environment", "environment", "handlers", "handlers_faults",
-    "read", "variables", "version",
+    "LOOPBACK", "PROJECT", "RELEASE", "BadEnvironment", "Environment", "environment", "forget_handlers", "handlers",
+    "handlers_faults", "read", "variables", "version",
 ]  # fmt: skip

@@ -26,6 +26,9 @@ PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
 #: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
 IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
 
+#: What this process uses of handlers.toml; None: it has not been read yet. Replaced as a whole.
+_handlers: Handlers | None = None
+
 _BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 
 #: What `mounts` are checked against.
@@ -77,11 +80,31 @@ def environment() -> Environment:
     return read()
 
 
-@cache
 def handlers() -> Handlers:
-    """handlers.toml of this process, read once. Raises HandlersError with every fault at once."""
+    """The revision of handlers.toml that this process uses. Raises HandlersError with every fault at once.
+
+    It is read when it is first needed, and replaced as a whole (`watching`). Do not keep it beyond a request or a call.
+    """
+    return _handlers if _handlers is not None else use(read_handlers())
+
+
+def read_handlers() -> Handlers:
+    """The revision that the file is now. Raises HandlersError."""
     env = environment()
     return load(env.handler_config, _defaults(env, env.mount_rules))
+
+
+def use(new: Handlers) -> Handlers:
+    """From now on this process uses this revision."""
+    global _handlers
+    _handlers = new
+    return new
+
+
+def forget_handlers() -> None:
+    """The file is read again when it is next needed."""
+    global _handlers
+    _handlers = None
 
 
 def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +20,7 @@ import tomli
 from tasks_app.handlers import keys
 from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
+from tasks_app.handlers.sources import SCRIPT_ENDINGS, content_digest, named_files, sources
 from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
@@ -28,16 +29,16 @@ is_name = re.compile(NAME_PATTERN).fullmatch
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
 _NOT_RUN = frozenset(
     {
-        "name", "description", "cwd", "instances", "mount_rules", "timeout_limit", "retries_limit",
+        "name", "description", "cwd", "sources", "instances", "mount_rules", "timeout_limit", "retries_limit",
         "retention_completed", "retention_failed",
     }
 )  # fmt: skip
+#: Fields that say nothing about the file and what it names.
+_NOT_OF_REVISION = frozenset({"name", "cwd", "mount_rules"})
 #: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
 #: A first word of a command that means the interpreter of this process.
 OUR_PYTHON = ("python", "python3")
-#: A word of a command with such an ending names a file.
-SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lua", ".jar")
 #: A table's header, and a key, in a line of TOML.
 _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -119,6 +120,8 @@ class Handler:
     runtime: str | None = _key(keys.text, needs_image=True)
     mounts: tuple[Mount, ...] = _key(keys.mounts, (), needs_image=True)
     mount_rules: MountRules = NO_MOUNTS
+    #: Identifies the contents of the files below `cwd` that the command of a child process names; blank: it names none.
+    sources: str = ""
 
     @property
     def longest_timeout(self) -> float:
@@ -136,24 +139,33 @@ KEYS: Mapping[str, Mapping[str, Any]] = {key.name: key.metadata for key in field
 
 
 class Handlers(dict[str, Handler]):
-    """The handlers by name, in the file's order. `digest` identifies what they run (see `digest()`)."""
+    """One revision of the file: the handlers by name, in the file's order. Never changed.
 
-    def __init__(self, handlers: Mapping[str, Handler], path: Path, digest: str) -> None:
+    `files`: what was read, the file and what its commands name, each with the digest of its content (blank: it is no
+    file). `digest` identifies what they run (see `digest()`), `revision` all their values and the contents of what
+    their commands name, in 12 hex digits.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], path: Path, files: Mapping[Path, str]) -> None:
         super().__init__(handlers)
-        self.path, self.digest = path, digest
+        self.path, self.files = path, files
+        self.digest = digest(handlers)
+        self.revision = _hash(handlers, _NOT_OF_REVISION)[:12]
 
     def __repr__(self) -> str:
         return f"<Handlers {' '.join(self)} from {self.path}>"
 
 
 def load(path: Path, defaults: Defaults) -> Handlers:
-    """Read and check the file. Raises HandlersError with all its faults."""
+    """Read and check the file, and read the files that its commands name. Raises HandlersError with all its faults."""
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors write one
+        content = path.read_bytes()
     except OSError as error:
         raise HandlersError(
             path, (f"{path} cannot be read: {error.strerror}; set HANDLER_CONFIG to a file that this user can read",)
         ) from None
+    read = hashlib.sha256(content).hexdigest()
+    content = content.removeprefix(codecs.BOM_UTF8)  # some editors write one
     try:
         text = content.decode()
         tables = tomli.loads(text)
@@ -167,7 +179,7 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     if reading.faults:
         ordered = sorted(reading.faults, key=lambda fault: fault[0])
         raise HandlersError(path, tuple(text for _, text in ordered))
-    return Handlers(handlers, path, digest(handlers))
+    return Handlers(handlers, path, {path: read, **reading.files})
 
 
 class _Reading:
@@ -175,6 +187,8 @@ class _Reading:
 
     def __init__(self, path: Path, positions: Positions, defaults: Defaults) -> None:
         self.faults: list[tuple[int, str]] = []
+        #: What commands name: the digest of each content.
+        self.files: dict[Path, str] = {}
         self._path = path
         self._positions = positions
         self._defaults = defaults
@@ -260,7 +274,15 @@ class _Reading:
                 self._key(name, "", "has neither `image` nor `command`; one of them is needed")
         if len(self.faults) > before:
             return None
-        return Handler(name=name, cwd=self._path.resolve().parent, **values)
+        cwd = self._path.resolve().parent
+        return Handler(name=name, cwd=cwd, sources=self._sources(values, cwd), **values)
+
+    def _sources(self, values: Mapping[str, Any], cwd: Path) -> str:
+        named = [] if values.get("image") else named_files(values["command"], cwd)
+        for path in named:
+            if path not in self.files:
+                self.files[path] = content_digest(path)
+        return sources(named, self.files)
 
     def _key(self, name: str, key: str, message: str) -> None:
         self._fault(("handlers", name, key), f"[handlers.{name}]{' ' + key if key else ''}: {message}")
@@ -320,14 +342,18 @@ def digest(handlers: Mapping[str, Handler]) -> str:
 
     Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
     what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`, the file's
-    folder, and what may be mounted.
+    folder, the contents of what it names, and what may be mounted.
     """
+    return _hash(handlers, _NOT_RUN)
+
+
+def _hash(handlers: Mapping[str, Handler], without: Set[str]) -> str:
     defaults = Handler("")
     values = {
         name: {
             key: value
             for one in fields(handler)
-            if (key := one.name) not in _NOT_RUN and (value := getattr(handler, key)) != getattr(defaults, key)
+            if (key := one.name) not in without and (value := getattr(handler, key)) != getattr(defaults, key)
         }
         for name, handler in handlers.items()
     }

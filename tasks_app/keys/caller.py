@@ -191,7 +191,8 @@ class Keys:
         #: Of each key that has a rate. They outlive a reading.
         self._rates: dict[int, KeyRate] = {}
         self._buckets: BucketFile | None = None
-        self._shares: Shares | None = None
+        #: Of the rates, among hosts.
+        self.shares = Shares()
 
     def current(self) -> KeyReading:
         """The keys as they were at most a second ago, or longer ago while the database is unavailable.
@@ -236,10 +237,9 @@ class Keys:
     def _keep_rates(self, rates: Mapping[int, float]) -> None:
         """Have these rates, by key; those that are the same as before stay."""
         self._buckets = self._buckets or BucketFile(conf.environment().home / "key-rates")
-        hosts = 1 if self._shares is None else self._shares.hosts
         for key, rate in rates.items():
             if key not in self._rates or self._rates[key].rate != rate:
-                self._rates[key] = KeyRate(rate, HostBucket(self._buckets, key), hosts)
+                self._rates[key] = KeyRate(rate, HostBucket(self._buckets, key), self.shares.hosts)
         for gone in self._rates.keys() - rates.keys():
             del self._rates[gone]
 
@@ -270,11 +270,9 @@ class Keys:
             self._used_at[identity] = now
             self._unwritten.add(identity)
 
-    def share_rates(self) -> None:
-        """Share the rates with the web processes of other hosts. Called each second, by the thread of `write_uses`."""
-        if self._shares is None:
-            self._shares = Shares(conf.environment().home)
-        self._shares.beat(self._rates.copy())
+    def rates(self) -> dict[int, KeyRate]:
+        """Of each key that has one, by its id."""
+        return self._rates.copy()
 
     def write_uses(self) -> None:
         """Save when keys were used, unless another process did within the last minute. Not for a request's thread."""

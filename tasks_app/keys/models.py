@@ -1,4 +1,4 @@
-"""The tables of API keys, and of the web processes that share their rates."""
+"""The table of API keys."""
 
 from __future__ import annotations
 
@@ -36,21 +36,3 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"
-
-
-class WebProcess(models.Model):
-    """A process that serves requests, as it last described itself (`keys/shares.py`)."""
-
-    name = models.CharField(max_length=100, primary_key=True)
-    #: As of a node: processes with the same one share the file of buckets.
-    lock_domain = models.CharField(max_length=300)
-    seen_at = models.DateTimeField()
-    #: {"id of an API key": tasks a second}: how fast callers asked this process for tasks lately, by keys with a rate.
-    asked = models.JSONField(default=dict)
-
-    class Meta:
-        db_table = "taskdaemon_web_process"
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return self.name

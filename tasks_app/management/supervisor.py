@@ -94,6 +94,7 @@ class Child:
         os.dup2(null, 0)
         os.close(null)
         # The supervisor blocks the signals that it waits for, and children inherit that.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: it has yet to read the file
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._run()
         sys.exit(0)
@@ -140,8 +141,8 @@ class Child:
         return self._code
 
 
-#: Signals that tell it to stop. SIGHUP: its terminal was closed.
-STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+#: Signals that tell it to stop; with a terminal also SIGHUP, which says that the terminal was closed.
+STOPS = {signal.SIGINT, signal.SIGTERM}
 #: If the start takes longer, a message says so.
 START_TIMEOUT_SECONDS = 60.0
 #: Beyond the drain time, for the worker's last results.
@@ -176,7 +177,8 @@ class Supervisor:
         self._bearer = bearer
         self._announced = False
         self._begun = time.monotonic()
-        self._signals = {*STOPS, signal.SIGCHLD}
+        self._stops = {*STOPS, signal.SIGHUP} if sys.stdin is not None and sys.stdin.isatty() else STOPS
+        self._signals = {*STOPS, signal.SIGHUP, signal.SIGCHLD}
 
     def run(self) -> int:
         """Run until a signal to stop. Returns the exit code."""
@@ -189,8 +191,15 @@ class Supervisor:
         return 0
 
     def _told_to_stop(self, seconds: float) -> bool:
-        """Sleep until a signal, or for so long. True for a signal to stop, False if a child ended or time is up."""
-        return wait_for_signal(self._signals, seconds) in STOPS
+        """Sleep until a signal, or for so long. True for a signal to stop, False if a child ended or time is up.
+
+        Any other SIGHUP is passed on: both children read handlers.toml again.
+        """
+        got = wait_for_signal(self._signals, seconds)
+        if got == signal.SIGHUP and got not in self._stops:
+            for child in (self._web, self._worker):
+                child.send_signal(signal.SIGHUP)
+        return got in self._stops
 
     def _pause(self) -> float:
         if not self._announced:

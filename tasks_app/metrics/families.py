@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -67,6 +68,9 @@ def _system_families(reading: SystemReading) -> Iterator[Metric]:
     what = "Always 1; the version of the platform that a living worker process runs."
     versions = [((node.name, node.version or "unknown"), 1) for node in nodes]
     yield _gauge("taskdaemon_node_info", what, ("node", "version"), versions)
+    what = "Living processes that use this revision of handlers.toml."
+    revisions = Counter((each.kind, each.used.revision or "unknown") for each in reading.processes)
+    yield _gauge("handlers_revision_processes", what, ("kind", "revision"), revisions.items())
     what = "Living worker processes that cannot reach their container engine."
     yield _gauge("nodes_without_engine", what, (), _single(len(reading.without_engine)))
 

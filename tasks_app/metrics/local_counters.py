@@ -121,10 +121,14 @@ class Flusher:
     """A thread that writes the counters of a web process by a connection of its own, so that no request has to."""
 
     def __init__(
-        self, counters: LocalCounters, every: float = FLUSH_INTERVAL_SECONDS, also: Sequence[Callable[[], None]] = ()
+        self,
+        counters: LocalCounters,
+        every: float = FLUSH_INTERVAL_SECONDS,
+        also: Sequence[Callable[[], None]] = (),
+        last: Callable[[], None] = lambda: None,
     ) -> None:
-        """`also` are called after each flush. They keep what they cannot write."""
-        self._counters, self._every, self._also = counters, every, also
+        """`also` are called after each flush. They keep what they cannot write. `last` is called after the last one."""
+        self._counters, self._every, self._also, self._last = counters, every, also, last
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
@@ -148,6 +152,8 @@ class Flusher:
                     store().maintain(ending=stopping)
                     for write in self._also:
                         write()
+                    if stopping:
+                        self._last()
                     backoff.succeeded()
                 except Error as error:
                     if not backoff.failures:
@@ -158,9 +164,9 @@ class Flusher:
             connection.close()
 
 
-def start(*also: Callable[[], None]) -> None:
+def start(*also: Callable[[], None], last: Callable[[], None] = lambda: None) -> None:
     """Flush this process's counters from now on, and at its end. Call once, in a process that serves requests."""
-    flusher = Flusher(process, also=also)
+    flusher = Flusher(process, also=also, last=last)
     flusher.start()
     # A forked child ends through multiprocessing's finalizers, a plain process through atexit. `close` is idempotent.
     util.Finalize(None, flusher.close, exitpriority=10)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tasks_app import conf
 from tasks_app.broker import notification
+from tasks_app.conf.watching import watcher
 from tasks_app.db.write_health import write_health
 from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Drain, HandlerPause
+from tasks_app.queue.reloads import differing
 
 #: Characters of a text from a node or the broker that a problem quotes.
 MAX_QUOTE_LENGTH = 300
@@ -40,7 +42,13 @@ def problems(reading: SystemReading) -> list[str]:
             sentences.append(_paused(name, handler, handler.paused))
         if handler.pending and reading.nodes and not handler.slots:
             sentences.append(_unserved(name, handler, reading))
-    return sentences + _other_platform(reading) + _different_versions(reading) + _different_images(reading) + _broker()
+    return sentences + (
+        _refused_files(reading)
+        + _other_platform(reading)
+        + _different_versions(reading)
+        + _different_images(reading)
+        + _broker()
+    )
 
 
 def _slow_database(reading: SystemReading) -> str | None:
@@ -110,22 +118,27 @@ def _other_platform(reading: SystemReading) -> list[str]:
     ]
 
 
+def _refused_files(reading: SystemReading) -> list[str]:
+    """Why web processes do not use what handlers.toml is, each sentence once; nodes say it among their own problems."""
+    ours = watcher.problem()
+    faults = {} if ours is None else {ours: ours}
+    for each in reading.processes:
+        if each.kind == "web" and (fault := each.used.fault):
+            faults.setdefault(fault, f"{each}: {fault}")
+    return list(faults.values())
+
+
 def _different_versions(reading: SystemReading) -> list[str]:
-    """Nodes with different versions of handlers.toml, or one that differs from this process's. Ignores draining
-    nodes."""
-    by_digest: dict[str, list[str]] = {}
-    for node in reading.nodes:
-        if node.digest and node.taking:
-            by_digest.setdefault(node.digest, []).append(node.name)
-    if len(by_digest) > 1:
-        which = "; ".join(f"{digest[:8]} on {', '.join(names)}" for digest, names in sorted(by_digest.items()))
-        return [f"the nodes run different versions of handlers.toml: {which}"]
-    if by_digest and (ours := conf.handlers().digest) not in by_digest:
-        return [
-            f"the nodes run another version of handlers.toml ({next(iter(by_digest))[:8]}) than this web server "
-            f"({ours[:8]}): restart whichever is older"
-        ]
-    return []
+    """Processes with different versions of handlers.toml, for longer than a reload takes. Ignores draining nodes."""
+    taking = {node.name for node in reading.nodes if node.taking}
+    by_digest = differing(each for each in reading.processes if each.kind == "web" or each.name in taking)
+    if not by_digest:
+        return []
+    which = "; ".join(f"{digest[:8]} on {', '.join(map(str, on))}" for digest, on in sorted(by_digest.items()))
+    return [
+        f"processes use different versions of handlers.toml: {which}; see that each has the new file: "
+        "manage.py reload says what each of them reads"
+    ]
 
 
 def _different_images(reading: SystemReading) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import OperationalError
-from django.db.models import ExpressionWrapper, F, FloatField
+from django.db.models import BooleanField, ExpressionWrapper, F, FloatField
 from django.db.models.functions import Abs
 
 from tasks_app import conf
@@ -17,7 +17,9 @@ from tasks_app.db.node_lock import is_dead, lock_domain
 from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, read, read_handler
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store
-from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.node_models import HandlerPause, Node, WebProcess
+from tasks_app.queue.reloads import Process, process, settled
+from tasks_app.queue.web_process import living_web_processes
 
 #: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
 CHEAP_READING_SECONDS = 0.02
@@ -40,18 +42,25 @@ START_SECONDS = 5.0
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
-    `nodes`: the living ones. `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since
-    its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the
-    reading took.
+    `nodes`, `web_processes`: the living ones. `silent`: the nodes that have not stopped but are silent; `age` of each:
+    the seconds since its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock.
+    `seconds`: how long the reading took.
     """
 
     totals: Totals
     nodes: list[Node]
     handlers: Mapping[str, HandlerReading]
     silent: Sequence[Any] = ()
+    web_processes: Sequence[WebProcess] = ()
     running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+
+    @property
+    def processes(self) -> list[Process]:
+        """The living processes, with what each uses of handlers.toml: the nodes first."""
+        nodes = [process("node", node) for node in self.nodes]
+        return [*nodes, *(process("web", row) for row in self.web_processes)]
 
     @property
     def age(self) -> float:
@@ -144,7 +153,7 @@ def _nodes() -> tuple[list[Node], list[Node]]:
     silent: list[Node] = []
     recent = (
         Node.objects.filter(stopped_at=None, clock=store().clock_id())
-        .annotate(age=Abs(age))
+        .annotate(age=Abs(age), settled=ExpressionWrapper(settled(), BooleanField()))
         .filter(age__lt=FORGET_SECONDS)
     )
     for node in recent.order_by("name"):  # type: Any
@@ -188,5 +197,6 @@ def _read() -> SystemReading:
     for node in alive:
         names.update(node.pools)
     handlers = {name: read_handler(name, alive, silent, queues, pauses.get(name)) for name in sorted(names)}
+    web = living_web_processes()
     seconds = time.monotonic() - begun
-    return SystemReading(queues.totals, alive, handlers, silent, queues.running, read_at=begun, seconds=seconds)
+    return SystemReading(queues.totals, alive, handlers, silent, web, queues.running, read_at=begun, seconds=seconds)

@@ -19,18 +19,21 @@ from django.utils.module_loading import import_string
 from tasks_app import conf
 from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
+from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
 from tasks_app.node.node import Node
 from tasks_app.node.record import deployment_id
 from tasks_app.node.retrying import Retrying
-from tasks_app.process.start import ignore_hangup, name_process
+from tasks_app.process.start import name_process, on_hangup
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.engine import Owner
 
 log = structlog.get_logger(__name__)
 
+#: Web servers refuse the tasks of a removed handler before its nodes stop running them.
+REMOVALS_AFTER_SECONDS = 2.0
 #: Written once, by the step. Read by the handler of a signal, which Celery gives nothing else.
 _node: Node | None = None
 
@@ -96,7 +99,7 @@ class NodeStep(bootsteps.StartStopStep):
         """Start the node."""
         global _node
         name_process("tasks-worker")
-        ignore_hangup()  # Celery would execute its command line again, which under `up` is not a worker's
+        on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
         self.node = _node = Node(
             self.handlers,
@@ -109,6 +112,7 @@ class NodeStep(bootsteps.StartStopStep):
         )
         worker.app.task(self.node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
         self.node.start()
+        watcher.start(removals_after=REMOVALS_AFTER_SECONDS)
         tell("process_starts", False)
 
     def stop(self, worker: Any) -> None:

@@ -29,6 +29,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events
 from tasks_app.queue.maintenance import due_work, expire, forget_idempotency_keys, maintain, promote
+from tasks_app.queue.reloads import AskedReloads
 from tasks_app.runner.endings import KillReason
 
 log = structlog.get_logger(__name__)
@@ -61,16 +62,18 @@ class Heartbeat:
         set_shared: Callable[[bool], None],
         containers_removed: Callable[[str], bool],
         threads: Sequence[NodeThread] = (),
+        reloads: AskedReloads | None = None,
     ) -> None:
         """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
         `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks. `threads`: those of features, which are told what is due.
+        its tasks. `threads`: those of features, which are told what is due. `reloads`: gets what `manage.py reload`
+        asks.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
         self._leases, self._on_hold = leases, on_hold
         self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
-        self._threads = threads
+        self._threads, self._reloads = threads, reloads
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
@@ -128,6 +131,8 @@ class Heartbeat:
         self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
         self._share_and_retire(work)
+        if self._reloads is not None:
+            self._reloads.on_beat(work.reload)
         for thread in self._threads:
             thread.on_beat(work)
         # What is over, and the store's own maintenance.

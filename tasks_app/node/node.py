@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from tasks_app import conf
+from tasks_app.conf.watching import watcher
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
@@ -32,6 +33,7 @@ from tasks_app.queue.attempt import Selection
 from tasks_app.queue.claim import ready_types
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import maintain
+from tasks_app.queue.reloads import AskedReloads, RevisionColumns
 from tasks_app.runner.endings import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
@@ -94,12 +96,13 @@ class Node:
         )  # fmt: skip
         self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
         problems = (
-            broker_problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
+            broker_problem, watcher.problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
             *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         self._record = NodeRecord(
-            self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained, on_hold.drained_types
-        )
+            self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained, on_hold.drained_types,
+            RevisionColumns(watcher),
+        )  # fmt: skip
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):
@@ -108,7 +111,7 @@ class Node:
         self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
-            self._dispatcher.set_shared, removed, self._feature_threads,
+            self._dispatcher.set_shared, removed, self._feature_threads, AskedReloads(watcher),
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}

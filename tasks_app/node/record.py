@@ -18,6 +18,7 @@ from tasks_app.metrics.system_reading import FORGET_SECONDS, living
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.node_models import Deployment, Node
+from tasks_app.queue.reloads import RevisionColumns
 from tasks_app.runner.pool import Pool
 
 
@@ -51,14 +52,16 @@ class NodeRecord:
         cap: int | None = None,
         drained: Callable[[], bool] = lambda: False,
         drained_types: Callable[[], Set[str]] = frozenset,
+        revision: RevisionColumns | None = None,
     ) -> None:
         """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers.
 
         `cap`: the most tasks that the node runs at once. `drained`: whether it claims nothing because it is drained;
-        `drained_types`: of which types.
+        `drained_types`: of which types. `revision`: what the process uses of handlers.toml.
         """
         self._problems, self._cap, self._drained, self._drained_types = problems, cap, drained, drained_types
         self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
+        self._revision = revision
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
         #: Written by `start_draining`, in the thread that stops the node.
@@ -70,23 +73,37 @@ class NodeRecord:
 
     def create(self) -> None:
         """Insert the row."""
+        if self._revision is not None:
+            self._revision.gone()
         with writing():
             Node.objects.create(
                 name=self.name, lock_domain=self.domain, digest=self._digest, version=conf.version(),
                 started_at=Now(), **self._fields(),
             )  # fmt: skip
+        self._write_revision()
 
     def update(self) -> None:
         """Write the present state and time; insert the row if it is gone."""
         state = self._state()
         if not store().update_node(self.name, **state):
             self.create()
+        self._write_revision()
         self._written = state
 
     def update_if_changed(self) -> None:
         """Update if the state differs from the last one written."""
         if self._written != self._state():
             self.update()
+        self._write_revision()
+
+    def _write_revision(self) -> None:
+        """A statement of its own: it changes rarely."""
+        if self._revision is None or not self._revision.changed():
+            return
+        with writing():
+            values = self._revision.values()
+            Node.objects.filter(pk=self.name).update(digest=values["revision"]["digest"], **values)
+        self._revision.wrote()
 
     def close(self) -> None:
         """Mark the node as stopped."""

@@ -6,19 +6,14 @@ import ctypes
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-import structlog
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-
-log = structlog.get_logger(__name__)
 
 _PR_SET_NAME = 15
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -72,15 +67,13 @@ def _on(signum: int, loop: asyncio.AbstractEventLoop, call: Callable[[], object]
     signal.signal(signum, handle)
 
 
-def ignore_hangup(*_: Any) -> None:
-    """From now on SIGHUP, on which other servers reload, only writes a log line. Call it in the main thread."""
-    signal.signal(signal.SIGHUP, _on_hangup)
+def on_hangup(call: Callable[[], object]) -> None:
+    """From now on SIGHUP calls this, and ends the process no more. Call it in the main thread.
 
+    `call` runs in the signal handler: it must be reentrant, and must neither log nor take a lock.
+    """
 
-def _on_hangup(*_: Any) -> None:
-    # In a thread: the signal may interrupt a log line of the main thread, whose stream is not reentrant.
-    threading.Thread(target=_log_ignored, name="hangup", daemon=True).start()
+    def handle(number: int, frame: FrameType | None) -> None:
+        call()
 
-
-def _log_ignored() -> None:
-    log.warning("SIGHUP is ignored: there is no reload; stop this process with SIGTERM and start a new one")
+    signal.signal(signal.SIGHUP, handle)

@@ -71,6 +71,8 @@ class DueWork(NamedTuple):
     operations: bool = False
     #: The present minute, in minutes since 1970, if the history has no row of it.
     minute: int | None = None
+    #: The number of the last `manage.py reload`.
+    reload: int = 0
     #: What this node must not start.
     on_hold: OnHold = OnHold()
 

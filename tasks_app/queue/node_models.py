@@ -1,4 +1,4 @@
-"""The tables of nodes and the deployment: types on hold, turns, counters, and where scans start."""
+"""The tables of nodes, web processes and the deployment: types on hold, reloads, turns, counters, where scans start."""
 
 from __future__ import annotations
 
@@ -53,7 +53,19 @@ class Drain:
         return {"at": rfc3339(self.at), "by": self.by, "reason": self.reason}
 
 
-class Node(models.Model):
+class UsesHandlers(models.Model):
+    """A process that uses handlers.toml."""
+
+    #: `conf.watching.RevisionInForce`, its fields by name; null: its version does not say so.
+    revision = models.JSONField(null=True)
+    #: When the row first had this `revision.revision`.
+    revision_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Node(UsesHandlers):
     """A worker process, as it last described itself."""
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -142,6 +154,39 @@ class Node(models.Model):
     def takes(self, handler: str) -> bool:
         """Whether it takes tasks of a type that it serves."""
         return self.taking and handler not in (self.drained_types or ())
+
+
+class WebProcess(UsesHandlers):
+    """A process that serves requests, as it last described itself (`queue/web_process.py`)."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    #: As of a node: processes with the same one share the file of buckets.
+    lock_domain = models.CharField(max_length=300)
+    seen_at = models.DateTimeField()
+    #: {"id of an API key": tasks a second}: how fast callers asked this process for tasks lately, by keys with a rate.
+    asked = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "taskdaemon_web_process"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Reload(models.Model):
+    """A `manage.py reload`: each process compares the largest id with that in its own row."""
+
+    #: Whose containers are to be replaced; null: of those that have changed.
+    handler = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: none is named)
+    asked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "taskdaemon_reload"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.handler or 'all'}"
 
 
 class Deployment(models.Model):

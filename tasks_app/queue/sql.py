@@ -63,7 +63,8 @@ DUE_WORK_FULL = (
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
   coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d),
-  CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,"""
+  CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,
+  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),"""
     + ON_HOLD
     + "\n"
 )

@@ -40,6 +40,7 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
         "problem": "no worker lives",
         "notice": None,
         "rates": {"seconds": 300.0, "succeeded": 0.0, "failed": 0.0},
+        "revisions": [],
     }  # fmt: skip
     assert api.get("/api/handlers/prime").json() == one
 

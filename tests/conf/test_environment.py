@@ -274,14 +274,14 @@ def test_the_default_memory_of_containers_whose_handler_sets_none(
     file.write_text('[handlers.one]\nimage = "x"\n[handlers.two]\nimage = "x"\nmemory_limit = "32m"\n')
     monkeypatch.setenv("HANDLER_CONFIG", str(file))
     monkeypatch.setenv("DAEMON_DEFAULT_MEMORY", "64m")
-    for kept in (conf.environment, conf.handlers):
-        kept.cache_clear()
+    conf.environment.cache_clear()
+    conf.forget_handlers()
     try:
         found = conf.handlers()
     finally:
         monkeypatch.undo()
-        for kept in (conf.environment, conf.handlers):
-            kept.cache_clear()
+        conf.environment.cache_clear()
+        conf.forget_handlers()
     assert [handler.memory_limit for handler in found.values()] == [64 * 1024**2, 32 * 1024**2]
 
 

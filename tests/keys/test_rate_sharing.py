@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from tasks_app.conf.watching import watcher
 from tasks_app.keys import rate as rates
-from tasks_app.keys.models import WebProcess
+from tasks_app.keys.caller import Keys
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
-from tasks_app.keys.shares import SILENT_SECONDS, Shares
+from tasks_app.queue.node_models import WebProcess
+from tasks_app.queue.web_process import SILENT_SECONDS
+from tasks_app.web.beat import WebBeat
 
 TOP = Path(__file__).parents[2]
 #: Takes as much as it can for a second, and writes how much it had, with the moments of its first and last attempt.
 GREEDY = """
 import sys, time
 from pathlib import Path
+from tasks_app.conf.watching import watcher
+from tasks_app.keys.caller import Keys
 from tasks_app.keys.rate import BucketFile, HostBucket
 bucket = HostBucket(BucketFile(Path(sys.argv[1])), 7)
 began, taken = time.monotonic(), 0
@@ -116,16 +121,21 @@ class Clock:
         self.now += seconds
 
 
+def beating(home: Path, clock: Clock, key: KeyRate) -> WebBeat:
+    """A web process that knows this key."""
+    keys = Keys()
+    keys._rates[7] = key
+    return WebBeat(home, keys, watcher, clock.monotonic)
+
+
 class Host:
     """A host with one web process, whose key 7 has a rate."""
 
     def __init__(self, home: Path, clock: Clock, rate: float) -> None:
         home.mkdir()
         self.key = KeyRate(rate, HostBucket(BucketFile(home / "key-rates"), 7))
-        self.shares = Shares(home, clock.monotonic)
-
-    def beat(self) -> None:
-        self.shares.beat({7: self.key})
+        self.row = beating(home, clock, self.key)
+        self.beat = self.row.beat
 
 
 @pytest.fixture
@@ -192,7 +202,7 @@ def test_a_database_clock_that_was_set_back_brings_no_dead_host_back(
     (one, other), clock = hosts(2, 10.0)
     accepted([one, other], [one, other], clock, 10, 30.0)
     accepted([one], [one], clock, int(SILENT_SECONDS) + 3, 30.0)
-    WebProcess.objects.filter(pk=other.shares._name).update(lock_domain="elsewhere")
+    WebProcess.objects.filter(pk=other.row._row.name).update(lock_domain="elsewhere")
     accepted([one], [one], clock, 2, 30.0)
     assert one.key.hosts == 1
 
@@ -200,10 +210,10 @@ def test_a_database_clock_that_was_set_back_brings_no_dead_host_back(
 @pytest.mark.django_db
 def test_two_processes_of_one_host_are_one_host(tmp_path: Path) -> None:
     clock = Clock()
-    first, second = (Shares(tmp_path, clock.monotonic) for _ in range(2))
     keys = [KeyRate(10.0), KeyRate(10.0)]
+    first, second = (beating(tmp_path, clock, key) for key in keys)
     for _ in range(3):
         clock.now += 5
-        first.beat({7: keys[0]})
-        second.beat({7: keys[1]})
+        first.beat()
+        second.beat()
     assert [key.share for key in keys] == [10.0, 10.0]

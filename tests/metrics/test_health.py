@@ -26,7 +26,8 @@ from tasks_app.metrics import problems
 from tasks_app.metrics import system_reading as module
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.node_models import Node
+from tasks_app.queue.node_models import Node, WebProcess
+from tasks_app.queue.reloads import DIFFER_SECONDS
 from testkit.process import until
 from testkit.rows import node, pool
 from tests.metrics.work import end, submit, take
@@ -193,20 +194,39 @@ def test_a_long_reason_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"({'y' * problems.MAX_QUOTE_LENGTH})" in broker
 
 
+def web(name: str, digest: str, seconds: float = 60, **state: Any) -> WebProcess:
+    """A web process that has used its handlers.toml for so long."""
+    used = {"revision": digest[:12], "digest": digest, "reload": 0, "fault": None, **state}
+    at = Now() - timedelta(seconds=seconds)
+    return WebProcess.objects.create(name=name, lock_domain="", seen_at=Now(), revision=used, revision_at=at)
+
+
 def test_nodes_with_different_handlers_toml_are_a_problem() -> None:
     ours = conf.handlers().digest
     node("node-1", digest=ours)
     node("node-2", digest="0" * 64)
-    expected = f"0000000{'0'} on node-2; {ours[:8]} on node-1"
-    assert health()[1]["problems"] == [f"the nodes run different versions of handlers.toml: {expected}"]
+    (problem,) = health()[1]["problems"]
+    assert f"versions of handlers.toml: 00000000 on node node-2; {ours[:8]} on node node-1; see" in problem
     Node.objects.filter(pk="node-2").update(draining=True, pools={"echo": pool(2, 2) | {"stopping": True}})
     assert "problems" not in health()[1]
 
 
-def test_nodes_with_another_handlers_toml_than_the_web_servers_are_a_problem() -> None:
+def test_web_servers_with_another_handlers_toml_are_a_problem_once_a_reload_would_be_over() -> None:
     node("node-1", digest="0" * 64)
+    web("a:1", "0" * 64)
+    late = web("b:2", "1" * 64, seconds=1)
+    assert "problems" not in health()[1], "it has changed just now"
+    WebProcess.objects.filter(pk=late.pk).update(revision_at=Now() - timedelta(seconds=DIFFER_SECONDS + 1))
     (problem,) = health()[1]["problems"]
-    assert problem.startswith("the nodes run another version of handlers.toml (00000000) than this web server (")
+    assert ": 00000000 on node node-1, web server a:1; 11111111 on web server b:2; see" in problem
+    WebProcess.objects.filter(pk=late.pk).update(seen_at=Now() - timedelta(minutes=1))
+    assert "problems" not in health()[1], "it lives no more"
+
+
+def test_a_web_server_that_cannot_use_its_handlers_toml_says_so_on_all_of_them() -> None:
+    node("node-1", digest="0" * 64)
+    web("a:1", "0" * 64, fault="the new handlers.toml is not used: handlers.toml:3: is wrong")
+    assert health()[1]["problems"] == ["web server a:1: the new handlers.toml is not used: handlers.toml:3: is wrong"]
 
 
 def test_nodes_of_another_version_of_the_platform_are_named_and_the_system_stays_healthy() -> None:

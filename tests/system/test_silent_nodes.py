@@ -118,7 +118,7 @@ def test_nodes_with_different_handlers_toml_say_so(nodes: Nodes, daemon: Daemon)
     other = daemon.home / "others.toml"
     other.write_text(daemon.config.read_text() + "timeout = 7\n")
     last = nodes.start(HANDLER_CONFIG=str(other))
-    word = "the nodes run different versions of handlers.toml"
+    word = "processes use different versions of handlers.toml"
     until(lambda: word in problems(daemon) and hosts.name(daemon, last) in problems(daemon), what="a word in /health")
     assert last.stop() == 0
 

@@ -54,11 +54,11 @@ def test_celerys_own_command_runs_a_node_and_drains(served: Daemon) -> None:
     assert worker.pid not in of_home(daemon.home) and not children(worker.pid)
 
 
-def test_a_worker_goes_on_at_sighup_and_hurries_when_it_is_told_twice_to_end(served: Daemon) -> None:
+def test_a_worker_reloads_at_sighup_and_hurries_when_it_is_told_twice_to_end(served: Daemon) -> None:
     daemon = served
     worker = daemon.worker()
     worker.signal(signal.SIGHUP)
-    worker.until_says("SIGHUP is ignored: there is no reload")
+    worker.until_says("handlers.toml was read again: nothing has changed")
     assert daemon.until_final(daemon.post("act"))["status"] == "completed"
     assert worker.popen.poll() is None
     task = daemon.post("act", {"do": "sleep", "seconds": 600})

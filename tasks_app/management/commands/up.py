@@ -130,15 +130,15 @@ def _choose_handlers() -> str:
     if choice.config is None:
         return choice.why
     os.environ["HANDLER_CONFIG"] = str(choice.config)  # for the children too
-    for read in (conf.environment, conf.handlers):
-        read.cache_clear()
+    conf.environment.cache_clear()
+    conf.forget_handlers()
     return choice.why
 
 
 def _run_command(command: str, lock: int) -> None:
     """Run in a child what the command does by itself."""
     os.close(lock)  # the supervisor's lock must not outlive it
-    conf.handlers.cache_clear()  # a restart reads the current handlers.toml
+    conf.forget_handlers()  # a restart reads the current handlers.toml
     try:
         call_command(command, skip_checks=False)
     except CommandError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from granian.log import LogLevels
 
 from tasks_app import conf
 from tasks_app.management.starting import PlatformCommand, database_fault, reserve, resolved
-from tasks_app.process.start import end_forked_at_signals, ignore_hangup, name_process
+from tasks_app.process.start import end_forked_at_signals, name_process, on_hangup
 from tasks_app.web.connections import connection_limit
 
 log = structlog.get_logger(__name__)
@@ -71,8 +74,16 @@ class Command(PlatformCommand):
             log_level=LogLevels.warning,
             log_dictconfig=GRANIAN_LOGGING,
         )
-        server.on_startup(ignore_hangup)  # after granian has installed its SIGHUP handler, which restarts its process
+        # After granian has installed its SIGHUP handler, which restarts its process.
+        server.on_startup(partial(on_hangup, partial(_pass_on_hangup, server)))
         # The process that granian forks has its handlers of signals, which do nothing there, until it has loaded the
         # application: a server that is stopped meanwhile would wait for it until it is killed.
         end_forked_at_signals()
         server.serve()
+
+
+def _pass_on_hangup(server: Any) -> None:
+    """The process that serves reads handlers.toml again."""
+    for process in list(server.wrks):
+        with suppress(ProcessLookupError, TypeError):  # it has ended, or has not been started yet
+            os.kill(process.inner.pid, signal.SIGHUP)

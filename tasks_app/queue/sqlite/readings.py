@@ -80,7 +80,7 @@ READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 def due_work(node: str, full: bool) -> DueWork:
     [row] = read(STATEMENTS[full], {"now": seconds(), "clock": clock_id(), "node": node})
     now, next_due, holders, *rest = row
-    more: list[Any] = [*map(bool, rest[:-4]), rest[-4], _on_hold(*rest[-3:])] if full else []
+    more: list[Any] = [*map(bool, rest[:-5]), *rest[-5:-3], _on_hold(*rest[-3:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
 
 

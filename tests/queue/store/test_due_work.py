@@ -12,6 +12,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
 from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
 from tasks_app.queue.node_models import Node
+from tasks_app.queue.reloads import ask_reload
 from tests.queue.moves.kit import running, submitted
 from tests.queue.store.kit import elsewhere, insert, take
 
@@ -21,7 +22,8 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "on_hold": OnHold(),
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "reload": 0,
+    "on_hold": OnHold(),
 }  # fmt: skip
 
 
@@ -50,6 +52,11 @@ def test_without_due_work_it_finds_nothing_and_reads_the_clock() -> None:
     assert found()
     before = store().seconds()
     assert before <= store().due_work("node", True).now <= store().seconds()
+
+
+def test_the_last_reload_is_found() -> None:
+    ask_reload("echo")
+    assert found(reload=ask_reload())
 
 
 def test_a_due_row_is_found_behind_one_that_is_not_due() -> None:

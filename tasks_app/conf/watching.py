@@ -1,0 +1,238 @@
+"""Takes a new handlers.toml while a process runs: when its files have changed, at SIGHUP, and by `manage.py reload`.
+
+A changed file is taken once its content was the same in two looks: it may be half-written, renamed, or a link that
+leads elsewhere. It is checked whole and replaces the revision in force as a whole. With a fault nothing changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import structlog
+
+from tasks_app.conf.reading import handlers, read_handlers, use
+from tasks_app.handlers.handlers_toml import Handler, Handlers, HandlersError
+from tasks_app.handlers.sources import content_digest
+
+log = structlog.get_logger(__name__)
+
+#: Between two looks. A saved source file is in use after two of them.
+LOOK_SECONDS = 0.5
+#: A file that lacks a handler is taken after so long without a change: it may not be written to its end.
+REMOVAL_SECONDS = 10.0
+#: Two writes within one tick of the file system's clock look alike: what changed so recently is read again.
+RECENT_SECONDS = 2.0
+#: Of a fault, in `/health`.
+MAX_FAULT_CHARS = 1000
+
+
+class RevisionInForce(NamedTuple):
+    """What a process uses of handlers.toml. `reload`: the number of the last `manage.py reload` that it has answered.
+    `fault`: why it does not use what the file is now, in a sentence."""
+
+    revision: str
+    digest: str
+    reload: int = 0
+    fault: str | None = None
+
+
+class _Asked(NamedTuple):
+    number: int = 0
+    replace: Collection[str] = ()
+    #: The reader is not told if nothing has changed.
+    quiet: bool = False
+
+
+class _Seen(NamedTuple):
+    """What the files are: the folder behind the path, and each content as a digest."""
+
+    folder: Path
+    files: Mapping[Path, str]
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+class Watcher:
+    """The thread that looks, one in a process. `look`, `ask` and `state` may be called from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asked: SimpleQueue[_Asked] = SimpleQueue()
+        self._told: Callable[[Handlers, Handlers], None] = _nothing
+        self._replace: Callable[[Collection[str]], None] = _nothing
+        self._removals_after = 0.0
+        # Written by the thread.
+        self._in_force: Handlers | None = None
+        self._answered = 0
+        self._fault: str | None = None
+        #: What was taken or refused last; None: what was read at the start.
+        self._judged: _Seen | None = None
+        #: What was seen since, and when first.
+        self._pending: tuple[_Seen, float] | None = None
+        self._marks: Mapping[Path, Any] = {}
+
+    def start(
+        self,
+        told: Callable[[Handlers, Handlers], None] = _nothing,
+        replace: Callable[[Collection[str]], None] = _nothing,
+        removals_after: float = 0.0,
+    ) -> None:
+        """Begin to look. `told` gets the revision before and the new one, which `conf.handlers()` already is.
+
+        It is called after an explicit reload of an unchanged file too, with the same one twice. `replace` gets types
+        whose containers are to be replaced. Both are called in the thread of the watcher. `removals_after`: seconds by
+        which handlers are removed later than in other processes.
+        """
+        self._told, self._replace, self._removals_after = told, replace, removals_after
+        threading.Thread(target=self._run, name="handlers.toml", daemon=True).start()
+
+    def look(self) -> None:
+        """Read the file now. A signal handler may call it."""
+        self._asked.put(_Asked())
+
+    def ask(self, number: int, replace: Collection[str], quiet: bool = False) -> None:
+        """Answer `manage.py reload`, the last of which has this number. `quiet`: this process has just started."""
+        self._asked.put(_Asked(number, replace, quiet))
+
+    def state(self) -> RevisionInForce:
+        """What this process uses."""
+        used = self._in_force or handlers()
+        return RevisionInForce(used.revision, used.digest, self._answered, self._fault)
+
+    def problem(self) -> str | None:
+        """Why this process does not use what the file is now, in a sentence; None: it does."""
+        return self._fault
+
+    def _run(self) -> None:
+        self._asked.put(_Asked(quiet=True))  # a web process that is started again has what its parent read long ago
+        while True:
+            try:
+                asked = self._asked.get(timeout=LOOK_SECONDS)
+            except Empty:
+                asked = None
+            try:
+                self.check() if asked is None else self.reload(asked)
+            except Exception as error:  # the thread must go on
+                self._fault = f"handlers.toml cannot be taken: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
+                log.exception("handlers.toml cannot be taken")
+
+    def check(self) -> None:
+        """One look, in the thread."""
+        current, now = handlers(), self._clock()
+        marks = {path: _mark(path) for path in current.files}
+        if marks == self._marks and self._pending is None and not _recent(marks.values()):
+            return
+        self._marks = marks
+        seen = _see(current)
+        if seen == (self._judged or _Seen(_folder(current), current.files)):
+            self._pending = None
+        elif self._pending is None or seen != self._pending[0]:
+            self._pending = seen, now
+        else:
+            self._take(seen, now - self._pending[1])
+
+    def _take(self, seen: _Seen, unchanged: float) -> None:
+        try:
+            new = read_handlers()
+        except HandlersError as error:
+            self._refuse(seen, error)
+            return
+        if any(new.files.get(path, digest) != digest for path, digest in seen.files.items()):
+            return  # it was written meanwhile: the next look sees that
+        self._fault = None
+        if handlers().keys() - new.keys() and unchanged < REMOVAL_SECONDS + self._removals_after:
+            return
+        self._swap(new, quiet=True)
+
+    def reload(self, asked: _Asked) -> None:
+        """Read the file at once, in the thread."""
+        current = handlers()
+        seen = _see(current)  # before it is read: a later write is seen by the next look
+        try:
+            new = read_handlers()
+        except HandlersError as error:
+            self._refuse(seen, error)
+        else:
+            if current.keys() - new.keys() and not asked.quiet:
+                time.sleep(self._removals_after)
+            self._swap(new, asked.quiet)
+        if asked.replace:
+            self._replace(asked.replace)
+        self._answered = max(self._answered, asked.number)
+
+    def _refuse(self, seen: _Seen, error: HandlersError) -> None:
+        self._judged, self._pending = seen, None
+        more = f"; and {len(error.faults) - 3} more" if len(error.faults) > 3 else ""
+        fault = f"the new {error.path.name} is not used: {'; '.join(error.faults[:3])}{more}"[:MAX_FAULT_CHARS]
+        if fault != self._fault:
+            log.error(fault)
+        self._fault = fault
+
+    def _swap(self, new: Handlers, quiet: bool) -> None:
+        old = handlers()
+        self._judged, self._pending, self._fault = _Seen(_folder(new), new.files), None, None
+        if new == old:
+            new = old  # only its text has changed
+            if not quiet:
+                log.info("handlers.toml was read again: nothing has changed", revision=old.revision)
+        else:
+            use(new)
+            _say(old, new)
+        if new is not old or not quiet:
+            self._told(old, new)
+        self._in_force = new
+
+
+#: Of this process.
+watcher = Watcher()
+
+
+def _folder(current: Handlers) -> Path:
+    return current.path.resolve().parent
+
+
+def _see(current: Handlers) -> _Seen:
+    return _Seen(_folder(current), {path: content_digest(path) for path in current.files})
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """Differs after a write, a rename, or once a link leads elsewhere; None: there is no such file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _recent(marks: Iterable[tuple[int, ...] | None]) -> bool:
+    since = time.time_ns() - RECENT_SECONDS * 1e9
+    return any(mark is not None and mark[0] > since for mark in marks)
+
+
+def _say(old: Handlers, new: Handlers) -> None:
+    """Log what has changed."""
+    changed = {name: _changes(old[name], new[name]) for name in old.keys() & new.keys() if old[name] != new[name]}
+    saved = [name for name, keys in sorted(changed.items()) if keys == ["sources"]]
+    for name in saved:
+        log.info("the next task of this handler runs its saved files", handler=name, revision=new.revision)
+    facts = {
+        "added": [name for name in new if name not in old],
+        "removed": [name for name in old if name not in new],
+        "changed": [f"{name}: {', '.join(keys)}" for name, keys in sorted(changed.items()) if name not in saved],
+    }
+    if any(facts.values()):
+        facts = {what: names for what, names in facts.items() if names}
+        log.info("handlers.toml is reloaded", revision=new.revision, before=old.revision, **facts)
+
+
+def _changes(old: Handler, new: Handler) -> list[str]:
+    return [key.name for key in fields(Handler) if getattr(old, key.name) != getattr(new, key.name)]

@@ -1,0 +1,76 @@
+"""`manage.py reload [--handler NAME]`: every process reads its handlers.toml again, and says what it uses."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from tasks_app.audit.record import acting, record, system_account
+from tasks_app.handlers.words import nearest
+from tasks_app.metrics.system_reading import living
+from tasks_app.queue.reloads import Process, ask_reload, process
+from tasks_app.queue.web_process import living_web_processes
+
+#: Processes read each second what is asked; a removal takes a node two more.
+ANSWER_SECONDS = 20.0
+POLL_SECONDS = 0.2
+
+
+class Command(BaseCommand):
+    """It needs only the database: each process reads the file where it runs."""
+
+    #: None: also if the file is wrong on this machine. The processes say what they make of theirs.
+    requires_system_checks: tuple[str, ...] = ()
+    help = "Let every web server and worker read its handlers.toml again. Exits with 1 if one of them cannot use it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--handler", metavar="NAME", help="also replace the containers of this handler, each after its task"
+        )
+
+    def handle(self, *args: Any, handler: str | None, **options: Any) -> None:
+        """Waits until every living process has answered, and prints the revision of each."""
+        served = sorted({name for node in living() for name in node.pools})
+        if handler is not None and handler not in served:
+            close = nearest(handler, served)
+            raise CommandError(
+                f"no living worker serves {handler}; they serve {', '.join(served) or 'nothing'}"
+                + (f" (did you mean {close}?)" if close else ""),
+                returncode=2,
+            )
+        actor = system_account()
+        with acting(actor, handler or "handlers.toml"):
+            number = ask_reload(handler)
+            record(actor, "reload", handler or "handlers.toml")
+        processes = self._answers(number)
+        if not processes:
+            self.stdout.write("no process lives: each reads handlers.toml when it starts")
+        faults = [self._say(each, number) for each in processes]
+        if any(faults):
+            sys.exit(1)
+
+    def _answers(self, number: int) -> list[Process]:
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            nodes = [process("node", node) for node in living()]
+            processes = [*nodes, *(process("web", row) for row in living_web_processes())]
+            if (
+                all(each.used.reload >= number or not each.used.revision for each in processes)
+                or time.monotonic() > until
+            ):
+                return processes
+            time.sleep(POLL_SECONDS)
+
+    def _say(self, process: Process, number: int) -> bool:
+        """Print what a process uses. Returns whether something is wrong."""
+        used = process.used
+        fault = used.fault
+        if not used.revision:
+            fault = "its version of the platform does not reload; restart it"
+        elif used.reload < number:
+            fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
+        self.stdout.write(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}")
+        return fault is not None

@@ -1,0 +1,116 @@
+"""`manage.py reload`: its rows ask each process to read handlers.toml again; a process says in its row what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Max, Q
+from django.db.models.functions import Now
+
+from tasks_app.conf.watching import RevisionInForce, Watcher
+from tasks_app.queue.node_models import Reload
+
+#: After this a row is removed by the next one.
+KEEP_ROWS = timedelta(days=1)
+#: Processes may use different revisions for so long without a problem: while a change is under way.
+DIFFER_SECONDS = 5.0
+
+
+def ask_reload(handler: str | None = None) -> int:
+    """Ask each process to read its handlers.toml, and to replace the containers of a handler. Returns the number that
+    each then has in its row (`revision`). Needs a transaction."""
+    number = int(Reload.objects.create(handler=handler, asked_at=Now()).pk)
+    Reload.objects.filter(asked_at__lt=Now() - KEEP_ROWS, pk__lt=number).delete()
+    return number
+
+
+def newest_reload() -> int:
+    """The number of the last one; 0 if there was none."""
+    return Reload.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+
+class AskedReloads:
+    """Passes what is asked to the watcher of this process. For the thread of its beat."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._seen: int | None = None
+
+    def on_beat(self, newest: int) -> None:
+        """`newest`: the number of the last reload. Raises DatabaseError, and passes it at the next beat then."""
+        if newest == (self._seen or 0):
+            return
+        named: list[str | None] = []
+        if self._seen is not None:  # a process that has just started has started its containers
+            asked = Reload.objects.filter(pk__gt=self._seen, pk__lte=newest, handler__isnull=False)
+            named += asked.values_list("handler", flat=True)
+        self._watcher.ask(newest, [name for name in named if name], quiet=self._seen is None)
+        self._seen = newest
+
+
+class RevisionColumns:
+    """The columns of a process's row that say what it uses. For the thread that writes the row."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        #: What the row says, and what is being written.
+        self._written: RevisionInForce | None = None
+        self._writes: RevisionInForce | None = None
+
+    def changed(self) -> bool:
+        """Whether the row does not say so yet."""
+        return self._watcher.state() != self._written
+
+    def values(self) -> dict[str, Any]:
+        """What to write. The moment stays as long as the revision does."""
+        self._writes = state = self._watcher.state()
+        same = self._written is not None and self._written.revision == state.revision
+        return {"revision": state._asdict()} | ({} if same else {"revision_at": Now()})
+
+    def wrote(self) -> None:
+        """The row has the last `values`."""
+        self._written = self._writes
+
+    def gone(self) -> None:
+        """There is no row any more."""
+        self._written = None
+
+
+class Process(NamedTuple):
+    """A living process and what it uses of handlers.toml; the revision is blank if its version does not say so.
+
+    `kind`: `node` or `web`. `since`: when its row first had the revision. `settled`: for longer than DIFFER_SECONDS.
+    """
+
+    kind: str
+    name: str
+    used: RevisionInForce
+    since: datetime | None = None
+    settled: bool = True
+
+    def __str__(self) -> str:
+        return f"{'node' if self.kind == 'node' else 'web server'} {self.name}"
+
+
+def settled() -> Q:
+    """A condition of rows: the process has used its revision for longer than DIFFER_SECONDS."""
+    return Q(revision_at=None) | Q(revision_at__lt=Now() - timedelta(seconds=DIFFER_SECONDS))
+
+
+def process(kind: str, row: Any) -> Process:
+    """What the row of a process says; it may be annotated with `settled()`."""
+    stored = row.revision or {"revision": "", "digest": getattr(row, "digest", "")}
+    used = RevisionInForce(**{key: stored[key] for key in RevisionInForce._fields if key in stored})
+    return Process(kind, row.name, used, row.revision_at, getattr(row, "settled", None) is not False)
+
+
+def differing(processes: Iterable[Process]) -> dict[str, list[Process]]:
+    """Processes with different handlers, by digest; empty if all have the same, or if one has changed just now."""
+    by_digest: dict[str, list[Process]] = {}
+    for each in processes:
+        if each.used.digest:
+            by_digest.setdefault(each.used.digest, []).append(each)
+    all_settled = all(each.settled for those in by_digest.values() for each in those)
+    return by_digest if len(by_digest) > 1 and all_settled else {}
