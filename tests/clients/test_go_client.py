@@ -31,7 +31,8 @@ def test_a_client_of_openapi_generator_for_go_works(
     (folder / "src" / "use").mkdir(parents=True)
     (folder / "client").rename(folder / "src" / "client")
     shutil.copy(PROGRAMS / "use.go", folder / "src" / "use")
-    for name, value in {"GO111MODULE": "off", "GOPATH": f"{folder}:{PACKAGES}", "GOCACHE": f"{folder}/cache"}.items():
+    places = {"GOPATH": f"{folder}:{PACKAGES}", "GOCACHE": f"{folder}/cache"}
+    for name, value in {"GO111MODULE": "off", "CGO_ENABLED": "0", **places}.items():
         monkeypatch.setenv(name, value)
     run(folder / "src" / "use", go, "build", "-o", folder / "program", ".", seconds=280)
     run(folder, folder / "program", address, os.urandom(8).hex())
