@@ -208,6 +208,8 @@ def variables(handler: Handler) -> dict[str, str]:
     environment = {"PYTHONUNBUFFERED": "1"}
     for name in handler.env_from:
         if name not in os.environ:
-            raise Unavailable(f"`env_from` names {name}, which is not set in the node's environment")
+            raise Unavailable(
+                f"`env_from` names {name}, which is not set in the node's environment; set it there, or use `env`"
+            )
         environment[name] = os.environ[name]
     return {**environment, **handler.env}

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.handlers_toml import Handler, why_not_started
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
@@ -194,6 +194,8 @@ class ContainerStarter:
         what = f"handler '{self._handler.name}' {_what(dialog, reason, container_exit, age, started)}"
         out, err = dialog.tails()
         output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
+        if not dialog.calls and self._handler.image is None and self._handler.command:
+            output = next(iter(why_not_started(self._handler.command, self._handler.cwd)), output)
         output = f": {output}" if output else ""
         container = f" (container {dialog.container.id})"
         if dialog.calls and not failed:
@@ -256,7 +258,7 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
     if reason is DeathReason.UNASKED_OUTPUT:
         if dialog.flooding:
             return f"wrote more than {MAX_STARTUP_OUTPUT_BYTES >> 20} MiB to stdout {when}; write logs to stderr"
-        return f"{'wrote to stdout' if dialog.replied else 'replied'} {when}"
+        return f"wrote to stdout {when}" if dialog.replied else f"replied {when} (a handler reads a line, then replies)"
     if container_exit.running:
         return f"closed its {'stdin' if dialog.closed_stdin else 'stdout'} {when}"
     code = _exit_code_text(container_exit)

@@ -172,7 +172,7 @@ def parse_reply(line: bytes) -> Success | Failure | None:
     status = reply.get("status")
     if status == "success":
         if "result" not in reply:
-            raise BadReply("the reply has the status success and no `result`")
+            raise BadReply("the reply has the status success and no `result`; write one, such as null")
         return _success(reply["result"], _task_id_of(reply), escaped=b"\\u" in stripped)
     if status == "error":
         return _failure(reply)
@@ -183,7 +183,7 @@ def _success(result: Any, task_id: str | None, escaped: bool) -> Success:
     try:
         text = _encode(result)
     except (ValueError, RecursionError) as error:
-        raise BadReply(f"the result is not a JSON value: {_reason(error)}") from None
+        raise BadReply(f"the result is not a JSON value: {_reason(error)}; write null, or a text") from None
     # Only escapes can yield these: UTF-8 has no surrogates, and JSON strings no raw control characters.
     if escaped:
         if "\\u0000" in text and _NUL.search(text):
@@ -207,7 +207,7 @@ def _failure(reply: dict[str, Any]) -> Failure:
     error = reply.get("error")
     retryable = reply.get("retryable", False)
     if not isinstance(error, str):
-        raise BadReply("the reply has the status error and no string in `error`")
+        raise BadReply("the reply has the status error and no string in `error`; write a text")
     if not isinstance(retryable, bool):
         raise BadReply("the reply's `retryable` is neither true nor false")
     return Failure(_storable(error) if error.strip() else NO_REASON, retryable, _task_id_of(reply))

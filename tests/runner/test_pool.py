@@ -227,7 +227,8 @@ def test_a_reply_before_the_first_call_costs_the_container(new_caller: NewCaller
     caller = new_caller("eager", ready_after=5.0)
     caller.until(lambda: caller.pool.stats().problem)
     assert caller.pool.stats().problem == (
-        'handler \'actor\' replied before its first task: {"status": "success", "result": "nobody asked"}'
+        "handler 'actor' replied before its first task (a handler reads a line, then replies): "
+        '{"status": "success", "result": "nobody asked"}'
     )
     assert caller.pool.free() == 0
     assert caller.pool.stats().deaths == {"chatter": 1}

@@ -86,7 +86,7 @@ KILLED = ContainerExit(None, running=True)
     ({"closed_stdin": True}, EXIT, KILLED, "closed its stdin before its first task"),
     ({"closed_stdin": True}, EXIT, ContainerExit(2), "ends at once with exit code 2"),
     ({}, OOM, ContainerExit(137, oom=True), "was killed for memory before its first task (`memory_limit` allows more)"),
-    ({}, CHATTER, KILLED, "replied before its first task"),
+    ({}, CHATTER, KILLED, "replied before its first task (a handler reads a line, then replies)"),
     ({"flooding": True}, CHATTER, KILLED,
      "wrote more than 1 MiB to stdout before its first task; write logs to stderr"),
     (REPLIED, EXIT, ContainerExit(3), "ended while idle with exit code 3"),

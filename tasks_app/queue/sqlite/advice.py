@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from django.db import connection
 
 from tasks_app.db.write_health import first_line, is_full
 
+#: A database cannot be opened with less room on its disk.
+LEAST_BYTES = 64 * 1024
 ANOTHER_FILE = "set DAEMON_DB_PATH (or DATABASE_URL) to another file"
 
 
@@ -15,7 +18,8 @@ def advice(error: Exception) -> str:
     reason, file = first_line(error), Path(connection.settings_dict["NAME"])
     if reason.startswith(("no such table", "no such column")) or "has no column named" in reason:
         return f"the database does not have all its tables ({reason}): run manage.py prepare"
-    if is_full(reason):
+    # Without room for its log, SQLite says no more than that.
+    if is_full(reason) or (reason == "disk I/O error" and shutil.disk_usage(file.parent).free < LEAST_BYTES):
         return f"the disk of {file} is full ({reason}): make room on it"
     if "unable to open" in reason:
         if not file.parent.is_dir():

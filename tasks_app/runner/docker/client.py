@@ -195,8 +195,9 @@ def _unreachable(error: BaseException) -> str | None:
         if _is_timeout(one):
             return f"the Docker engine does not answer within {ENGINE_TIMEOUT_SECONDS:g} s"
         if isinstance(one, OSError) and one.strerror and one.errno is not None:
-            more = "; is this user in the group `docker`?" if isinstance(one, PermissionError) else ""
-            return f"the Docker engine cannot be reached: {one.strerror}{more}"
+            denied = isinstance(one, PermissionError)
+            then = "is this user in the group `docker`?" if denied else "start it, or set DOCKER_HOST to its address"
+            return f"the Docker engine cannot be reached: {one.strerror}; {then}"
     return None
 
 

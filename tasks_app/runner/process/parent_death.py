@@ -49,8 +49,9 @@ def _runs(program: str, cwd: Path, path: str, like: str) -> bool:
     if file is None or (head := _head(file)) is None:
         return False
     if head.startswith(b"#!"):
-        words = head[2:].split(b"\n")[0].split()
-        interpreter = os.path.join(os.fsencode(cwd), words[0]) if words else b""
+        # A return belongs to the name, for the kernel: with line ends of Windows there is no such program.
+        words = head[2:].split(b"\n")[0].replace(b"\t", b" ").strip(b" ").split(b" ")
+        interpreter = os.path.join(os.fsencode(cwd), words[0]) if words[0] else b""
         if not (os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)):
             return False
         head = _head(interpreter) or b""

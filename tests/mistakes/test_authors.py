@@ -1,0 +1,254 @@
+"""Mistakes of whoever writes a handler: what is done, and what is said of it. One daemon has all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from testkit.daemon import Daemon
+from testkit.images.recipes import PYTHON
+from testkit.process import until
+from tests.mistakes.table import Said, lacks
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.one_leg("what handlers do, whatever the database is"),
+    pytest.mark.xdist_group("mistakes of authors"),
+]
+
+LOOP = "import json, sys, time\nfor line in sys.stdin:\n    task = json.loads(line)\n    {}\n"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A handler with one mistake, and what is said of it: in `/health`, or with `task` of its task, which is posted.
+
+    `script`: the text of the file `handler.py`, with the permissions `mode`. `keys`: of its table.
+    """
+
+    name: str
+    says: Said
+    script: str = ""
+    command: tuple[str, ...] = ("python", "handler.py")
+    mode: int = 0o644
+    keys: dict[str, Any] = field(default_factory=dict)
+    task: bool = False
+
+
+def starts(name: str, what: str, why: str, then: str, script: str = "", **how: Any) -> Mistake:
+    """A handler that does not start."""
+    return Mistake(name, Said(what, f"handler '{name}'", why, then), script, **how)
+
+
+def runs(name: str, what: str, why: str, then: str, script: str, **how: Any) -> Mistake:
+    """A handler whose task fails."""
+    return Mistake(name, Said(what, f"{name} failed", why, then), script, task=True, **how)
+
+
+def replies(text: str) -> str:
+    """A script that answers each line with the value of an expression."""
+    return LOOP.format(f"print({text}, flush=True)")
+
+
+MISTAKES = (
+    starts(
+        "misspelt-program", "cannot be started", "there is no program pyton3 on the PATH", "did you mean python3?",
+        command=("pyton3", "handler.py"),
+    ),
+    starts(
+        "misspelt-script", "ends at once with exit code 2", "there is no file /", "correct the path (it is relative",
+        command=("python", "handle.py"),
+    ),
+    starts(
+        "not-executable", "cannot be started", "handler.py cannot be executed", "type: chmod +x", "#!/bin/sh\n",
+        command=("./handler.py",),
+    ),
+    starts(
+        "no-interpreter", "cannot be started", "begins with #!/usr/bin/pyton3, which does not exist",
+        "install it, or correct the line", "#!/usr/bin/pyton3\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "no-first-line", "cannot be started", "its first line names none", "begin it with one, such as #!/bin/sh",
+        "while read line; do :; done\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "line-ends-of-windows", "cannot be started", "has line ends of Windows", "type: sed -i",
+        "#!/bin/sh\r\ncat\r\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "no-loop", "ends at once", "with exit code 0", "a handler reads lines until its stdin ends",
+        "def handle(task):\n    return {}\n",
+    ),
+    starts(
+        "no-such-module", "ends at once", "with exit code 1", "No module named 'nothing_of_the_kind'",
+        "import nothing_of_the_kind\n",
+    ),
+    starts(
+        "variable-that-the-daemon-lacks", "cannot be started", "`env_from` names NOT_SET_ANYWHERE, which is not set",
+        "set it there, or use `env`", replies("1"), keys={"env_from": ["NOT_SET_ANYWHERE"]},
+    ),
+    starts(
+        "replies-before-a-task", "replied before its first task", '{"status": "success", "result": "ready"}',
+        "a handler reads a line, then replies",
+        """print('{"status": "success", "result": "ready"}', flush=True)\n""" + replies("1"),
+    ),
+    runs(
+        "does-not-flush", "timeout: no reply within 2 s", "nothing on stdout", "is stdout flushed after each line",
+        LOOP.format("""print('{"status": "success", "result": 1}')"""), keys={"env": {"PYTHONUNBUFFERED": ""}},
+    ),
+    runs(
+        "indented-json", "timeout: no reply within 2 s", "lines that are not a reply: {",
+        "print it without indentation", replies("json.dumps({'status': 'success', 'result': 1}, indent=2)"),
+    ),
+    runs(
+        "another-status", "timeout: no reply within 2 s", 'its `status` is "ok"', 'must be "success" or "error"',
+        replies("json.dumps({'status': 'ok', 'result': 1})"),
+    ),
+    runs(
+        "quotes-of-python", "timeout: no reply within 2 s", "1 line that is not a reply: {'status'",
+        "JSON strings have double quotes", replies("{'status': 'success', 'result': 1}"),
+    ),
+    runs(
+        "no-line-end", "timeout: no reply within 2 s", "stdout has no line end after", '{"status": "success"',
+        LOOP.format("""print('{"status": "success", "result": 1}', end="", flush=True)"""),
+    ),
+    runs(
+        "no-result", "bad_reply", "the status success and no `result`", "write one, such as null",
+        replies("json.dumps({'status': 'success'})"),
+    ),
+    runs(
+        "not-a-number", "bad_reply", "the result is not a JSON value", "write null, or a text",
+        replies("json.dumps({'status': 'success', 'result': float('nan')})"),
+    ),
+    runs(
+        "another-task-id", "bad_reply", "the reply's `task_id` is 'mine'", "the task's is '",
+        replies("json.dumps({'status': 'success', 'result': 1, 'task_id': 'mine'})"),
+    ),
+    runs(
+        "exits-in-a-task", "crash", "the handler ended with exit code 0", "before it replied",
+        LOOP.format("sys.exit(0)"),
+    ),
+    runs(
+        "variable-that-is-not-there", "crash: the handler ended with exit code 1", 'handler.py", line 5',
+        "KeyError: 'API_TOKEN'", "import os\n" + LOOP.format("os.environ['API_TOKEN']"),
+    ),
+    runs(
+        "exception-with-the-sdk", "handler_error: KeyError('name')", 'handler.py", line 9, in reply',
+        """Success(task.task_data['name'])""",
+        """import traceback
+from taskdaemon import Error, Success, run
+
+def handle(task):
+    return Success(task.task_data['name'])
+
+def reply(task):
+    try:
+        return handle(task)
+    except Exception as error:
+        traceback.print_exc()
+        return Error(repr(error))
+
+run(reply)
+""",
+    ),
+    runs(
+        "loops", "timeout: no reply within 2 s", "nothing on stdout", "?", LOOP.format("while True: pass"),
+    ),
+    runs(
+        "ignores-sigterm", "timeout: no reply within 2 s", "nothing on stdout", "?",
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LOOP.format("time.sleep(60)"),
+    ),
+)  # fmt: skip
+IN_CONTAINERS = (
+    runs(
+        "writes-to-a-mount", "crash", "Read-only file system: '/data/out'", "this looks like the sandbox",
+        LOOP.format("open('/data/out', 'w')"), keys={"mounts": ["{data}:/data"]},
+    ),
+    runs(
+        "takes-all-memory", "oom", "was killed for memory", "`memory_limit` allows more",
+        LOOP.format("held = b'x' * (1 << 28)"), keys={"memory_limit": "32m"},
+    ),
+)  # fmt: skip
+
+
+def write(daemon: Daemon, one: Mistake, data: str = "") -> None:
+    """Make the handler: a folder with its script, and its table. `data`: a folder that it may mount."""
+    folder = daemon.home / one.name
+    folder.mkdir()
+    path = folder / "handler.py"
+    path.write_text(one.script, newline="")
+    path.chmod(one.mode)
+    keys = {"instances": 1, "max_retries": 0, "timeout": 2, "start_timeout": 5, **one.keys}
+    if data:
+        keys |= {"image": PYTHON, "command": ["python", "-c", one.script], "timeout": 30}
+    else:
+        keys["command"] = [word.replace("handle", f"{one.name}/handle") for word in one.command]
+    lines = [f"{name} = {toml(value)}" for name, value in keys.items()]
+    with daemon.config.open("a") as file:
+        file.write("\n".join([f"[handlers.{one.name}]", *lines, ""]).replace("{data}", data))
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {json.dumps(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
+
+
+def all_said(daemon: Daemon, mistakes: tuple[Mistake, ...]) -> dict[str, str]:
+    """What is said of each, once all that is to be said has been."""
+    daemon.web()
+    daemon.worker()
+    tasks = {one.name: daemon.post(one.name) for one in mistakes if one.task}
+    found = {name: of_task(daemon, task) for name, task in tasks.items()}
+    problems: list[str] = []
+
+    def look() -> bool:
+        problems[:] = daemon.http.get("/health").json().get("problems", [])
+        found.update({one.name: text for one in mistakes for text in problems if f"handler '{one.name}'" in text})
+        return found.keys() == {one.name for one in mistakes}
+
+    until(look, what=lambda: f"a problem of each handler; there are {problems}")
+    return found
+
+
+def of_task(daemon: Daemon, identity: str) -> str:
+    """What its caller and its page say of a task that has failed: its reason and error, and its log."""
+    task = daemon.until_final(identity)
+    log = daemon.http.get(f"/api/tasks/{identity}/attempts").json()[-1]["stderr_tail"]
+    return f"{task['task_type']} {task['status']}, {task['failure_reason']}: {task['last_error']}\n{log}"
+
+
+@pytest.fixture(scope="module")
+def said(module_deployment: Callable[..., Daemon]) -> dict[str, str]:
+    daemon = module_deployment()
+    for one in MISTAKES:
+        write(daemon, one)
+    return all_said(daemon, MISTAKES)
+
+
+@pytest.fixture(scope="module")
+def said_of_containers(module_deployment: Callable[..., Daemon]) -> Iterator[dict[str, str]]:
+    with TemporaryDirectory(prefix="mount-", dir="/tmp") as data:
+        Path(data).chmod(0o777)
+        daemon = module_deployment(DAEMON_MOUNT_ROOTS=data)
+        for one in IN_CONTAINERS:
+            write(daemon, one, data)
+        yield all_said(daemon, IN_CONTAINERS)
+        daemon.close()
+
+
+@pytest.mark.parametrize("one", MISTAKES, ids=lambda one: one.name)
+def test_a_mistake_of_an_author_is_told(said: dict[str, str], one: Mistake) -> None:
+    assert lacks(said[one.name], one.says) == {}, said[one.name]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("one", IN_CONTAINERS, ids=lambda one: one.name)
+def test_a_mistake_in_a_container_is_told(said_of_containers: dict[str, str], one: Mistake) -> None:
+    assert lacks(said_of_containers[one.name], one.says) == {}, said_of_containers[one.name]
