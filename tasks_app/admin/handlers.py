@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin.holds import pause_text
+from tasks_app.admin.lists import moment
 from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, only, page
 from tasks_app.admin.text import handler_link, harmless, line, listed, node_link
@@ -29,6 +30,7 @@ from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.queue.reloads import Process
 from tasks_app.rights import OPERATE, POST_TASKS, SEE_TASKS, may
 
 Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
@@ -45,7 +47,8 @@ def handlers_view(request: HttpRequest) -> HttpResponse:
     rows = [
         _row(name, reading, rates) | {"acts": [by_name[name] for by_name in links if name in by_name]} for name in names
     ]
-    return page(request, "taskdaemon/handlers.html", "Handlers", rows=rows, rate_span=span(rates.seconds))
+    uses = [_use(process) for process in reading.processes]
+    return page(request, "taskdaemon/handlers.html", "Handlers", rows=rows, uses=uses, rate_span=span(rates.seconds))
 
 
 def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
@@ -95,6 +98,17 @@ def _row(name: str, reading: SystemReading, rates: Rates) -> dict[str, Any]:
         "oldest": span(one.oldest) if one.ready else "",
         "rate": _rate(rates, name),
         "problem": harmless(one.problems[0][:300]) if one.problems else reading.unserved(name),
+    }
+
+
+def _use(process: Process) -> dict[str, Any]:
+    """What a process uses of handlers.toml."""
+    return {
+        "process": line(str(process)),
+        "link": node_link(process.name) if process.kind == "node" else "",
+        "revision": line(process.used.revision) or "unknown",
+        "since": moment(process.since) if process.since else "unknown",
+        "problem": harmless(process.used.fault or ""),
     }
 
 

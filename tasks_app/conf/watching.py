@@ -155,6 +155,12 @@ class Watcher:
 
     def reload(self, asked: _Asked) -> None:
         """Read the file at once, in the thread."""
+        try:
+            self._read_again(asked)
+        finally:
+            self._answered = max(self._answered, asked.number)
+
+    def _read_again(self, asked: _Asked) -> None:
         current = handlers()
         seen = _see(current)  # before it is read: a later write is seen by the next look
         try:
@@ -167,7 +173,6 @@ class Watcher:
             self._swap(new, asked.quiet)
         if asked.replace:
             self._replace(asked.replace)
-        self._answered = max(self._answered, asked.number)
 
     def _refuse(self, seen: _Seen, error: HandlersError) -> None:
         self._judged, self._pending = seen, None

@@ -21,7 +21,7 @@ from tasks_app.features.failures.models import FailureGroup
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Deployment, Node
 from testkit.clients import logged_in
-from testkit.rows import node, pool
+from testkit.rows import node, pool, web
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = pytest.mark.django_db
@@ -175,6 +175,15 @@ def test_a_nodes_page_shows_what_it_serves_and_runs(admin: Client) -> None:
     assert without.status_code == 200 and str(mine.pk) not in without.text
     assert admin.get("/admin/tasks_app/node/gone/change/").status_code == 302
     assert admin.post("/admin/tasks_app/node/node-1/change/").status_code == 405
+
+
+def test_the_handlers_page_says_which_revision_each_process_uses(admin: Client) -> None:
+    serving()
+    web("host:1", "1" * 64, fault=f"handlers.toml:3: {HOSTILE}")
+    text = admin.get("/admin/handlers/").text
+    assert "/admin/tasks_app/node/node-1/change/" in text and "web server host:1" in text
+    assert f"<code>{'1' * 12}</code>" in text and "handlers.toml:3: " in text
+    assert HOSTILE not in text
 
 
 def known() -> str:

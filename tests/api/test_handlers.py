@@ -14,10 +14,27 @@ from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
-from testkit.rows import node, pool
+from testkit.rows import node, pool, web
 from tests.queue.moves.kit import failure, release, submitted, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def test_a_handler_says_which_revision_each_process_uses_that_has_to_do_with_it(api: Client) -> None:
+    used = {"revision": "3f2a9c41b07e", "digest": "0" * 64, "reload": 0, "later_field": 1}
+    node("serves", pools={"prime": pool(1, 1)}, revision=used, revision_at=Now())
+    node("earlier", pools={"prime": pool(1, 1)})
+    node("other", pools={"echo": pool(1, 1)}, revision=used)
+    web("host:1", "1" * 64, fault="handlers.toml:3: is wrong")
+    said = api.get("/api/handlers/prime").json()["revisions"]
+    assert [(each["kind"], each["process"], each["revision"], bool(each["since"])) for each in said] == [
+        ("node", "earlier", None, False), ("node", "serves", "3f2a9c41b07e", True), ("web", "host:1", "1" * 12, True)
+    ]  # fmt: skip
+    assert [each["problem"] for each in said] == [
+        None,
+        None,
+        "the new handlers.toml is not used: handlers.toml:3: is wrong",
+    ]
 
 
 def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:

@@ -29,7 +29,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node, WebProcess
 from tasks_app.queue.reloads import DIFFER_SECONDS
 from testkit.process import until
-from testkit.rows import node, pool
+from testkit.rows import node, pool, web
 from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -192,13 +192,6 @@ def test_a_long_reason_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     handler, broker = health()[1]["problems"]
     assert handler.endswith(f": {'x' * problems.MAX_QUOTE_LENGTH}")
     assert f"({'y' * problems.MAX_QUOTE_LENGTH})" in broker
-
-
-def web(name: str, digest: str, seconds: float = 60, **state: Any) -> WebProcess:
-    """A web process that has used its handlers.toml for so long."""
-    used = {"revision": digest[:12], "digest": digest, "reload": 0, "fault": None, **state}
-    at = Now() - timedelta(seconds=seconds)
-    return WebProcess.objects.create(name=name, lock_domain="", seen_at=Now(), revision=used, revision_at=at)
 
 
 def test_nodes_with_different_handlers_toml_are_a_problem() -> None:

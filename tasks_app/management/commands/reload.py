@@ -70,7 +70,7 @@ class Command(BaseCommand):
         fault = used.fault
         if not used.revision:
             fault = "its version of the platform does not reload; restart it"
-        elif used.reload < number:
+        elif used.reload < number and fault is None:
             fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
         self.stdout.write(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}")
         return fault is not None
