@@ -185,7 +185,7 @@ class Watcher:
     def _swap(self, new: Handlers, quiet: bool) -> None:
         old = handlers()
         self._judged, self._pending, self._fault = _Seen(_folder(new), new.files), None, None
-        if new == old:
+        if (new.revision, new) == (old.revision, old):
             new = old  # only its text has changed
             if not quiet:
                 log.info("handlers.toml was read again: nothing has changed", revision=old.revision)

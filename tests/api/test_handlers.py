@@ -33,7 +33,7 @@ def test_a_handler_says_which_revision_each_process_uses_that_has_to_do_with_it(
     assert [each["problem"] for each in said] == [
         None,
         None,
-        "the new handlers.toml is not used: handlers.toml:3: is wrong",
+        "handlers.toml:3: is wrong",
     ]
 
 
