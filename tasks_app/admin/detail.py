@@ -155,6 +155,8 @@ def _attempt(row: Attempt) -> AttemptDetail:
         ("Node", line(row.node)),
         ("Container", line(row.container)),
         ("Image", line(row.image)[:IMAGE_DIGEST_CHARS]),
+        ("Command", line(row.command, 200)),
+        ("Revision", row.revision or ""),
     ]
     return AttemptDetail(
         number=row.number,

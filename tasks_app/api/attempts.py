@@ -72,6 +72,14 @@ class AttemptObject(serializers.Serializer):
         help_text="The container's id, or `pid-...` of a child process; null also in its first two seconds.",
     )
     image = serializers.CharField(allow_null=True, help_text="The digest (`sha256:...`) of the container's image.")
+    revision = serializers.CharField(
+        allow_null=True,
+        help_text="Twelve hex digits. Two attempts with the same ones ran the same: image, command, environment, "
+        "limits and, of a child process, source files.",
+    )
+    command = serializers.CharField(
+        allow_null=True, help_text="The handler's `command`, up to 200 characters; null: the image's own, or none ran."
+    )
     exit_code = serializers.IntegerField(
         allow_null=True,
         help_text="The container's exit code, 128 + n after signal n; null: it lived on, or the daemon killed it.",

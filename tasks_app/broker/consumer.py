@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -66,7 +66,9 @@ class NotificationConsumer(Consumer):
         # Celery warns at each connection about a setting that is set. By now it has read all of these settings.
         warnings.filterwarnings("ignore", message=r"\s*In Celery 5.1 we introduced an optional breaking change")
         super().__init__(*args, **options)
+        # Those that it consumes, and those that it is to consume. Written by its thread, and by any that calls `serve`.
         self._queues: dict[str, Queue] = dict(self.app.amqp.queues.consume_from)
+        self._wanted = self._queues
 
     @property
     def problem(self) -> str | None:
@@ -95,6 +97,7 @@ class NotificationConsumer(Consumer):
     def connect(self) -> Any:
         """Connect and declare the queues; those that the broker refuses are left out."""
         connection = self.ensure_connected(self.app.connection_for_read(heartbeat=self.amqheartbeat))
+        self._note_wanted()
         try:
             if connection.transport.driver_type == "amqp":
                 if self.hub:
@@ -148,6 +151,38 @@ class NotificationConsumer(Consumer):
             maybe_shutdown()
             time.sleep(0.1)
         self._connecting_since = time.monotonic()
+
+    # After a reload.
+
+    def serve(self, queues: Sequence[Queue]) -> None:
+        """Consume these queues from now on, without a new connection; none: those of before. Thread-safe."""
+        if queues:
+            self._wanted = {queue.name: queue for queue in queues}
+            self.call_soon(self._change_queues)
+
+    def _note_wanted(self) -> tuple[list[str], list[str]]:
+        """What the next connection consumes. Returns the names of the queues that come and go."""
+        before, now = self._queues, self._wanted
+        self._queues = now
+        for queue in now.values():
+            self.app.amqp.queues.add(queue)
+        self.app.amqp.queues.select(list(now))
+        for name in self.refused_queues.keys() - now.keys():
+            del self.refused_queues[name]
+        return [name for name in now if name not in before], [name for name in before if name not in now]
+
+    def _change_queues(self) -> None:
+        added, removed = self._note_wanted()
+        if self.connection is None or self.task_consumer is None:
+            return  # the next connection consumes them
+        declares = self.connection.transport.driver_type == "amqp"
+        for name in added:
+            if not declares or self._declare(self.connection, self._queues[name]):
+                self.add_task_queue(name)
+        for name in removed:
+            self.cancel_task_queue(name)
+        if self._redis is not None:
+            self._redis.serve(self._queues)
 
     # If a queue exists with other arguments, RabbitMQ closes the channel, and Celery would reconnect without end.
 

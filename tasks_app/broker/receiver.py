@@ -102,16 +102,23 @@ class RedisPull:
 
         `ready`: called once Redis has answered, since it may accept a connection that it lets receive nothing.
         """
-        self._receive, self._ready = receive, ready
+        self._receive, self._ready, self._channel = receive, ready, channel
         self._connection = channel.pool.get_connection()
         #: For each queue its keys, the most urgent first. The queue that was served last is the last one.
-        self._keys = {name: [channel._q_for_pri(name, level) for level in channel.priority_steps] for name in queues}
-        self._queue_of = {key.encode(): name for name, keys in self._keys.items() for key in keys}
+        self._keys: dict[str, list[str]] = {}
+        self._queue_of: dict[bytes, str] = {}
+        self.serve(queues)
         #: The key that had a message of somebody else's: there may be many, and all wait for them.
         self._foreign_in: bytes | None = None
         self._has_bulk, self._refused = True, channel.ResponseError
         self._asked_at = 0.0
         self._is_ready = False
+
+    def serve(self, queues: Iterable[str]) -> None:
+        """Take the messages of these queues from the next question on, which comes within a second."""
+        levels = self._channel.priority_steps
+        self._keys = {name: [self._channel._q_for_pri(name, level) for level in levels] for name in queues}
+        self._queue_of = {key.encode(): name for name, keys in self._keys.items() for key in keys}
 
     def start(self, hub: Any) -> None:
         """Ask for the first message, and let the event loop read what comes."""
@@ -156,8 +163,9 @@ class RedisPull:
                 self._foreign_in = None
         elif answer:
             key, item = answer
-            queue = self._queue_of[key]
-            self._keys[queue] = self._keys.pop(queue)
+            queue = self._queue_of.get(key)
+            if queue is not None:  # else it is not served any more
+                self._keys[queue] = self._keys.pop(queue)
             if not self._receive([item]) and self._has_bulk:
                 self._foreign_in = key
         self._ask()

@@ -32,7 +32,9 @@ class AttemptStarter:
         self, pools: Mapping[str, Pool], in_flight: InFlightTasks, release: Callable[[AttemptResult], None]
     ) -> None:
         """`release` gets the result of an attempt that was not started."""
-        self._pools, self._in_flight, self._release = pools, in_flight, release
+        self._in_flight, self._release = in_flight, release
+        #: Replaced by the dispatcher.
+        self.pools: Mapping[str, Pool] = pools
 
     def start(self, task: ClaimedTask, lease_from: float) -> bool:
         """Start a task, which has its data, and whose lease counts from `lease_from`. True if part of its request is
@@ -47,7 +49,7 @@ class AttemptStarter:
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
         late = store().elapsed() > lease_from + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
         taken_away = self._in_flight.is_taken_away(task)
-        slot = None if late or taken_away else self._pools[task.task_type].take()
+        slot = None if late or taken_away else self.pools[task.task_type].take()
         if slot is None:
             why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
             # An attempt that was started under a claim that was undone may have been read.
@@ -110,6 +112,8 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         retryable=outcome.retryable if isinstance(outcome, Failure) else True,
         container=call_result.container[:100],
         image=call_result.image or None,
+        revision=call_result.revision or None,
+        command=call_result.command,
         exit_code=call_result.exit_code,
         oom=call_result.oom if call_result.image else None,
         seconds=call_result.seconds,

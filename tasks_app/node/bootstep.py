@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from celery.apps import worker as celery_worker
 from django.conf import settings
 from django.db import Error, OperationalError
 from django.utils.module_loading import import_string
+from kombu import Queue
 
 from tasks_app import conf
 from tasks_app.broker.consumer import NotificationConsumer
@@ -84,15 +85,13 @@ class NodeStep(bootsteps.StartStopStep):
         if unknown:
             have = ", ".join(sorted(known))
             raise StartRefused(f"--handler {', '.join(unknown)}: not in handlers.toml, which has {have}")
-        self.handlers = {name: known[name] for name in known if not handler or name in handler}
+        self.handlers, self._only = known, handler
+        self._deployment = _deployment()
         queues = worker.app.amqp.queues
-        names = []
-        deployment = _deployment()
-        for name in self.handlers:
-            queue = queue_for(deployment, name)
+        served = self._queues(known.keys() & set(handler) if handler else known)
+        for queue in served:
             queues.add(queue)
-            names.append(queue.name)
-        queues.select(names)
+        queues.select([queue.name for queue in served])
         self.node: Node | None = None
 
     def start(self, worker: Any) -> None:
@@ -101,19 +100,25 @@ class NodeStep(bootsteps.StartStopStep):
         name_process("tasks-worker")
         on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
-        self.node = _node = Node(
+        self.node = _node = node = Node(
             self.handlers,
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
+            only=self._only,
             home=env.home,
             digest=conf.handlers().digest,
             order=env.task_selection,
             cap=env.workers,
             broker_problem=BrokerCheck(worker).problem,
+            on_types=lambda types: worker.consumer.serve(self._queues(types)),
         )
-        worker.app.task(self.node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
-        self.node.start()
-        watcher.start(removals_after=REMOVALS_AFTER_SECONDS)
+        worker.app.task(node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
+        node.start()
+        watcher.start(lambda _, new: node.adopt(new), node.replace, REMOVALS_AFTER_SECONDS)
         tell("process_starts", False)
+
+    def _queues(self, types: Iterable[str]) -> list[Queue]:
+        """Of the notifications about tasks of these types."""
+        return [queue_for(self._deployment, name) for name in types]
 
     def stop(self, worker: Any) -> None:
         """SIGTERM: drain the node."""

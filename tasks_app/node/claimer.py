@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from tasks_app.db.write_health import first_line
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.node.generation import policy_of
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process.fail_points import ARMED, fail_point
@@ -63,10 +64,8 @@ class Claimer:
     ) -> None:
         """`locks`: the database has one writer at a time, so a claim takes the write lock."""
         self._node, self._order, self._locks, self._on_hold = node, order, locks, on_hold
-        self._policies = {
-            name: Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
-            for name, handler in handlers.items()
-        }
+        #: Replaced by the dispatcher.
+        self.policies: Mapping[str, Policy] = {name: policy_of(handler) for name, handler in handlers.items()}
         self._session = store().session(durable=False)
 
     def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
@@ -82,7 +81,7 @@ class Claimer:
             on_hold = self._on_hold.last
             lease_from = store().elapsed()
             requests = [
-                ClaimRequest(name, free, self._policies[name])
+                ClaimRequest(name, free, self.policies[name])
                 for name, free in slots.items()
                 if name not in on_hold.types
             ]

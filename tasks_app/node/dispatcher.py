@@ -14,6 +14,7 @@ from django.db import DatabaseError, Error, connection
 
 from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.claimer import Claim, Claimer, ClaimLimits, LargeData, LostClaims
+from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG, MAX_BACKLOG_BYTES, ResultWriter, WaitingResults
@@ -135,7 +136,8 @@ def _free_slots(state: State) -> Mapping[str, int]:
     # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
     # type with the best task.
     asked = types if state.cap is None else state.free.keys() - excluded
-    return {name: free for name in asked if (free := state.free[name])}
+    # A type may be marked that a reload has removed.
+    return {name: free for name in asked if (free := state.free.get(name, 0))}
 
 
 def exhausted(claim: Mapping[str, int], limit: int | None, claimed: Sequence[str]) -> list[str]:
@@ -163,15 +165,16 @@ class Dispatcher:
         starter: AttemptStarter,
         ready_types: ReadyTypes,
         on_hold: TypesOnHold,
-        poll: Callable[[], Collection[str]],
+        poll: Callable[[Collection[str]], Collection[str]],
         result_writer: ResultWriter,
         lost_claims: LostClaims,
         claim_limits: ClaimLimits,
         large_data: LargeData,
         writes_results: bool,
     ) -> None:
-        """`cap`: the most tasks that run at once. `poll` returns the types that have ready tasks: a notification may be
-        lost, or reach another node that is busy. `writes_results`: in this thread, not in the result writer's."""
+        """`cap`: the most tasks that run at once. `poll` returns those of some types that have ready tasks: a
+        notification may be lost, or reach another node that is busy. `writes_results`: in this thread, not in the
+        result writer's."""
         self._pools, self._cap = pools, cap
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
         self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
@@ -181,15 +184,25 @@ class Dispatcher:
         self._stopping = False
         #: Written by the heartbeat.
         self._shared = False
+        #: Written by the thread that reloads.
+        self._next: Generation | None = None
         # What follows is written by the dispatcher's thread.
         self._polled_at = time.monotonic()
         #: Types that may have ready tasks, besides those marked since the last plan.
         self._ready: set[str] = set(pools)
         self._last = NOTHING
+        self._generation: Generation | None = None
+        #: Pools that a reload has not changed completely yet.
+        self._rolling: Sequence[Pool] = ()
 
     def stop(self) -> None:
         """Claim nothing more. Thread-safe."""
         self._stopping = True
+        self._reactor.interrupt()
+
+    def swap(self, generation: Generation) -> None:
+        """Work by this generation from the next round on. For the thread that reloads."""
+        self._next = generation
         self._reactor.interrupt()
 
     def set_shared(self, shared: bool) -> None:
@@ -215,6 +228,8 @@ class Dispatcher:
     def round(self) -> None:
         """Wait for something to do, and do it."""
         self._wait_for_events(until=self._last.wait_until)
+        if self._next is not self._generation or self._rolling:
+            self._between_rounds()
         todo = self._plan()
         if todo.wake_writer:
             self._result_writer.wake()
@@ -222,7 +237,7 @@ class Dispatcher:
             self._on_hold.read()
             todo = self._plan()
         if todo.poll:
-            self._ready.update(self._poll())
+            self._ready.update(self._poll(self._pools))
             self._polled_at = time.monotonic()
             todo = self._plan()
         self._lost_claims.give_back()
@@ -235,6 +250,21 @@ class Dispatcher:
                 todo = self._plan()  # the claim has shown whether the results may wait
         if todo.write:
             self._write()
+
+    def _between_rounds(self) -> None:
+        """Begin to work by a new generation, and go on with what the last ones have changed in the pools."""
+        generation = self._next
+        if generation is not None and generation is not self._generation:
+            # A type that comes may have tasks that nobody tells of.
+            self._ready = (self._ready & generation.types) | (generation.types - self._pools.keys())
+            self._pools = self._starter.pools = generation.pools
+            self._ready_types.types = generation.types
+            self._on_hold.serve(generation.types)
+            self._claimer.policies = generation.policies
+            self._generation, self._rolling = generation, generation.rolling
+        self._rolling = [pool for pool in self._rolling if pool.roll()]
+        if generation is not None:
+            generation.in_force.set()
 
     def _plan(self) -> Plan:
         marked = self._ready_types.take()

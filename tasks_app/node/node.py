@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tasks_app.node.attempts import AttemptStarter, CallResults
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.feature_work import NodeThread
+from tasks_app.node.generation import Reload, served
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import Availability, Leases
@@ -59,39 +60,43 @@ class Node:
         home: Path,
         digest: str,
         order: Selection,
+        only: Collection[str] = (),
         cap: int | None = None,
         ready_after: float = 1.0,
         broker_problem: Callable[[], str | None] = lambda: None,
+        on_types: Callable[[Set[str]], None] = lambda types: None,
     ) -> None:
-        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive."""
+        """`make_engine` gets the node's name and lock domain. `only`: the handlers to serve; none: all of them.
+
+        `broker_problem`: why no notification can arrive. `on_types` gets the types that a reload has it serve.
+        """
         self.name, self._home, domain = new_name(), home, lock_domain(home)
+        self._on_types = on_types
         # A second writer would wait for the dispatcher: it writes results itself, between its claims.
         self._dispatcher_writes = store().single_writer
         self.in_flight = InFlightTasks()
         self._reactor = Reactor()
         engine = make_engine(self.name, domain)
-        self.ready_types = ReadyTypes(handlers, self._reactor.interrupt)
-        on_hold = TypesOnHold(self.name, handlers, self.ready_types.mark)
+        chosen = served(handlers, only)
+        self.ready_types = ReadyTypes(chosen, self._reactor.interrupt)
+        on_hold = TypesOnHold(self.name, chosen, self.ready_types.mark)
         self._result_writer = ResultWriter(self.name, self.in_flight, self.ready_types.mark, self._reactor)
         call_results = CallResults(self.in_flight, self._result_writer.put)
-        self.pools = {
-            name: Pool(
-                handler,
-                engine,
-                self._reactor.interrupt,
-                call_results.receive,
-                ready_after,
-                self._reactor,
-                partial(on_hold.may_begin, name),
-            )
-            for name, handler in handlers.items()
-        }
-        claimer = Claimer(self.name, handlers, order, self._dispatcher_writes, on_hold)
-        starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
+
+        def make_pool(handler: Handler) -> Pool:
+            return Pool(
+                handler, engine, self._reactor.interrupt, call_results.receive, ready_after, self._reactor,
+                partial(on_hold.may_begin, handler.name),
+            )  # fmt: skip
+
+        self._reload = Reload(engine, make_pool, lambda generation: self._dispatcher.swap(generation), frozenset(only))
+        pools = self._reload.first(handlers).pools
+        claimer = Claimer(self.name, chosen, order, self._dispatcher_writes, on_hold)
+        starter = AttemptStarter(pools, self.in_flight, self._result_writer.put)
         claim_limits, large_data = ClaimLimits(), LargeData()
         self._dispatcher = Dispatcher(
-            self.pools, self._reactor, self.in_flight, cap, claimer, starter, self.ready_types,
-            on_hold, partial(ready_types, list(handlers)), self._result_writer,
+            pools, self._reactor, self.in_flight, cap, claimer, starter, self.ready_types,
+            on_hold, lambda types: ready_types(list(types)), self._result_writer,
             LostClaims(self.name, self.in_flight, starter.release), claim_limits, large_data, self._dispatcher_writes,
         )  # fmt: skip
         self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
@@ -100,20 +105,19 @@ class Node:
             *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         self._record = NodeRecord(
-            self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained, on_hold.drained_types,
+            self.name, domain, digest, pools, problems, cap, on_hold.is_drained, on_hold.drained_types,
             RevisionColumns(watcher),
         )  # fmt: skip
         availability = Availability()
-        self._sweeper, removed = None, _no_containers
-        if any(handler.image for handler in handlers.values()):
-            self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
-            removed = self._sweeper.containers_removed
+        self._make_sweeper = partial(Sweeper, engine, home, domain, availability.trusts_silence)
+        #: Only with containers: child processes need no engine. Written by the threads that start the node and reload.
+        self._sweeper: Sweeper | None = None
         self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
-            self._dispatcher.set_shared, removed, self._feature_threads, AskedReloads(watcher),
+            self._dispatcher.set_shared, self._containers_removed, self._feature_threads, AskedReloads(watcher),
         )  # fmt: skip
-        # Written by the thread that starts and drains the node.
+        # Written by the threads that start the node, reload and drain it: the last one once no other does.
         self._threads: dict[str, threading.Thread] = {}
         self._lock: NodeLock | None = None
         #: Written by a signal handler.
@@ -126,7 +130,7 @@ class Node:
         self._lock = NodeLock(self._home, self.name)
         conf.version()  # of the files that this process was started from, before an upgrade may replace them
         local_counters.process.add_source(self._counts)
-        for pool in self.pools.values():
+        for pool in self._reload.pools.values():
             pool.start()
         self._spawn("dispatcher", self._dispatcher.run)
         self._spawn("stand-by", self._reactor.poll_in_background)
@@ -135,11 +139,34 @@ class Node:
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("leases", self._leases.run)
         self._spawn("watch", self._leases.watch)
-        if self._sweeper is not None:
-            self._spawn("sweeper", self._sweeper.run)
+        self._sweep_if_needed(self._reload.handlers)
         for thread in self._feature_threads:
             self._spawn(thread.name, thread.run)
-        log.info("node started", node=self.name, handlers=sorted(self.pools))
+        log.info("node started", node=self.name, handlers=sorted(self._reload.handlers))
+
+    def adopt(self, handlers: Mapping[str, Handler]) -> None:
+        """Serve these handlers from now on, as far as the node was told to serve them. Thread-safe.
+
+        Running tasks go on; only containers that depend on what has changed are replaced. In force once it returns, or
+        as soon as the database answers. Does nothing once the node ends.
+        """
+        if (generation := self._reload.adopt(handlers)) is not None:
+            self._record.pools = generation.pools
+            self._sweep_if_needed(self._reload.handlers)
+            self._on_types(generation.types)
+
+    def replace(self, names: Collection[str]) -> None:
+        """Replace the containers of these handlers by new ones, one after the other. Thread-safe."""
+        self._reload.replace(names)
+
+    def _sweep_if_needed(self, handlers: Mapping[str, Handler]) -> None:
+        if self._sweeper is None and any(handler.image for handler in handlers.values()):
+            self._sweeper = self._make_sweeper()
+            self._spawn("sweeper", self._sweeper.run)
+
+    def _containers_removed(self, node: str) -> bool:
+        """See Sweeper. Without containers: no child process outlives its node."""
+        return self._sweeper is None or self._sweeper.containers_removed(node)
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=_run_or_exit, args=(run, self.name), name=name, daemon=True)
@@ -162,6 +189,7 @@ class Node:
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
+        self._reload.end()
         for thread in self._feature_threads:
             thread.stop()
         self._dispatcher.stop()
@@ -180,8 +208,7 @@ class Node:
         if self._sweeper is not None:
             self._sweeper.stop()
         # 4. The containers, which are idle now; then the reactor, which tells the slots to give them up.
-        for pool in self.pools.values():
-            pool.close(max(until - time.monotonic(), 5.0))
+        self._reload.close_pools(until)
         self._reactor.close()
         for started in self._threads.values():
             started.join(5.0)
@@ -217,16 +244,11 @@ class Node:
     def _counts(self) -> dict[str, int]:
         """This node's counts, by series."""
         counts = {f"bells_heard|{name}": count for name, count in self.ready_types.notifications.copy().items()}
-        for name, pool in self.pools.items():
+        for name, pool in self._reload.pools.items():
             stats = pool.stats()
             counts[f"container_starts|{name}"] = stats.starts
             counts |= {f"container_deaths|{name}|{reason}": count for reason, count in stats.deaths.items()}
         return counts
-
-
-def _no_containers(node: str) -> bool:
-    """True: no child process outlives its node."""
-    return True
 
 
 def _run_or_exit(run: Callable[[], None], node: str) -> None:

@@ -26,7 +26,9 @@ class ReadyTypes:
 
     def __init__(self, types: Collection[str], interrupt: Callable[[], None]) -> None:
         """`types`: those that this node serves. `interrupt`: ends the dispatcher's wait."""
-        self._types, self._interrupt = types, interrupt
+        self._interrupt = interrupt
+        #: Replaced by the dispatcher.
+        self.types: Collection[str] = types
         #: Any thread appends; only the dispatcher's removes.
         self._marked: deque[str] = deque()
         #: By type. Written by Celery's consumer.
@@ -34,13 +36,13 @@ class ReadyTypes:
 
     def notified(self, name: str) -> None:
         """A notification has arrived. For one thread."""
-        if name in self._types:
+        if name in self.types:
             self.notifications[name] += 1
             self.mark(name)
 
     def mark(self, name: str) -> None:
         """Tasks of this type may be ready. Does nothing if this node does not serve the type."""
-        if name in self._types:
+        if name in self.types:
             self._marked.append(name)
             self._interrupt()
 
@@ -80,10 +82,13 @@ class TypesOnHold:
 
     def __init__(self, node: str, types: Collection[str], mark_ready: Callable[[str], None]) -> None:
         """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold."""
-        self._node, self._types, self._mark_ready = node, frozenset(types), mark_ready
+        self._node, self._mark_ready = node, mark_ready
         self._lock = threading.Lock()
-        #: Written under the lock.
+        # Written under the lock.
+        self._types: Set[str] = frozenset(types)
         self._last = HoldReading()
+        #: What the last one was made of; None before the first.
+        self._read: OnHold | None = None
         #: The last reading that no claim is older than. Written by the dispatcher.
         self._noticed = HoldReading()
 
@@ -99,14 +104,26 @@ class TypesOnHold:
 
     def update(self, read: OnHold, at: float) -> None:
         """What a statement that was sent at `at` has read. Thread-safe."""
-        types = self._types if read.drained else self._types & (read.paused | read.drained_types)
         with self._lock:
             before = self._last
             if at < before.at:
                 return
-            self._last = HoldReading(types, read.drained, at, read.drained_types)
-        for name in before.types - types:
+            self._read = read
+            self._last = self._reading(read, at)
+            no_longer = before.types - self._last.types
+        for name in no_longer:
             self._mark_ready(name)
+
+    def serve(self, types: Set[str]) -> None:
+        """The node serves these types from now on: one that comes may be on hold."""
+        with self._lock:
+            self._types = types
+            if self._read is not None:
+                self._last = self._reading(self._read, self._last.at)
+
+    def _reading(self, read: OnHold, at: float) -> HoldReading:
+        types = self._types if read.drained else self._types & (read.paused | read.drained_types)
+        return HoldReading(types, read.drained, at, read.drained_types)
 
     def between_claims(self) -> HoldReading:
         """The last reading, for the dispatcher: no claim is in progress, and the next one relies on this reading or a

@@ -60,7 +60,9 @@ class NodeRecord:
         `drained_types`: of which types. `revision`: what the process uses of handlers.toml.
         """
         self._problems, self._cap, self._drained, self._drained_types = problems, cap, drained, drained_types
-        self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
+        self.name, self.domain, self._digest = name, domain, digest
+        #: Replaced by the dispatcher.
+        self.pools: Mapping[str, Pool] = pools
         self._revision = revision
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
@@ -117,11 +119,11 @@ class NodeRecord:
 
     def starting(self) -> bool:
         """True if a slot waits for a container that may still come."""
-        return any(stats.starting and stats.problem is None for stats in (p.stats() for p in self._pools.values()))
+        return any(stats.starting and stats.problem is None for stats in (p.stats() for p in self.pools.values()))
 
     def peers(self) -> int:
         """The number of living nodes, including this one, that serve one of this node's handlers."""
-        mine = set(self._pools)
+        mine = set(self.pools)
         return sum(1 for node in living() if mine & set(node.pools))
 
     def _state(self) -> dict[str, Any]:
@@ -135,7 +137,7 @@ class NodeRecord:
         drained = self._drained_types()
         return {
             name: _pool_state(pool) | capped | {"drained": name in drained, "stopping": self._draining}
-            for name, pool in self._pools.items()
+            for name, pool in self.pools.items()
         }
 
     def _fields(self) -> dict[str, Any]:

@@ -283,6 +283,9 @@ class Attempt(models.Model):
     error = models.TextField(default="")
     #: Id (sha256:...) of the container's image; null: none, or unknown.
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
+    #: What ran, see runner/revision; null: nothing did, or unknown. Of the command also: it is the image's own.
+    revision = models.CharField(max_length=12, null=True)  # noqa: DJ001
+    command = models.TextField(null=True)  # noqa: DJ001
     exit_code = models.IntegerField(null=True)
     #: Whether the engine reported that the container exceeded its memory limit; null: it cannot tell.
     oom = models.BooleanField(null=True)

@@ -9,7 +9,6 @@ container.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -64,18 +63,27 @@ class Eviction(NamedTuple):
 
 
 class Recycling:
-    """Decides when a container that works is replaced: at its age, or after its number of tasks."""
+    """Decides when a container that works is replaced: after a reload, at its age, or after its number of tasks."""
 
-    def __init__(self, handler: Handler, may_recycle: Callable[[], bool]) -> None:
-        """`may_recycle`: asked for an old container, see SlotOwner."""
-        self._max_age, self._max_tasks = handler.max_container_age, handler.max_tasks_per_container
-        self._may_recycle = may_recycle
+    def __init__(self, owner: SlotOwner, number: int) -> None:
+        """`number`: the slot's."""
+        self._owner, self._number = owner, number
+        #: The slot is to end once its container has no call. Written by the dispatcher.
+        self.leaving = False
 
     def due(self, dialog: Dialog) -> bool:
         """True if the container is to be replaced now."""
-        if self._max_age is not None and time.monotonic() - dialog.started_at >= self._max_age and self._may_recycle():
+        revision = self._owner.revision
+        if self.leaving or (dialog.revision.key != revision.key and self._owner.may_roll(self._number)):
             return True
-        return self._max_tasks is not None and dialog.calls >= self._max_tasks
+        max_age, max_tasks = revision.handler.max_container_age, revision.handler.max_tasks_per_container
+        if (
+            max_age is not None
+            and time.monotonic() - dialog.started_at >= max_age
+            and self._owner.may_recycle(self._number)
+        ):
+            return True
+        return max_tasks is not None and dialog.calls >= max_tasks
 
 
 def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReason | None:
@@ -89,7 +97,8 @@ def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReas
         return DeathReason.UNASKED_OUTPUT
     if dialog.closed_stdin:
         return DeathReason.EXIT
-    return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(dialog) else None
+    may_go = isinstance(state, Ready) or recycling.leaving
+    return DeathReason.RECYCLED if may_go and recycling.due(dialog) else None
 
 
 def decide_call(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
@@ -173,15 +182,15 @@ class Reporter:
     For the thread that polls the reactor and the slot's own, not under the slot's lock.
     """
 
-    def __init__(self, handler: Handler, engine: Engine, owner: SlotOwner, starter: ContainerStarter) -> None:
-        self._handler, self._engine, self._owner, self._starter = handler, engine, owner, starter
+    def __init__(self, engine: Engine, owner: SlotOwner, starter: ContainerStarter) -> None:
+        self._engine, self._owner, self._starter = engine, owner, starter
 
     def replied(self, result: CallResult) -> None:
         """A call is over, and its container replied."""
         if not self._starter.works:
             self._starter.worked()
         if not isinstance(result.outcome, Success):
-            result = self._engine.explain(self._handler, result)
+            result = self._engine.explain(self._owner.revision.handler, result)
         self._owner.finished(result)
 
     def died(self, eviction: Eviction, container_exit: ContainerExit) -> None:
@@ -191,8 +200,9 @@ class Reporter:
         self._starter.ended(eviction.dialog, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
             result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
-            result = self._engine.explain(self._handler, result)
-            self._owner.finished(last_words(result) if self._handler.error_tail else result)
+            handler = eviction.dialog.revision.handler
+            result = self._engine.explain(handler, result)
+            self._owner.finished(last_words(result) if handler.error_tail else result)
 
 
 def _with_exit(

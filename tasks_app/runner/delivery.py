@@ -154,8 +154,8 @@ class StdinPipe:
         fcntl.ioctl(self._in, termios.FIONREAD, waiting)
         return waiting[0]
 
-    def is_reading(self) -> bool:
-        return self._reader.is_waiting()
+    def is_reading(self, starting: bool = False) -> bool:
+        return self._reader.is_waiting(counted=not starting)
 
     def at_work(self) -> bool | None:
         return self._reader.at_work()
@@ -175,12 +175,18 @@ class StdinReader:
         self._stdin = stdin
         self._processes = processes
         self._file: int | None = None
-        self._searches = MAX_SEARCHES if READ_SYSCALL else 0
+        self._searches = MAX_SEARCHES
 
-    def is_waiting(self) -> bool:
-        """True if the process waits for the next line; False if that is unknown."""
+    def is_waiting(self, counted: bool = True) -> bool:
+        """True if the process waits for the next line; False if that is unknown.
+
+        `counted`: after some searches without success it is not searched for any more.
+        """
         if self._file is None:
-            return self._searches > 0 and self._find()
+            if READ_SYSCALL is None or (counted and self._searches <= 0):
+                return False
+            self._searches -= counted
+            return self._find()
         assert READ_SYSCALL is not None
         try:
             return os.pread(self._file, len(READ_SYSCALL), 0) == READ_SYSCALL
@@ -215,7 +221,6 @@ class StdinReader:
 
     def _find(self) -> bool:
         assert READ_SYSCALL is not None
-        self._searches -= 1
         mine = os.fstat(self._stdin)
         for pid in self._processes():
             with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from tasks_app.runner.delivery import Delivery
 from tasks_app.runner.engine import EXITED, STDOUT, Container
 from tasks_app.runner.no_reply import SILENCE_SECONDS, so_far
 from tasks_app.runner.reactor import Events, Listener, Reactor
+from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import BadReply, Failure, Lines, Success, parse_reply
 
 Reply = Success | Failure | BadReply
@@ -27,8 +28,9 @@ class Dialog:
     Every method is called under the slot's lock, and none blocks.
     """
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
+    def __init__(self, container: Container, revision: Revision) -> None:
+        self.container, self.revision = container, revision
+        self._revision_id = revision.id(container.image)
         self.calls = 0
         #: It has replied to a call in time, with a success or an error.
         self.replied = False
@@ -198,7 +200,10 @@ class Dialog:
     def result(self, call: Call, outcome: Outcome, sent_at: float, slot: int, oom: bool) -> CallResult:
         """The result of the last call, which is over now."""
         seconds, container = time.monotonic() - sent_at, self.container
-        result = CallResult(call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom)
+        result = CallResult(
+            call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom,
+            revision=self._revision_id, command=self.revision.command,
+        )  # fmt: skip
         return result if self._live is None else result._replace(live=self._live)
 
     def tails(self) -> tuple[str, str]:

@@ -55,7 +55,7 @@ class DeathReason(StrEnum):
     TIMEOUT = "timeout"
     KILLED = "killed"
     OOM = "oom"
-    #: It was old, or had had its number of tasks.
+    #: It was old, had had its number of tasks, or a reload has replaced it or removed its slot.
     RECYCLED = "recycled"
     #: It replied without a `task_id`, and cannot tell when it reads: a second reply would pass for the next task's.
     NO_TASK_ID = "no_task_id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -96,10 +96,11 @@ class Container(Protocol):
         FIFOs on Linux can). Raises OSError if the handler has not read the last line.
         """
 
-    def is_reading(self) -> bool:
+    def is_reading(self, starting: bool = False) -> bool:
         """True if the handler waits for the next line now, so that all it wrote before is on stdout.
 
-        False if that is unknown. Takes microseconds.
+        False if that is unknown. Takes microseconds. `starting`: it may not have loaded yet, so that a False now says
+        nothing of later answers.
         """
 
     def at_work(self) -> bool | None:
@@ -187,6 +188,13 @@ class Engine(Protocol):
         `sweep`. NotYet (an Unavailable): the image is being pulled. EngineUnreachable (an Unavailable): no handler can
         start; EngineSlow, one of these: a later start may find its container created. `closing`: once it is set, by
         any thread, the start ends within 10 s.
+        """
+
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        """From now on start containers from what these names of images mean now; return those that mean another image.
+
+        Until the next call a name means the image of its first start. Failed pulls are tried again at once. Takes some
+        10 s at most. Raises Unavailable, and then nothing has changed.
         """
 
     def sweep(self, is_gone: IsGone) -> int:

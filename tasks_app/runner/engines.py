@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Collection, Set
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
@@ -28,6 +29,9 @@ class EngineByHandler:
 
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Container:
         return self._for(handler).start(handler, slot, closing)
+
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        return self._docker().resolve_again(images) if images else frozenset()
 
     def sweep(self, is_gone: IsGone) -> int:
         return self._docker().sweep(is_gone)

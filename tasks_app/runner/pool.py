@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import threading
@@ -16,6 +17,8 @@ from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.reactor import Reactor
+from tasks_app.runner.revision import Revision
+from tasks_app.runner.roll import Roll
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import Caution, Probing, StartTimes
 from tasks_app.runner.slot_state import Phase
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: How long a slot waits that may not start a container because another one is being tried.
 OTHER_PROBE_SECONDS = 1.0
+#: How often a new slot asks whether a removed one, whose task still runs, has ended.
+LEAVING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class PoolStats:
 
 
 class Pool:
-    """The slots of one handler.
+    """The slots of one handler, for as long as the node lives. A reload gives it another revision of the handler.
 
     `on_result` gets the result of every call once; the slot is free again by then if it keeps its container. `on_free`
     is called whenever a slot may have become free. Both are called by the reactor's polling thread or a slot's thread
@@ -69,11 +74,10 @@ class Pool:
         may_begin: Callable[[float], bool | None] = lambda waited: True,
     ) -> None:
         """`may_begin`: see SlotOwner."""
-        self.handler = handler
-        self.may_begin = may_begin
+        self.name, self.may_begin = handler.name, may_begin
+        self._engine, self._ready_after = engine, ready_after
         self._on_free = on_free
         self._on_result = on_result
-        self._choose = CHOICES[handler.handler_selection]
         self._lock = threading.Lock()
         # Written under the lock. By the thread that takes slots (the dispatcher's), and by those that the slots run in:
         # the one that polls the reactor, and their own.
@@ -83,24 +87,35 @@ class Pool:
         # By the slots' own threads.
         self._starts = 0
         self._deaths: Counter[DeathReason] = Counter()
-        #: The slot that replaces its container because of its age. By the threads that the slots run in.
-        self._recycling: int | None = None
+        #: The slots that replace their containers. By the threads that the slots run in, and the one that takes slots.
+        self._roll = Roll()
         #: The slot that has begun to start a container while the pool probes. By the slots' own threads.
         self._probe: int | None = None
         #: By the thread that closes the pool.
         self._closed = False
-        self.probing, self.start_times, self.caution = Probing(), StartTimes(handler.start_timeout), Caution()
+        # Written by the thread that reloads, each by one assignment.
+        self.revision = Revision(handler)
+        self._choose = CHOICES[handler.handler_selection]
+        self.probing, self.start_times = Probing(), StartTimes(handler.start_timeout)
+        self.caution = Caution()
         self._own_reactor: tuple[Reactor, threading.Thread] | None = None
         if reactor is None:
             reactor = Reactor()
             thread = threading.Thread(target=reactor.poll_in_background, name=f"reactor-{handler.name}", daemon=True)
             self._own_reactor = (reactor, thread)
-        self.slots = tuple(
-            Slot(number, handler, engine, self, ready_after, reactor) for number in range(handler.instances)
-        )
+        self._reactor = reactor
+        #: In the order of their numbers. Replaced under the lock, by the thread that reloads, which adds slots, and by
+        #: the one that takes slots, which removes them.
+        self.slots: tuple[Slot, ...] = ()
+        self._by_number: dict[int, Slot] = {}
+        #: Removed slots that may still have a container: they end after their task.
+        self._leaving: list[Slot] = []
+        #: The number of the next new slot: none comes twice.
+        self._next_number = 0
+        self._grow(handler.instances)
 
     def __repr__(self) -> str:
-        return f"<Pool {self.handler.name} {' '.join(f'{slot.number}:{slot.phase}' for slot in self.slots)}>"
+        return f"<Pool {self.name} {' '.join(f'{slot.number}:{slot.phase}' for slot in self.slots)}>"
 
     def start(self) -> None:
         """Start the slots' threads; slots become free one by one."""
@@ -115,11 +130,12 @@ class Pool:
         with self._lock:
             self._closed = True
             self._free.clear()
+            slots = (*self.slots, *self._leaving)
         # All are told before the first is waited for, so that they end side by side.
-        for slot in self.slots:
+        for slot in slots:
             slot.close()
         until = time.monotonic() + timeout
-        ended = [slot.join(max(0.0, until - time.monotonic())) for slot in self.slots]
+        ended = [slot.join(max(0.0, until - time.monotonic())) for slot in slots]
         # Last: the reactor tells the slots to give up their containers. A slot that lives on still needs it.
         if all(ended) and self._own_reactor is not None:
             reactor, thread = self._own_reactor
@@ -138,8 +154,8 @@ class Pool:
 
     def _startable(self) -> list[int]:
         """While the pool probes: the free slots that may be taken. Under the lock."""
-        probes = (slot.phase in (Phase.TAKEN, Phase.BUSY) and not slot.answered for slot in self.slots)
-        others = [number for number in self._free if not self.slots[number].answered]
+        probes = (slot.phase in (Phase.TAKEN, Phase.BUSY) and not slot.trusted for slot in self.slots)
+        others = [number for number in self._free if not self._by_number[number].trusted]
         if not self.probing.delay() and not any(probes):
             others = others[1:]
         return [number for number in self._free if number not in others]
@@ -154,7 +170,7 @@ class Pool:
             if free is not self._free:
                 self._free.remove(number)
             self._last_taken = number
-            slot = self.slots[number]
+            slot = self._by_number[number]
             slot.take()
             return slot
 
@@ -163,11 +179,12 @@ class Pool:
         with self._lock:
             free, starts = len(self._free), self._starts
             if probes:
-                free = sum(self.slots[number].answered for number in self._free)
+                free = sum(self._by_number[number].trusted for number in self._free)
             deaths = {reason.value: count for reason, count in self._deaths.items()}
-        starting = sum(slot.phase is Phase.STARTING or (probes and not slot.answered) for slot in self.slots)
-        total = len(self.slots)
-        problem = self.probing.problem or next(filter(None, (slot.problem for slot in self.slots)), None)
+            slots = self.slots
+        starting = sum(slot.phase is Phase.STARTING or (probes and not slot.trusted) for slot in slots)
+        total = len(slots)
+        problem = self.probing.problem or next(filter(None, (slot.problem for slot in slots)), None)
         return PoolStats(
             slots=total,
             warm=total - starting,
@@ -178,18 +195,88 @@ class Pool:
             deaths=deaths,
             problem=problem and problem.sentence,
             engine_problem=problem and problem.engine,
-            notice=next(filter(None, (slot.notice for slot in self.slots)), None),
+            notice=next(filter(None, (slot.notice for slot in slots)), None),
         )
 
     def images(self) -> list[str]:
         """The ids of its containers' images, sorted: more than one while a tag has moved."""
         return sorted({slot.container.image for slot in self.slots if slot.container is not None} - {""})
 
+    # A reload.
+
+    def adopt(self, handler: Handler, replace: bool = False) -> None:
+        """Take over another definition of the handler, which has the same name, in any thread. Returns at once.
+
+        If its containers depend on what has changed, or with `replace`, they are replaced: see `roll`. What has kept
+        them from starting is forgotten, and the next start comes at once.
+        """
+        before = self.revision
+        revision = Revision(handler, before.replaced + replace)
+        changed = revision.key != before.key
+        if changed:
+            self.start_times, self.probing = StartTimes(handler.start_timeout), Probing()
+            # A source file was saved: another command is no reason for haste, and may not start at all.
+            if handler.sources != before.handler.sources and handler.command == before.handler.command:
+                self._roll.at_once = True
+        else:
+            self.start_times.start_timeout = handler.start_timeout
+            self.probing.end_pause()
+        self._choose = CHOICES[handler.handler_selection]
+        self.revision = revision
+        for slot in self.slots:
+            slot.start_again(forget=changed)
+        for slot in self._grow(handler.instances):
+            slot.start()
+
+    def retire(self) -> None:
+        """The handler is no longer in handlers.toml: all slots end, each after its task. `adopt` brings them back."""
+        self.adopt(dataclasses.replace(self.revision.handler, instances=0))
+
+    def roll(self) -> bool:
+        """Go on with what `adopt` has begun. False once there is nothing left to do.
+
+        For the thread that takes slots, while no task is claimed for a free one.
+        """
+        with self._lock:
+            if self._closed:
+                return False
+            instances = self.revision.handler.instances
+            surplus, self.slots = self.slots[instances:], self.slots[:instances]
+            for slot in surplus:
+                del self._by_number[slot.number]
+                self._roll.end(slot.number)
+            self._leaving += surplus
+            self._free = [number for number in self._free if number in self._by_number]
+            old = [slot for slot in self.slots if slot.is_old]
+            self._roll.at_once &= bool(old)
+            chosen = self._roll.next([slot for slot in old if slot.number in self._free])
+            for slot in chosen:
+                self._free.remove(slot.number)
+        for slot in surplus:
+            slot.leave()
+        for slot in chosen:
+            slot.check_soon()
+        # A container that is being started may be of the revision before.
+        return bool(old) or any(slot.container is None for slot in self.slots)
+
+    def _grow(self, instances: int) -> list[Slot]:
+        """Add slots up to this number. The new ones have to be started."""
+        with self._lock:
+            count = 0 if self._closed else max(instances - len(self.slots), 0)
+            numbers = range(self._next_number, self._next_number + count)
+            added = [Slot(number, self._engine, self, self._ready_after, self._reactor) for number in numbers]
+            self._next_number += count
+            self._by_number |= {slot.number: slot for slot in added}
+            self.slots += tuple(added)
+        return added
+
+    # What its slots ask of it and tell it, see SlotOwner.
+
     def mark_ready(self, number: int) -> None:
         with self._lock:
-            if self._recycling == number:
-                self._recycling = None
-            if not self._closed:
+            if self._roll.replacing:
+                self._roll.end(number)
+            if not self._closed and number in self._by_number:
                 insort(self._free, number)
 
     def withdraw(self, number: int) -> None:
@@ -199,16 +286,30 @@ class Pool:
 
     def may_recycle(self, number: int) -> bool:
         with self._lock:
-            slot = self.slots[number]
             # A taken slot without a call has to stay: a task has been claimed for it.
-            if self._recycling is not None or (number not in self._free and slot.phase is not Phase.BUSY):
+            if not self._roll.may_begin() or (number not in self._free and not self._is_busy(number)):
                 return False
-            self._recycling = number
+            self._roll.begin(number)
             if number in self._free:
                 self._free.remove(number)
             return True
 
+    def may_roll(self, number: int) -> bool:
+        with self._lock:
+            if number in self._roll.replacing:
+                return True
+            if not self._roll.may_begin(self._roll.at_once) or not self._is_busy(number):
+                return False
+            self._roll.begin(number)
+            return True
+
+    def _is_busy(self, number: int) -> bool:
+        slot = self._by_number.get(number)
+        return slot is not None and slot.phase is Phase.BUSY
+
     def start_delay(self, number: int) -> float:
+        if self._leaving and self._waits_for_leaving(number):
+            return LEAVING_SECONDS
         if delay := self.probing.delay():
             return delay
         if not self.probing.active:
@@ -220,13 +321,19 @@ class Pool:
             self._probe = number
         return 0.0
 
+    def _waits_for_leaving(self, number: int) -> bool:
+        """True if too many containers would live: those of removed slots count too."""
+        with self._lock:
+            self._leaving = [slot for slot in self._leaving if not slot.join(0.0)]
+            return number in [slot.number for slot in self.slots[::-1][: len(self._leaving)]]
+
     def _is_tried(self, slot: Slot) -> bool:
         """Whether its container has not answered, and may show that containers start. Under the lock.
 
         One that has waited for a call since before the last failure shows nothing, however long it waits.
         """
         started_at = slot.started_at
-        if started_at is None or slot.answered:
+        if started_at is None or slot.trusted:
             return False
         return slot.number not in self._free or self.probing.is_older(started_at)
 
@@ -244,13 +351,13 @@ class Pool:
         try:
             self._on_result(result)
         except Exception:
-            log.exception("on_result of %s failed", self.handler.name, extra={"handler": self.handler.name})
+            log.exception("on_result of %s failed", self.name, extra={"handler": self.name})
 
     def freed(self) -> None:
         try:
             self._on_free()
         except Exception:
-            log.exception("on_free of %s failed", self.handler.name, extra={"handler": self.handler.name})
+            log.exception("on_free of %s failed", self.name, extra={"handler": self.name})
 
 
 #: Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index.

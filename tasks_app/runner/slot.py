@@ -14,7 +14,6 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
 from tasks_app.runner.container_death import (
     Eviction,
@@ -47,6 +46,8 @@ from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
 MAY_BEGIN_INTERVAL_SECONDS = 0.1
+#: Between two questions whether a new container waits for its first line.
+LOADED_CHECK_SECONDS = 0.05
 
 AFTER_INTERNAL_ERROR = NoReply(DeathReason.INTERNAL_ERROR, INTERNAL_ERROR)
 
@@ -61,14 +62,12 @@ class Slot:
     container belongs to the thread that started it.
     """
 
-    def __init__(
-        self, number: int, handler: Handler, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor
-    ) -> None:
+    def __init__(self, number: int, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor) -> None:
         self.number = number
-        self._handler, self._owner, self._reactor = handler, owner, reactor
-        self._recycling = Recycling(handler, lambda: owner.may_recycle(number))
-        self._starter = ContainerStarter(handler, engine, number, ready_after, owner)
-        self._reporter = Reporter(handler, engine, owner, self._starter)
+        self._owner, self._reactor = owner, reactor
+        self._recycling = Recycling(owner, number)
+        self._starter = ContainerStarter(engine, number, ready_after, owner)
+        self._reporter = Reporter(engine, owner, self._starter)
         self._lock = threading.Lock()
         #: Written under the lock, by the dispatcher's thread (`run`), the one that polls the reactor (`handle`,
         #: `check`), the slot's own, and any that kills.
@@ -80,12 +79,12 @@ class Slot:
         self._closing = False
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
-        self._thread = threading.Thread(target=self._main, name=f"slot-{handler.name}-{number}", daemon=True)
+        self._thread = threading.Thread(target=self._main, name=f"slot-{owner.name}-{number}", daemon=True)
         #: Destroys a container while the slot's thread starts the next one.
         self._retiring: threading.Thread | None = None
 
     def __repr__(self) -> str:
-        return f"<Slot {self._handler.name}/{self.number} {self.phase}>"
+        return f"<Slot {self._owner.name}/{self.number} {self.phase}>"
 
     @property
     def phase(self) -> Phase:
@@ -96,6 +95,20 @@ class Slot:
         """True if its container has answered a call."""
         state = self._state
         return not isinstance(state, Absent) and state.dialog.replied
+
+    @property
+    def is_old(self) -> bool:
+        """True if its container is of another revision than the pool's, and is to be replaced.
+
+        What it does says nothing of the containers to come.
+        """
+        state = self._state
+        return not isinstance(state, Absent) and state.dialog.revision.key != self._owner.revision.key
+
+    @property
+    def trusted(self) -> bool:
+        """True if calls need not wait although containers do not start: it has answered, or is of another revision."""
+        return self.answered or self.is_old
 
     @property
     def started_at(self) -> float | None:
@@ -129,6 +142,20 @@ class Slot:
         self._closing = True
         self._starter.close()
         self._reactor.check_soon(self)
+
+    def leave(self) -> None:
+        """End without a kill: once its container has no call, it is destroyed, and no other one is started."""
+        self._recycling.leaving = True
+        self._starter.close()
+        self._reactor.check_soon(self)
+
+    def check_soon(self) -> None:
+        """Look at once whether the container is to be replaced. Thread-safe."""
+        self._reactor.check_soon(self)
+
+    def start_again(self, forget: bool) -> None:
+        """If the slot has no container: start one at once. `forget` why the last ones did not start. Thread-safe."""
+        self._starter.start_again(forget)
 
     def join(self, timeout: float) -> bool:
         """True if the slot has ended within this many seconds."""
@@ -228,19 +255,23 @@ class Slot:
             if isinstance(state, (Absent, Inspected)):
                 return math.inf
             dialog = state.dialog
+            # Asked before its output is read: a handler that waits for a line has written what it writes at its start.
+            loaded = isinstance(state, Watched) and not dialog.calls and dialog.container.is_reading(starting=True)
             if (waited := dialog.ask_again()) and isinstance(state, Busy):
                 self._state = state = state.extended(waited)
             # Reads what has arrived, because a reply that arrived first wins.
             reply = dialog.receive(dialog.poll())
             change = self._apply(state, reply)
             becomes_ready = False
-            if change is None and isinstance(state, Watched) and time.monotonic() >= state.until:
+            if change is None and isinstance(state, Watched) and (loaded or time.monotonic() >= state.until):
                 becomes_ready, self._state = True, state.trusted()
-                if not dialog.calls and dialog.container.is_reading():
-                    self._owner.start_times.within(time.monotonic() - dialog.started_at)
+                if loaded and not self.is_old:
+                    self._owner.start_times.within(max(state.until, time.monotonic()) - dialog.started_at)
                 if not self._taken:
                     self._owner.mark_ready(self.number)
             due = self._state.due
+            if isinstance(self._state, Watched) and not dialog.calls:
+                due = min(due, time.monotonic() + LOADED_CHECK_SECONDS)
             if dialog.asks_since is not None:
                 due = min(due, time.monotonic() + MAY_BEGIN_INTERVAL_SECONDS)
             exiting = dialog.exiting and change is None
@@ -283,10 +314,11 @@ class Slot:
                 return self._evict(state, state.outcome, state.reason) if over else None
             reason = decide_idle(state, self._closing, self._recycling)
             return None if reason is None else self._evict(state, None, reason)
-        if (read_at := state.dialog.read_at) is not None:
+        dialog = state.dialog
+        if (read_at := dialog.read_at) is not None:
             state = self._started(state, read_at)
-        if reply is not None and not isinstance(reply, BadReply):
-            if state.dialog.calls == 1:
+        if reply is not None and not isinstance(reply, BadReply) and not self.is_old:
+            if dialog.calls == 1:
                 self._answered_first(state)
             self._owner.start_times.answered_at = time.monotonic()
         outcome, cause = decide_call(state, reply, self._closing, self._recycling)
@@ -299,7 +331,7 @@ class Slot:
             state.dialog.detach()
             self._state = inspected = state.inspected(outcome)
             return inspected
-        if seconds := stop_seconds(self._handler, outcome, cause):
+        if seconds := stop_seconds(self._owner.revision.handler, outcome, cause):
             assert isinstance(outcome, NoReply)
             if state.dialog.container.check_leftovers(wait=False) is DeathReason.OOM:
                 return self._evict(state, outcome, DeathReason.OOM)
@@ -310,7 +342,8 @@ class Slot:
         """The handler has read the beginning of the container's first line."""
         times, started_at = self._owner.start_times, state.dialog.started_at
         state.dialog.read_at = None
-        times.seen(started_at, state.sent_at, read_at)
+        if not self.is_old:
+            times.seen(started_at, state.sent_at, read_at)
         deadline = times.end(started_at, read_at) + state.call.timeout
         if deadline < state.deadline:
             self._state = state = state.began(deadline)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import DeathReason
+from tasks_app.runner.revision import Revision
 
 #: How much longer than expected a start may take.
 MARGIN_SECONDS = 1.0
@@ -37,10 +38,10 @@ class StartTimes:
     reply. Written by the threads that the slots run in, each time by one assignment.
     """
 
-    __slots__ = ("_at_most", "_longest", "_start_timeout", "answered_at")
+    __slots__ = ("_at_most", "_longest", "answered_at", "start_timeout")
 
     def __init__(self, start_timeout: float) -> None:
-        self._start_timeout = start_timeout
+        self.start_timeout = start_timeout
         self._longest: float | None = None
         #: The shortest time within which a handler was ready whose start was not seen.
         self._at_most: float | None = None
@@ -63,8 +64,8 @@ class StartTimes:
         """How long a container's start may take. What is left of it is added to the `timeout` of its first call."""
         expected = self._at_most if self._longest is None else self._longest
         if self.answered_at is None or expected is None:
-            return self._start_timeout
-        return min(self._start_timeout, 2 * expected + MARGIN_SECONDS)
+            return self.start_timeout
+        return min(self.start_timeout, 2 * expected + MARGIN_SECONDS)
 
     def end(self, started_at: float, read_at: float) -> float:
         """The moment by which a container's start must be over, once its handler has read the first line.
@@ -105,6 +106,8 @@ class Probing:
         # Written under the lock, by the threads that the slots run in.
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_START_PAUSE_SECONDS)
         self._failed_at = 0.0
+        #: The pause was ended before its time.
+        self._pause_ended = False
         #: True while the pool probes. Any thread reads it, and `problem`.
         self.active = False
         #: Why the last container did not start; None while they do.
@@ -117,6 +120,7 @@ class Probing:
             # Of several that were started before it began to probe, only the last one in a row counts.
             if not self.active or started_at >= self._failed_at:
                 self._failed_at = now
+                self._pause_ended = False
                 self._backoff.failed()
             self.active = self._backoff.failures >= PROBE_AFTER_FAILURES
             probes = f"; one container at a time is tried, with pauses of up to {MAX_START_PAUSE_SECONDS:g} s"
@@ -133,9 +137,13 @@ class Probing:
         """True if there were failures, all of them before a container was started at this moment."""
         return self._backoff.failures > 0 and started_at >= self._failed_at
 
+    def end_pause(self) -> None:
+        """The next container may be tried at once."""
+        self._pause_ended = True
+
     def delay(self) -> float:
         """Seconds until the pause is over; 0 if it is."""
-        pause = self._backoff.pause
+        pause = 0.0 if self._pause_ended else self._backoff.pause
         return max(self._failed_at + pause - time.monotonic(), 0.0) if pause else 0.0
 
 
@@ -166,6 +174,14 @@ class SlotOwner(Protocol):
     """What a slot asks of its pool, which knows slots by their numbers."""
 
     @property
+    def name(self) -> str:
+        """The handler's name."""
+
+    @property
+    def revision(self) -> Revision:
+        """The handler, and what its next container is started from. Another one after a reload."""
+
+    @property
     def probing(self) -> Probing:
         """Whether the handler's containers start."""
 
@@ -191,6 +207,9 @@ class SlotOwner(Protocol):
 
         If True, the slot is withdrawn until its next container is ready. Called under the slot's lock.
         """
+
+    def may_roll(self, number: int) -> bool:
+        """True if the slot may replace its container, which is of another revision: see Roll. Under the slot's lock."""
 
     def may_begin(self, waited: float) -> bool | None:
         """Whether a handler may get the end of a line, without which it cannot begin; None if that is not known yet.

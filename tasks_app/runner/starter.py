@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tasks_app.handlers.handlers_toml import Handler, why_not_started
+from tasks_app.handlers.handlers_toml import why_not_started
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
@@ -59,23 +59,26 @@ class ContainerStarter:
     For the slot's thread. The thread that polls the reactor calls `worked`, `recovered` and `is_stable`.
     """
 
-    def __init__(self, handler: Handler, engine: Engine, slot: int, ready_after: float, owner: SlotOwner) -> None:
+    def __init__(self, engine: Engine, slot: int, ready_after: float, owner: SlotOwner) -> None:
         #: Why containers do not start or do not live; None while they do. Written by both threads: the later event
         #: counts. Any thread reads it.
         self.problem: Problem | None = None
         #: What makes its containers slow without a failure, as the last one that replied has shown; None: nothing does.
         self.notice: str | None = None
-        self._handler, self._engine, self._slot, self._ready_after = handler, engine, slot, ready_after
-        self._owner, self._probing = owner, owner.probing
+        self._engine, self._slot, self._ready_after, self._owner = engine, slot, ready_after, owner
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self._proven = False
+        #: The key of the revision of the last container. Written by the slot's thread.
+        self._key = ""
         #: A container has replied and nothing has failed since, so `worked` has nothing to do.
         self.works = False
         #: Written by the slot's thread.
         self._start_failed = False
-        #: Set by the thread that closes the pool.
+        #: Set by the thread that closes the pool, or removes the slot.
         self._closed = threading.Event()
+        #: Ends a pause. Set by that one, and by the one that reloads.
+        self._awake = threading.Event()
 
     @property
     def pause(self) -> float:
@@ -86,7 +89,7 @@ class ContainerStarter:
         """Start a container whenever the last one is destroyed, after a pause if it failed; until `close`."""
         while not self._closed.is_set():
             if delay := self._owner.start_delay(self._slot):
-                self._closed.wait(delay)
+                self._wait(delay)
                 continue
             try:
                 dialog = self.start()
@@ -95,23 +98,37 @@ class ContainerStarter:
                 dialog = None
             if dialog is not None:
                 yield dialog
-            self._closed.wait(self.pause)
+            self._wait(self.pause)
+
+    def _wait(self, seconds: float) -> None:
+        """Until so many seconds are over, or `close` or `start_again` is called; even if that was just before."""
+        if seconds and not self._closed.is_set():
+            self._awake.wait(seconds)
+        self._awake.clear()
 
     def close(self) -> None:
         """Start no more containers."""
         self._closed.set()
+        self._awake.set()
+
+    def start_again(self, forget: bool) -> None:
+        """End a pause. `forget`: the failures before do not count any more. Thread-safe."""
+        if forget:
+            self.recovered()
+        self._awake.set()
 
     def start(self) -> Dialog | None:
         """Start a container without waiting for it to be ready; None if that failed or the slot is closing."""
-        starting = _starting[self._handler.image is not None]
+        starting = _starting[self._owner.revision.handler.image is not None]
         while not starting.acquire(timeout=CLOSING_CHECK_SECONDS):
             if self._closed.is_set():
                 return None
         try:
             if self._closed.is_set():
                 return None
+            revision = self._owner.revision  # the newest, after a wait
             try:
-                container = self._engine.start(self._handler, self._slot, self._closed)
+                container = self._engine.start(revision.handler, self._slot, self._closed)
             except Unavailable as error:
                 if self._closed.is_set():
                     return None
@@ -123,9 +140,11 @@ class ContainerStarter:
                 return None
         finally:
             starting.release()
+        if self._key != revision.key:
+            self._key, self._proven, self.works = revision.key, False, False
         if self._start_failed:  # the cause (no engine, no image) is gone
             self._start_failed, self.problem = False, None
-        return Dialog(container)
+        return Dialog(container, revision)
 
     def probation(self) -> float:
         """Seconds for which a new container is watched before it is ready.
@@ -142,7 +161,7 @@ class ContainerStarter:
 
     def internal_error(self, error: Exception) -> None:
         """The slot's thread has failed."""
-        name = self._handler.name
+        name = self._owner.name
         log.error("internal error in slot %d of %s", self._slot, name, exc_info=error, extra={"handler": name})
         self.failed(INTERNAL_ERROR)
 
@@ -169,9 +188,9 @@ class ContainerStarter:
         `started`: see Eviction.
         """
         if dialog.replied:
-            self.notice = ONE_TASK_EACH.format(self._handler.name) if reason is DeathReason.NO_TASK_ID else None
-        if self.notice is not None and notice_once.is_due(self._handler.name):
-            log.warning("%s", self.notice, extra={"handler": self._handler.name})
+            self.notice = ONE_TASK_EACH.format(self._owner.name) if reason is DeathReason.NO_TASK_ID else None
+        if self.notice is not None and notice_once.is_due(self._owner.name):
+            log.warning("%s", self.notice, extra={"handler": self._owner.name})
         if reason in (DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID):
             return
         if reason is DeathReason.INTERNAL_ERROR:
@@ -180,22 +199,25 @@ class ContainerStarter:
         age = time.monotonic() - dialog.started_at
         if dialog.calls and not dialog.replied and age < self._ready_after:
             self._proven = self.works = False
+        if dialog.revision.key != self._owner.revision.key:
+            return  # what it did says nothing of the containers to come
         failed = reason in BY_ITSELF and self._had_not_started(dialog, started, age)
         if started and not dialog.replied:
-            self._probing.succeeded()
+            self._owner.probing.succeeded()
         if explained and not failed:
             return
         if reason is DeathReason.LEFTOVER:
             self._warn(
-                f"handler '{self._handler.name}' leaves processes behind after its reply, so its container is "
+                f"handler '{self._owner.name}' leaves processes behind after its reply, so its container is "
                 "replaced; start helpers that may stay before the first line is read",
             )
             return
-        what = f"handler '{self._handler.name}' {_what(dialog, reason, container_exit, age, started)}"
+        what = f"handler '{self._owner.name}' {_what(dialog, reason, container_exit, age, started)}"
         out, err = dialog.tails()
         output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
-        if not dialog.calls and self._handler.image is None and self._handler.command:
-            output = next(iter(why_not_started(self._handler.command, self._handler.cwd)), output)
+        handler = dialog.revision.handler
+        if not dialog.calls and handler.image is None and handler.command:
+            output = next(iter(why_not_started(handler.command, handler.cwd)), output)
         output = f": {output}" if output else ""
         container = f" (container {dialog.container.id})"
         if dialog.calls and not failed:
@@ -205,7 +227,7 @@ class ContainerStarter:
         self._warn(what + output, container)
         self._proven = self.works = False
         if failed:
-            self._probing.failed(dialog.started_at, what + output[:MAX_LAST_WORDS_CHARS])
+            self._owner.probing.failed(dialog.started_at, what + output[:MAX_LAST_WORDS_CHARS])
         else:
             self._backoff.succeeded()
             self.failed(what + output)
@@ -218,22 +240,22 @@ class ContainerStarter:
 
     def is_stable(self, dialog: Dialog) -> bool:
         """True if there were failures and the unused container has lived long enough to forget them."""
-        failed = self._backoff.failures > 0 or self._probing.is_older(dialog.started_at)
+        failed = self._backoff.failures > 0 or self._owner.probing.is_older(dialog.started_at)
         return failed and not dialog.calls and time.monotonic() - dialog.started_at >= STABLE_SECONDS
 
     def stable(self, dialog: Dialog) -> None:
         """Forget the failures before this container's start."""
         self.recovered()
-        if self._probing.is_older(dialog.started_at):
-            self._probing.succeeded()
+        if self._owner.probing.is_older(dialog.started_at):
+            self._owner.probing.succeeded()
 
     def _warn(self, problem: str, details: str = "") -> None:
         """Log a problem of the handler, with `details` that differ from slot to slot.
 
         A problem with other numbers is the same one.
         """
-        if log_once.is_due((self._handler.name, _VARYING.sub("#", problem))):
-            log.warning("%s%s", problem, details, extra={"handler": self._handler.name})
+        if log_once.is_due((self._owner.name, _VARYING.sub("#", problem))):
+            log.warning("%s%s", problem, details, extra={"handler": self._owner.name})
 
 
 def how_it_ended(container_exit: ContainerExit) -> str:

@@ -54,9 +54,12 @@ def test_the_timeline_goes_from_the_creation_over_each_attempt_to_the_end(admin:
 def test_an_attempt_names_its_image_its_wait_and_a_kill_for_memory(admin: Client) -> None:
     one = task("failed", failure_reason="oom", attempts=2)
     attempt(one, 1, "error", image="sha256:" + "0123456789abcdef" * 4, oom=False, wait_seconds=0.003)
-    attempt(one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True)
+    attempt(
+        one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True, revision="abcdef012345", command="run it"
+    )
     found = page(admin, one).context["detail"]
     second, first = (dict(each.facts) for each in found.attempts)
+    assert (second["Command"], second["Revision"]) == ("run it", "abcdef012345")
     assert first["Image"] == "sha256:0123456789ab" and first["Waited for a slot"] == "3 ms"
     assert "Killed for memory" not in first and "Waited for a slot" not in second
     assert second["Killed for memory"] == "yes, says the engine"

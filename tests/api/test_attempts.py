@@ -41,7 +41,7 @@ def attempted(times: int) -> ClaimedTask:
 def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) -> None:
     first = running()
     settle("node", [failure(first, OutcomeKind.CRASH, container="0123456789ab", exit_code=7, seconds=0.25,
-                            image="sha256:" + "5" * 64, oom=True,
+                            image="sha256:" + "5" * 64, oom=True, revision="0123456789ab", command="python one.py",
                             stdout_tail="half a li", stderr_tail="going\tdown\n")])  # fmt: skip
     (second,) = take()
     settle("node", [success(second, seconds=1.5, container="pid-17")])
@@ -51,12 +51,14 @@ def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) 
     assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
     assert one == one | {
         "number": 1, "outcome": "crash", "error": "it broke", "node": "node", "container": "0123456789ab",
-        "image": "sha256:" + "5" * 64, "oom": True, "exit_code": 7,
+        "image": "sha256:" + "5" * 64, "oom": True, "exit_code": 7, "revision": "0123456789ab",
+        "command": "python one.py",
         "seconds": 0.25, "stdout_tail": "half a li", "stderr_tail": "going\tdown\n",
     }  # fmt: skip
     assert two == two | {
         "number": 2, "outcome": "success", "error": None, "node": "node", "container": "pid-17",
-        "image": None, "exit_code": None, "oom": None, "seconds": 1.5, "stdout_tail": "", "stderr_tail": "",
+        "image": None, "revision": None, "command": None, "exit_code": None, "oom": None, "seconds": 1.5,
+        "stdout_tail": "", "stderr_tail": "",
     }  # fmt: skip
 
 

@@ -50,7 +50,8 @@ def test_the_running_attempt_is_the_last_one_and_has_what_it_has_written(api: Cl
     assert runs.pop("started_at").endswith("Z") and runs.pop("wait_seconds") == round(task.wait, 3)
     assert runs == {
         "number": 2, "outcome": None, "error": None, "node": "node", "container": "0123456789ab", "image": None,
-        "exit_code": None, "oom": None, "ended_at": None, "seconds": None, "progress": HALF,
+        "revision": None, "command": None, "exit_code": None, "oom": None, "ended_at": None, "seconds": None,
+        "progress": HALF,
         "stdout_tail": "one\n\n[... 17 bytes cut ...]\ntwo\n", "stderr_tail": "a warning\n",
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A notification, from `notify` to its consumer, on every broker."""
 
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,32 @@ def test_a_notification_reaches_a_worker_of_its_handler_alone(
         assert node.end(signal.SIGTERM) == 0
     assert notifier.stats().sent == 3
     assert notifier.stats().failed == 0
+
+
+@pytest.mark.long("starts of workers", seconds=12)
+def test_after_a_reload_it_hears_of_the_handlers_that_have_come_and_no_more_of_those_that_have_gone(
+    app: Celery, home: Path, deployment: str, notifier: Notifier
+) -> None:
+    notifier.configure(lambda: deployment, app)
+    with Node(app, home, deployment, "echo", "resize") as node:
+        assert node.receive() == "ready"
+        node.process.send_signal(signal.SIGUSR1)
+        heard = threading.Event()
+
+        def notify_until_heard() -> None:
+            while not heard.wait(0.05):
+                notifier.notify("late")
+
+        notifying = threading.Thread(target=notify_until_heard)
+        notifying.start()
+        assert node.receive() == "late"
+        heard.set()
+        notifying.join()
+        notifier.notify("resize")
+        assert notifier.flush(10)
+        notifier.notify("echo")
+        assert next(word for word in iter(node.receive, "") if word != "late") == "echo"
+        assert node.end(signal.SIGTERM) == 0
 
 
 def receive(connection: Connection, deployment: str, *handlers: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from docker.errors import NotFound
 
-from tasks_app.runner.docker.creates import Images
+from tasks_app.runner.docker.images import Images
 from tasks_app.runner.engine import NotYet
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude

@@ -182,7 +182,7 @@ def times_out(timeout: float) -> str:
 
 
 def create(pipes: Released | None = None) -> Create:
-    return Create(HANDLER, cast(Pipes, pipes))
+    return Create(HANDLER, "image", cast(Pipes, pipes))
 
 
 def test_the_limit_doubles_with_each_create_that_takes_longer_and_shrinks_with_each_that_does_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_an_attempt_names_its_image_and_its_waiting_time(daemon: Deployment) -> 
     assert found["status"] == "completed"
     assert attempt["image"] == docker.run("image", "inspect", "--format", "{{.Id}}", PYTHON).strip()
     assert attempt["image"].startswith("sha256:")
+    assert re.fullmatch("[0-9a-f]{12}", attempt["revision"]) and attempt["command"].startswith("python3 ")
     assert (attempt["oom"], attempt["exit_code"]) == (False, None)
     assert 0.0 <= attempt["wait_seconds"] < 30.0
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Set
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import OperationalError
 
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.claimer import Claim, ClaimLimits, LargeData
 from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
+from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import NO_RESULTS, WaitingResults
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
+from tasks_app.runner.pool import Pool
 from tests.node.test_in_flight import begin, claimed
 
 
@@ -43,6 +46,8 @@ class Parts:
             give_back=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
+        #: Claims, starts, writes and more.
+        self.claimer = parts
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
             pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
@@ -59,7 +64,7 @@ class Parts:
         for task in self.ends.pop(0) if self.ends else ():
             self.in_flight.end(task)
 
-    def _poll(self) -> list[str]:
+    def _poll(self, types: object) -> list[str]:
         self.done.append("poll")
         return ["echo"]
 
@@ -119,6 +124,25 @@ def test_what_a_claim_took_whose_reply_was_lost_is_looked_for_before_the_next_cl
     parts.dispatcher.round()
     assert parts.done[2:] == ["claim {'echo': 1}"]
     assert parts.looks[-1] == 2, "before it"
+
+
+def test_a_generation_is_in_force_from_the_next_round_on_as_a_whole(parts: Parts) -> None:
+    rolls = [True, True, False]
+    pool = cast(Pool, SimpleNamespace(free=lambda: 2, roll=lambda: rolls.pop(0)))
+    handler = Handler(name="resize", command=("cat",), timeout=7.0)
+    generation = Generation({"resize": handler}, {"resize": pool}, [pool])
+    parts.dispatcher.swap(generation)
+    parts.ready_types.mark("echo")  # while the dispatcher still works by the one before
+    parts.tasks = []
+    parts.dispatcher.round()
+    assert generation.in_force.is_set()
+    assert parts.done == ["interrupt", "claim {'resize': 2}"], "a type that comes may have tasks that nobody tells of"
+    assert (parts.claimer.policies["resize"].timeout, parts.claimer.pools) == (7.0, {"resize": pool})
+    parts.ready_types.mark("echo")
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert (parts.done[2:], rolls) == ([], []), "the pool rolls until nothing is left to change"
 
 
 def test_a_round_waits_as_long_as_the_last_plan_says(parts: Parts) -> None:

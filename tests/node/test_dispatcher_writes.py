@@ -57,7 +57,7 @@ class Parts:
         in_flight = InFlightTasks()
         self.dispatcher = Dispatcher(
             pools, self.reactor, in_flight, None, Claimer("node", handlers, "fifo", True, on_hold),
-            self.starter, self.ready_types, on_hold, lambda: self.poll(), self.result_writer,
+            self.starter, self.ready_types, on_hold, lambda types: self.poll(), self.result_writer,
             LostClaims("node", in_flight, self.starter.release), ClaimLimits(), LargeData(), writes_results=True,
         )  # fmt: skip
 

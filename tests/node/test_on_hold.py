@@ -55,6 +55,16 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     return found
 
 
+def test_a_type_that_a_reload_brings_back_is_on_hold_if_it_was_paused_before(parts: Parts) -> None:
+    pause("prime")
+    parts.types.read()
+    assert parts.types.last.types == set()
+    parts.types.serve(frozenset({"echo", "prime"}))
+    assert parts.types.last.types == {"prime"}
+    parts.types.serve(frozenset({"echo"}))
+    assert parts.types.last.types == set()
+
+
 def pause(*names: str) -> None:
     for name in names:
         HandlerPause.objects.create(handler=name, paused_at=timezone.now(), paused_by="alice")

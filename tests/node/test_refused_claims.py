@@ -67,7 +67,7 @@ class Node:
         self.limits, self.large = ClaimLimits(), LargeData()
         self.dispatcher = Dispatcher(
             pools, self.reactor, InFlightTasks(), None, Claimer("node", handlers, "fifo", False, on_hold), self.starter,
-            self.types, on_hold, lambda: ready_types(list(pools)), writer,
+            self.types, on_hold, lambda types: ready_types(list(types)), writer,
             LostClaims("node", InFlightTasks(), self.starter.release), self.limits, self.large, False,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
@@ -53,7 +53,7 @@ class SocketContainer:
     def at_work(self) -> None:
         return None
 
-    def is_reading(self) -> bool:
+    def is_reading(self, starting: bool = False) -> bool:
         return False
 
     def widen(self) -> None:
@@ -102,6 +102,9 @@ class SocketEngine:
 
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         return result
+
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        return frozenset()
 
     def sweep(self, is_gone: IsGone) -> int:
         return 0

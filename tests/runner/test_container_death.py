@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,14 +24,24 @@ from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided, split_stderr
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot_owner import Caution, Probing, SlotOwner, StartTimes
 from tasks_app.runner.slot_state import Busy, Ready, Watched
 from tasks_app.runner.starter import ContainerStarter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 HANDLER = Handler(name="echo", command=("cat",))
-STAYS = Recycling(HANDLER, lambda: True)
-SPENT = Recycling(Handler(name="echo", command=("cat",), max_tasks_per_container=1), lambda: True)
+REVISION = Revision(HANDLER)
+
+
+def recycling_of(handler: Handler, allows: Callable[[int], bool] = lambda number: True) -> Recycling:
+    """Of the only slot of a pool that allows, or not, that its container is replaced."""
+    pool = SimpleNamespace(revision=Revision(handler), may_recycle=allows, may_roll=allows)
+    return Recycling(cast(SlotOwner, pool), 0)
+
+
+STAYS = recycling_of(HANDLER)
+SPENT = recycling_of(Handler(name="echo", command=("cat",), max_tasks_per_container=1))
 CALL, FAR = Call(b"{}\n", 30.0), math.inf
 REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 
@@ -44,7 +55,7 @@ def dialog(leftovers: DeathReason | Undecided | None = None, begun: bool = True,
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
     usual |= {"delivery": SimpleNamespace(may_have_read=begun, rest=None), "unpaired": False}
     container = SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers, at_work=lambda: None)
-    usual |= {"container": container}
+    usual |= {"container": container, "revision": REVISION}
     return cast(Dialog, SimpleNamespace(**usual | fields))
 
 
@@ -155,7 +166,7 @@ def test_a_container_is_recycled_at_its_age_only_if_no_other_slot_replaces_its_o
     old = Handler(name="echo", command=("cat",), max_container_age=60.0)
 
     def recycling(allowed: bool) -> Recycling:
-        return Recycling(old, lambda: asked.append(allowed) or allowed)  # type: ignore[func-returns-value]
+        return recycling_of(old, lambda number: asked.append(allowed) or allowed)  # type: ignore[func-returns-value]
 
     assert not recycling(True).due(dialog(started_at=math.inf)) and asked == []
     assert recycling(True).due(dialog(started_at=-math.inf))
@@ -198,6 +209,7 @@ class Pool:
         self.deaths: list[DeathReason] = []
         self.results: list[CallResult] = []
         self.probing, self.start_times, self.caution = Probing(), StartTimes(30.0), Caution()
+        self.name, self.revision = HANDLER.name, REVISION
 
     def died(self, reason: DeathReason) -> None:
         self.deaths.append(reason)
@@ -214,7 +226,7 @@ class Explaining(ProcessEngine):
 def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
     pool, engine = Pool(), Explaining()
     owner = cast(SlotOwner, pool)
-    Reporter(HANDLER, engine, owner, ContainerStarter(HANDLER, engine, 0, 1.0, owner)).died(eviction, container_exit)
+    Reporter(engine, owner, ContainerStarter(engine, 0, 1.0, owner)).died(eviction, container_exit)
     return pool
 
 

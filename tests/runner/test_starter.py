@@ -17,6 +17,7 @@ from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
+from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot_owner import Probing, SlotOwner, StartTimes
 from tasks_app.runner.starter import MAX_PAUSE_SECONDS, ContainerStarter
 
@@ -27,12 +28,17 @@ READY_AFTER = 3600.0
 def owner() -> SlotOwner:
     """A pool that lets its slot start."""
     times = StartTimes(CAT.start_timeout)
-    return cast(SlotOwner, SimpleNamespace(probing=Probing(), start_times=times, start_delay=lambda number: 0.0))
+    return cast(
+        SlotOwner,
+        SimpleNamespace(
+            name=CAT.name, revision=Revision(CAT), probing=Probing(), start_times=times, start_delay=lambda number: 0.0
+        ),
+    )
 
 
 @pytest.fixture
 def starter() -> ContainerStarter:
-    return ContainerStarter(CAT, ProcessEngine(), 0, READY_AFTER, owner())
+    return ContainerStarter(ProcessEngine(), 0, READY_AFTER, owner())
 
 
 @pytest.fixture
@@ -70,7 +76,10 @@ def test_a_container_that_the_slot_itself_ended_is_no_failure(
 def played(**fields: Any) -> Dialog:
     """A dialog without anything unusual, except for these fields."""
     usual: dict[str, Any] = {"calls": 0, "started_at": time.monotonic(), "tails": lambda: ("", "")}
-    usual |= dict.fromkeys(("replied", "closed_stdin", "flooding"), False) | {"container": SimpleNamespace(id="c")}
+    usual |= dict.fromkeys(("replied", "closed_stdin", "flooding"), False) | {
+        "container": SimpleNamespace(id="c"),
+        "revision": Revision(CAT),
+    }
     return cast(Dialog, SimpleNamespace(**usual | fields))
 
 
@@ -200,7 +209,7 @@ def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MIN_PAUSE_SECONDS", 0.0)
-    starter = ContainerStarter(CAT, BrokenEngine(), 0, READY_AFTER, owner())
+    starter = ContainerStarter(BrokenEngine(), 0, READY_AFTER, owner())
     dialog = next(starter.dialogs())
     dialog.container.destroy()
     assert sentence(starter) == "internal runner error; see the worker's log"

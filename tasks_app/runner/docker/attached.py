@@ -58,7 +58,7 @@ class AttachedContainer(DockerContainer):
     def window(self) -> int:
         return 0  # The engine and its shim read what is sent before the handler does.
 
-    def is_reading(self) -> bool:
+    def is_reading(self, starting: bool = False) -> bool:
         return False  # Output from before may still be in the engine or its shim.
 
     def at_work(self) -> None:

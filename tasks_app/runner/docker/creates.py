@@ -1,4 +1,4 @@
-"""What an engine may take long for: to pull an image, and to create a container. Nothing waits for either."""
+"""An engine may take long to create a container. Nothing waits for it longer than a limit, and no container is lost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,12 @@ from dataclasses import dataclass, field
 from docker import APIClient
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.docker.client import timed_out
 from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.remover import CREATE, Remover
-from tasks_app.runner.engine import EngineSlow, NotYet, Unavailable
+from tasks_app.runner.engine import EngineSlow, Unavailable
 
 log = logging.getLogger(__name__)
-
-MIN_PULL_PAUSE_SECONDS = 2.0
-MAX_PULL_PAUSE_SECONDS = 60.0
-#: The names of images that exist only in an engine begin with it. Docker takes it for a registry on its own machine.
-LOCAL = "localhost/"
 
 #: The environment variable with the first limit.
 CREATE_TIMEOUT = "DAEMON_CREATE_TIMEOUT"
@@ -41,81 +35,15 @@ LOOK_SECONDS = 1.0
 CLOSING_CHECK_SECONDS = 0.1
 
 
-@dataclass
-class _Pull:
-    began: float
-    backoff: Backoff = field(default_factory=lambda: Backoff(MIN_PULL_PAUSE_SECONDS, MAX_PULL_PAUSE_SECONDS))
-    again_at: float = 0.0
-    reason: str | None = None
-    running: bool = False
-
-
-class Images:
-    """Pulls missing images, each in a thread of its own, so that nothing waits for a pull."""
-
-    def __init__(self, pull: Callable[[str], None]) -> None:
-        """`pull` may block, and raises Unavailable with the reason if it fails."""
-        self._pull = pull
-        #: Held by the threads of slots and those that pull, which write each pull.
-        self._lock = threading.Lock()
-        self._pulls: dict[str, _Pull] = {}
-
-    def missing(self, image: str) -> Unavailable:
-        """Pull the missing image, unless that is being done or it is local. Returns the error to raise meanwhile."""
-        if image.startswith(LOCAL):
-            return Unavailable(
-                f"its image {image} is missing; build it (docker build -t {image} FOLDER), or correct the name"
-            )
-        now = time.monotonic()
-        with self._lock:
-            pull = self._pulls.setdefault(image, _Pull(now))
-            if not pull.running and now >= pull.again_at:
-                pull.running, pull.began = True, now
-                threading.Thread(target=self._fetch, args=(image, pull), name=f"pull-{image}"[:60], daemon=True).start()
-            if pull.reason is not None:
-                return Unavailable(f"its image {image} is missing and cannot be pulled: {pull.reason}")
-            return NotYet(f"its image {image} is being pulled")
-
-    def found(self, image: str) -> None:
-        """The engine has the image: forget earlier failures."""
-        if self._pulls:
-            with self._lock:
-                self._pulls.pop(image, None)
-
-    def being_pulled(self, image: str) -> NotYet | None:
-        """The error for an image that is being pulled, without a request to the engine; None otherwise."""
-        pull = self._pulls.get(image)
-        if pull is not None and pull.running and pull.reason is None:
-            return NotYet(f"its image {image} is being pulled")
-        return None
-
-    def _fetch(self, image: str, pull: _Pull) -> None:
-        reason = None
-        try:
-            self._pull(image)
-        except Unavailable as error:
-            reason = str(error)
-        except Exception as error:
-            log.exception("pulling %s failed", image)
-            reason = f"{type(error).__name__}: {error}"
-        with self._lock:
-            if reason is None:
-                pull.backoff.succeeded()
-                log.info("image %s was pulled in %.0f s", image, time.monotonic() - pull.began)
-            else:
-                pull.again_at = time.monotonic() + pull.backoff.failed()
-            pull.reason = reason
-            pull.running = False
-
-
 @dataclass(eq=False)
 class Create:
-    """One container that the engine is asked for, with the FIFOs that are bound into it; None for attach.
+    """One container that the engine is asked for: of this image, with these FIFOs bound into it; None for attach.
 
     `label`: the value of its label CREATE, which no other container has. `container`: its id, once it is known.
     """
 
     handler: Handler
+    image: str
     pipes: Pipes | None
     label: str = field(default_factory=lambda: secrets.token_hex(8))
     container: str = ""
@@ -180,16 +108,15 @@ class Creates:
             raise create.error
         return create.container
 
-    def made(self, client: APIClient, handler: Handler) -> Create | None:
-        """A container of the handler that was made after its limit; it and its FIFOs are the caller's from now on.
-
-        Raises what the SDK raises.
+    def made(self, client: APIClient, handler: Handler, image: str) -> Create | None:
+        """A container of the handler and the image that was made after its limit. It and its FIFOs are the caller's
+        from now on. Raises what the SDK raises.
         """
         if not self._unanswered:
             return None
         self.expire()
         with self._lock:
-            if not any(one.handler == handler for one in self._unanswered):
+            if not any(one.handler == handler and one.image == image for one in self._unanswered):
                 return None
             now = time.monotonic()
             if look := now - self._looked_at >= LOOK_SECONDS:
@@ -201,7 +128,10 @@ class Creates:
                 for one in self._unanswered:
                     one.container = ids.get(one.label, "")
         with self._lock:
-            late = next((one for one in self._unanswered if one.container and one.handler == handler), None)
+            late = next(
+                (one for one in self._unanswered if one.container and one.handler == handler and one.image == image),
+                None,
+            )
             if late is None:
                 return None
             self._unanswered.remove(late)

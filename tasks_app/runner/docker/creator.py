@@ -29,8 +29,9 @@ from tasks_app.runner.docker.client import (
     unavailable_on_error,
 )
 from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, EventListener, Retire, Started
-from tasks_app.runner.docker.creates import Create, Creates, Images
+from tasks_app.runner.docker.creates import Create, Creates
 from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipes, is_about_fifos
+from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports
@@ -55,7 +56,9 @@ AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The container to create. `began`: when its start did, on the monotonic clock. `closing`: see Engine.start."""
+    """The container to create. `image`: its id, or its name while that is not known. `began`: when its start did, on
+    the monotonic clock. `closing`: see Engine.start.
+    """
 
     handler: Handler
     sandbox: Sandbox
@@ -87,7 +90,7 @@ class Creator:
     def adopted(self, client: APIClient, spec: ContainerSpec) -> DockerContainer | None:
         """A started container that was created after its limit; None without one. Raises Unavailable."""
         with unavailable_on_error():
-            found = self._creates.made(client, spec.handler)
+            found = self._creates.made(client, spec.handler, spec.image)
         if found is None:
             return None
         log.info("container %s was created late; it is used", found.container[:SHORT_ID])
@@ -182,7 +185,7 @@ class Creator:
     ) -> str:
         """Create a container and return its id. Raises what the SDK raises, and Unavailable."""
         handler = spec.handler
-        create = Create(handler, pipes)
+        create = Create(handler, spec.image, pipes)
         name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
         own = {TRANSPORT_LABEL: "attach" if pipes is None else "fifo", CREATE: create.label}
         host = spec.sandbox.host_options()
@@ -212,8 +215,8 @@ class Creator:
         try:
             container = self._creates.ask(create, send, spec.closing)
         except ImageNotFound:
-            raise self._images.missing(spec.image) from None
-        self._images.found(spec.image)
+            raise self._images.gone(str(handler.image)) from None
+        self._images.found(str(handler.image))
         return container
 
     def _started(self, spec: ContainerSpec, state: Mapping[str, Any], retire: Retire) -> Started:

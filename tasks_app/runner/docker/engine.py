@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from docker import APIClient
@@ -18,9 +19,10 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.docker.client import Connection, describe, one_line, unavailable_on_error
 from tasks_app.runner.docker.container import DockerContainer, EventListener
-from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates, Images
+from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates
 from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
+from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
 from tasks_app.runner.docker.sandbox import Host, explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
@@ -69,6 +71,11 @@ class DockerEngine:
         except Unavailable as error:
             raise type(error)(f"{sentence}: {error}") from None
 
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        with unavailable_on_error():
+            client = self._connection.get()
+            return self._images.renew({image: _id_of(client, image) for image in images})
+
     def sweep(self, is_gone: IsGone) -> int:
         """Remove the containers of dead nodes of this deployment, and those of this node whose removal failed earlier.
 
@@ -95,13 +102,18 @@ class DockerEngine:
         with unavailable_on_error():
             client = self._connection.get()
             sandbox = self._host.sandbox_for(handler, self._connection.info)
-        spec = ContainerSpec(handler, sandbox, environment, handler.image, began, closing)
+        identity = self._images.id_of(handler.image)
+        spec = ContainerSpec(handler, sandbox, environment, identity or handler.image, began, closing)
         if (late := self._creator.adopted(client, spec)) is not None:
             return late
         self._creates.check()
-        with unavailable_on_error():
-            image = self._image(client, handler.image) if self.transports.usable else None
-        if image is None:
+        image = None
+        if identity is None or self.transports.usable:
+            with unavailable_on_error():
+                image = self._image(client, handler.image)
+        if image is not None:
+            spec = replace(spec, image=self._images.resolved(handler.image, image["Id"]))
+        if image is None or not self.transports.usable:
             return self._creator.attached(client, spec)
         config = image.get("Config") or {}
         entrypoint = config.get("Entrypoint") or ()
@@ -127,11 +139,14 @@ class DockerEngine:
         return one
 
     def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
-        """The engine's description of the image; None if it gives none. Raises Unavailable if the image is missing."""
+        """The engine's description of what the name means; None if it gives none.
+
+        Raises Unavailable if the image is missing.
+        """
         try:
-            known: Mapping[str, Any] = client.inspect_image(image)
+            known: Mapping[str, Any] = client.inspect_image(self._images.id_of(image) or image)
         except NotFound:
-            raise self._images.missing(image) from None
+            raise self._images.gone(image) from None
         except APIError as error:
             self.transports.fall_back(
                 FifosUnavailable(f"the engine does not say what the image runs: {describe(error)}"), None, image
@@ -155,3 +170,11 @@ class DockerEngine:
         client = self._connection.new_client(None)
         filters = {"label": f"{NODE}={self.owner.node}", "type": "container", "event": ["oom", "pause"]}
         return client.events(decode=True, filters=filters)
+
+
+def _id_of(client: APIClient, image: str) -> str | None:
+    """The id of the image that the name means now; None if the engine does not know it."""
+    try:
+        return str(client.inspect_image(image)["Id"])
+    except NotFound:
+        return None

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from pathlib import Path
 
 from tasks_app.handlers.handlers_toml import Handler, why_not_started
@@ -85,6 +85,10 @@ class ProcessEngine:
                 what = known[0]
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
         return ProcessContainer(process, handler.name, mark)
+
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        """Nothing: child processes have no image."""
+        return frozenset()
 
     def sweep(self, is_gone: IsGone) -> int:
         """Nothing to do: the kernel ends child processes with their node."""

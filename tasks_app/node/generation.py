@@ -1,0 +1,130 @@
+"""What a node serves since its start or its last reload, and how a reload changes it.
+
+A generation is immutable. The dispatcher swaps it between two of its rounds, when no claimed task waits for a slot, so
+that no round sees parts of two generations, and none takes a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Set
+from types import MappingProxyType
+
+import structlog
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.queue.attempt import Policy
+from tasks_app.runner.engine import Engine, Unavailable
+from tasks_app.runner.pool import Pool
+
+log = structlog.get_logger(__name__)
+
+#: How long a reload waits for the dispatcher, which may wait for the database.
+SWAP_SECONDS = 5.0
+
+
+class Generation:
+    """The handlers that a node serves, by name, with their pools and what a claim writes onto its tasks."""
+
+    def __init__(self, handlers: Mapping[str, Handler], pools: Mapping[str, Pool], rolling: Collection[Pool]) -> None:
+        """`rolling`: the pools in which something may have changed: see `Pool.roll`."""
+        self.pools = MappingProxyType({name: pools[name] for name in handlers})
+        self.types: Set[str] = frozenset(handlers)
+        self.policies = MappingProxyType({name: policy_of(handler) for name, handler in handlers.items()})
+        self.rolling = tuple(rolling)
+        #: Set by the dispatcher once it works by this generation.
+        self.in_force = threading.Event()
+
+
+def served(handlers: Mapping[str, Handler], only: Collection[str]) -> Mapping[str, Handler]:
+    """Those of the handlers that a node serves. `only`: their names, if it was told any."""
+    return {name: handler for name, handler in handlers.items() if not only or name in only}
+
+
+def policy_of(handler: Handler) -> Policy:
+    """What a claim writes onto a task of the handler."""
+    return Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
+
+
+class Reload:
+    """Gives the pools of a node new definitions of their handlers, and the dispatcher a new generation. Thread-safe."""
+
+    def __init__(
+        self, engine: Engine, make_pool: Callable[[Handler], Pool], swap: Callable[[Generation], None], only: Set[str]
+    ) -> None:
+        """`swap`: has the dispatcher work by a generation from its next round on. `only`: the handlers to serve; none:
+        all."""
+        self._engine, self._make_pool, self._swap, self._only = engine, make_pool, swap, only
+        #: Held while something changes.
+        self._lock = threading.Lock()
+        #: Written by the thread that ends the node.
+        self._ended = False
+        # Written under the lock, as a whole; any thread reads them.
+        #: Those that the node serves.
+        self.handlers: Mapping[str, Handler] = {}
+        #: All that there have been: that of a removed handler has no slots, or its last tasks.
+        self.pools: Mapping[str, Pool] = {}
+
+    def first(self, handlers: Mapping[str, Handler]) -> Generation:
+        """The generation with which the node starts."""
+        self.handlers = served(handlers, self._only)
+        self.pools = {name: self._make_pool(handler) for name, handler in self.handlers.items()}
+        return Generation(self.handlers, self.pools, ())
+
+    def adopt(self, handlers: Mapping[str, Handler]) -> Generation | None:
+        """Serve these handlers from now on. None: the node ends, and nothing has changed.
+
+        Images are resolved anew. Waits some seconds at most until the dispatcher works by it.
+        """
+        with self._lock:
+            if self._ended:
+                return None
+            chosen = served(handlers, self._only)
+            moved = self._moved_images(chosen)
+            pools = {**self.pools}
+            for name, handler in chosen.items():
+                if name in pools:
+                    pools[name].adopt(handler, replace=handler.image in moved)
+                else:
+                    pools[name] = self._make_pool(handler)
+                    pools[name].start()
+            for name in self.handlers.keys() - chosen.keys():
+                pools[name].retire()
+            self.pools, self.handlers = pools, chosen
+            return self._swapped()
+
+    def replace(self, names: Collection[str]) -> None:
+        """Replace the containers of these handlers, although nothing in handlers.toml has changed."""
+        with self._lock:
+            chosen = {name: self.handlers[name] for name in names if name in self.handlers}
+            if chosen and not self._ended:
+                self._moved_images(chosen)
+                for name, handler in chosen.items():
+                    self.pools[name].adopt(handler, replace=True)
+                self._swapped()
+
+    def end(self) -> None:
+        """Begin nothing more: the node ends."""
+        self._ended = True
+
+    def close_pools(self, until: float) -> None:
+        """End all containers. `until`: when they have to be gone, on the monotonic clock; 5 s are left to each pool."""
+        with self._lock:
+            for pool in self.pools.values():
+                pool.close(max(until - time.monotonic(), 5.0))
+
+    def _moved_images(self, handlers: Mapping[str, Handler]) -> Set[str]:
+        images = {handler.image for handler in handlers.values() if handler.image is not None}
+        try:
+            return self._engine.resolve_again(images) if images else frozenset()
+        except Unavailable as error:
+            log.warning("images are not resolved anew: containers are started from those of before", reason=str(error))
+            return frozenset()
+
+    def _swapped(self) -> Generation:
+        generation = Generation(self.handlers, self.pools, self.pools.values())
+        self._swap(generation)
+        if not generation.in_force.wait(SWAP_SECONDS) and not self._ended:
+            log.warning("a reload comes into force once the database answers", seconds=SWAP_SECONDS)
+        return generation

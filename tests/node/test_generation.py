@@ -1,0 +1,130 @@
+"""What a node makes of new handlers: which pools get them, and what the dispatcher is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Set
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.node import generation as module
+from tasks_app.node.generation import Generation, Reload
+from tasks_app.runner.engine import Engine, Unavailable
+
+ONE, TWO = Handler(name="one", command=("cat",)), Handler(name="two", image="two:latest")
+
+
+class FakePool:
+    """Records what is asked of it."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.done: list[Any] = []
+        self.handler = handler
+
+    def start(self) -> None:
+        self.done.append("start")
+
+    def adopt(self, handler: Handler, replace: bool = False) -> None:
+        self.handler = handler
+        self.done.append("replace" if replace else "adopt")
+
+    def retire(self) -> None:
+        self.done.append("retire")
+
+
+class Parts:
+    """A reload and what it is made of. `moved`: the images that have moved; None: the engine does not answer."""
+
+    def __init__(self, *only: str) -> None:
+        self.moved: Set[str] | None = frozenset()
+        self.asked: list[set[str]] = []
+        self.swapped: list[Generation] = []
+        make: Any = FakePool
+        self.reload = Reload(cast(Engine, self), make, self.swap, frozenset(only))
+        self.reload.first({"one": ONE, "two": TWO})
+
+    def resolve_again(self, images: Collection[str]) -> Set[str]:
+        self.asked.append(set(images))
+        if self.moved is None:
+            raise Unavailable("the engine does not answer")
+        return self.moved
+
+    def swap(self, generation: Generation) -> None:
+        self.swapped.append(generation)
+        generation.in_force.set()
+
+    def done(self, name: str) -> list[Any]:
+        pool: Any = self.reload.pools[name]
+        return list(pool.done)
+
+
+def test_each_pool_gets_its_handler_and_the_dispatcher_one_generation() -> None:
+    parts, longer = Parts(), replace(ONE, timeout=77.0)
+    generation = parts.reload.adopt({"one": longer, "two": TWO})
+    assert (parts.done("one"), parts.done("two")) == (["adopt"], ["adopt"])
+    assert parts.swapped == [generation] and generation is not None
+    assert (generation.types, generation.policies["one"].timeout) == ({"one", "two"}, 77.0)
+    assert set(generation.rolling) == set(parts.reload.pools.values())
+
+
+def test_a_handler_that_is_removed_keeps_its_pool_for_when_it_comes_back() -> None:
+    parts = Parts()
+    gone = parts.reload.adopt({"one": ONE})
+    assert gone is not None and gone.types == {"one"} and set(gone.pools) == {"one"}
+    assert parts.reload.pools["two"] in gone.rolling, "its slots end between two rounds of the dispatcher"
+    pool = parts.reload.pools["two"]
+    parts.reload.adopt({"one": ONE})
+    back = parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(ONE, name="three")})
+    assert back is not None and back.pools["two"] is pool
+    assert parts.done("two") == ["retire", "adopt"] and parts.done("three") == ["start"]
+
+
+def test_a_node_that_was_told_its_handlers_serves_no_others_and_these_again_once_they_come_back() -> None:
+    parts = Parts("two", "three")
+    assert set(parts.reload.pools) == {"two"}
+    served = [
+        parts.reload.adopt({"one": ONE}),
+        parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(ONE, name="three")}),
+    ]
+    assert [generation and generation.types for generation in served] == [set(), {"two", "three"}]
+
+
+def test_the_containers_of_an_image_whose_name_means_another_one_are_replaced() -> None:
+    parts = Parts()
+    parts.moved = {"two:latest"}
+    parts.reload.adopt({"one": ONE, "two": TWO})
+    assert (parts.done("one"), parts.done("two"), parts.asked) == (["adopt"], ["replace"], [{"two:latest"}])
+
+
+def test_an_engine_that_does_not_answer_keeps_no_change_from_coming() -> None:
+    parts = Parts()
+    parts.moved = None
+    parts.reload.adopt({"one": ONE, "two": replace(TWO, timeout=1.0)})
+    assert parts.done("two") == ["adopt"] and parts.swapped[0].policies["two"].timeout == 1.0
+
+
+def test_only_the_named_handlers_are_replaced_on_request_and_unknown_names_are_nobodys() -> None:
+    parts = Parts()
+    parts.reload.replace(["two", "unknown"])
+    assert (parts.done("one"), parts.done("two"), len(parts.swapped)) == ([], ["replace"], 1)
+    parts.reload.replace(["unknown"])
+    assert len(parts.swapped) == 1
+
+
+def test_a_node_that_ends_changes_nothing() -> None:
+    parts = Parts()
+    parts.reload.end()
+    assert parts.reload.adopt({"one": ONE}) is None
+    parts.reload.replace(["one"])
+    assert (parts.done("one"), parts.done("two"), parts.swapped) == ([], [], [])
+
+
+def test_a_reload_does_not_wait_for_ever_for_a_dispatcher_that_waits_for_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SWAP_SECONDS", 0.01)
+    parts = Parts()
+    monkeypatch.setattr(parts.reload, "_swap", parts.swapped.append)
+    assert parts.reload.adopt({"one": ONE}) is parts.swapped[0]
