@@ -67,6 +67,7 @@ def test_a_worker_reloads_at_sighup_and_hurries_when_it_is_told_twice_to_end(ser
     worker.until_says("draining")
     worker.stop()
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
+    assert "MainProcess" not in worker.said(), "Celery's own words"
 
 
 def test_a_background_job_that_waits_for_its_database_ends_at_sigquit(daemon: Daemon) -> None:
