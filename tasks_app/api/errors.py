@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from rest_framework import exceptions, status
@@ -22,6 +22,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from tasks_app.db.write_health import WriteRefused
 from tasks_app.keys.caller import Forbidden
+from tasks_app.queue.current import store
 from tasks_app.queue.submission import KeyReused, KeysContended
 
 # Renders answers as compact JSON in UTF-8, whatever the Accept header says.
@@ -181,6 +182,8 @@ def _sentence(detail: Any) -> str:
 
 def _refusal(error: BaseException, method: str | None) -> HttpResponse | None:
     """The answer if the database cannot be used, or a submission was refused because of its keys."""
+    if isinstance(error, DatabaseError) and store().lacks_tables(error):
+        return json_error(store().advice(error), 503)
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
         if isinstance(error, WriteRefused):

@@ -406,3 +406,9 @@ class Store(Protocol):
 
         51. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
         """
+
+    def lacks_tables(self, error: BaseException) -> bool:
+        """Whether a statement was refused because a table, or a column of one, is missing: nothing was done.
+
+        52. Migrating corrects it, and no retry does. False for any other error.
+        """

@@ -119,21 +119,21 @@ class Call:
 
 
 class NewWeb:
-    """A web server on an empty database: its log, and its health."""
+    """A web server on an empty database: its log, its health, and what it answers."""
 
     def said(self, world: World) -> str:
         daemon = shipped(world.new_folder())
         process = daemon.web()
-        health = daemon.http.get("/health").text
+        health, post = daemon.http.get("/health").text, daemon.http.post("/queue", json={"type": "prime"})
         process.stop()
-        return process.said() + health
+        return f"{process.said()}{health}\nPOST: {post.status_code} {post.json()['error']}"
 
 
 VARIABLES = Start(
     "up",
     {
         "DAEMON_PORT": "80800", "DAEMON_TASK_TIMEOUT": "30s", "DAEMON_TASK_SELECTION": "fifoo",
-        "DAEMON_HOST": "http://localhost", "DAEMON_SECRET_KEY": "short", "DAEMON_API_KEY": "abc",
+        "DAEMON_HOST": "http://localhost", "DAEMON_API_KEY": "abc",
         "DAEMON_BROKER_URL": "localhost:6379", "DATABASE_URL": "mysql://u:p@127.0.0.1/tasks",
     },
 )  # fmt: skip
@@ -187,8 +187,6 @@ MISTAKES = (
             BAD, "DAEMON_TASK_SELECTION", "(it is 'fifoo')", "must be fifo, lifo or priority"),
     mistake("an address for a host", VARIABLES,
             BAD, "DAEMON_HOST", "'http://localhost' is not an address", "such as 0.0.0.0, ::1 or localhost"),
-    mistake("a short secret", VARIABLES,
-            BAD, "DAEMON_SECRET_KEY", "must have at least", "32 characters"),
     mistake("a key that is none", VARIABLES,
             BAD, "DAEMON_API_KEY", "a key begins with tpk_", "bin/env makes one"),
     mistake("a broker without its kind", VARIABLES,
@@ -230,6 +228,8 @@ MISTAKES = (
             "does not have all its tables", "taskdaemon_deployment", "no such table", "run manage.py prepare"),
     mistake("a web server without tables", NEW_WEB,
             "does not have all its tables", '"level": "warning"', "no such table", "run manage.py prepare"),
+    mistake("its callers", NEW_WEB,
+            "POST: 503", "the database does not have all its tables", "no such table", "run manage.py prepare"),
     mistake("its health", NEW_WEB,
             '"status":"unhealthy"', '"problems":["the database', "no such table", "run manage.py prepare"),
     mistake("a full disk", Start("apikey create ci", {"DAEMON_HOME": "{full}"}),

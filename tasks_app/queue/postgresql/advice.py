@@ -20,6 +20,10 @@ _NO_DATABASE, _NO_USER, _NO_HOST, _PASSWORD, _OPTION = map(
 )  # fmt: skip
 
 
+def lacks_tables(error: BaseException) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) in (NO_TABLE, NO_COLUMN)
+
+
 def advice(error: Exception) -> str:
     if is_refused(error):
         return str(error)
@@ -28,8 +32,7 @@ def advice(error: Exception) -> str:
     where = f"{host or 'the local socket'}{port and f':{port}'}"
     # As the server's administrator, whatever user DATABASE_URL names.
     as_administrator = f"{host and f'-h {quote(host)} '}{port and f'-p {port} '}-U postgres"
-    state = getattr(error.__cause__, "sqlstate", None)
-    if state in (NO_TABLE, NO_COLUMN):
+    if lacks_tables(error):
         return f"the database does not have all its tables ({reason}): run manage.py prepare"
     if is_full(reason):
         return f"the disk of the server {where} is full ({reason}): make room on it"
@@ -48,6 +51,6 @@ def advice(error: Exception) -> str:
         return f"DATABASE_URL: {reason}; correct what follows its ?"
     if _NO_HOST.search(text):
         return f"the database cannot be reached: {reason}; correct the host in DATABASE_URL"
-    if state is None:
+    if getattr(error.__cause__, "sqlstate", None) is None:
         return f"the database cannot be reached: {reason}; start the server {where}, or correct DATABASE_URL"
     return f"the database cannot be used: {reason}"

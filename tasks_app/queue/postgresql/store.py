@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.advice import advice
+from tasks_app.queue.postgresql.advice import advice, lacks_tables
 from tasks_app.queue.postgresql.claim import claim, ready_types
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.maintain import maintain, problem

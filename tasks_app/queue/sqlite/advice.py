@@ -14,9 +14,14 @@ LEAST_BYTES = 64 * 1024
 ANOTHER_FILE = "set DAEMON_DB_PATH (or DATABASE_URL) to another file"
 
 
+def lacks_tables(error: BaseException) -> bool:
+    text = str(error)
+    return text.startswith(("no such table", "no such column")) or "has no column named" in text
+
+
 def advice(error: Exception) -> str:
     reason, file = first_line(error), Path(connection.settings_dict["NAME"])
-    if reason.startswith(("no such table", "no such column")) or "has no column named" in reason:
+    if lacks_tables(error):
         return f"the database does not have all its tables ({reason}): run manage.py prepare"
     # Without room for its log, SQLite says no more than that.
     if is_full(reason) or (reason == "disk I/O error" and shutil.disk_usage(file.parent).free < LEAST_BYTES):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks_app.db.sqlite.write_lock import bare_writing, writing
-from tasks_app.queue.sqlite.advice import advice
+from tasks_app.queue.sqlite.advice import advice, lacks_tables
 from tasks_app.queue.sqlite.claim import claim, ready_types
 from tasks_app.queue.sqlite.moves import (
     add_counts,

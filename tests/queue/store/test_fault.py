@@ -1,4 +1,4 @@
-"""What a database is called, what is wrong with it, and what to do (promises 29, 30 and 51).
+"""What a database is called, what is wrong with it, and what to do (promises 29, 30, 51 and 52).
 
 Faults of real servers: tests/db/postgresql/test_encoding.py, tests/faults/test_pgbouncer.py.
 """
@@ -102,6 +102,19 @@ def advised(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     connection.close()
     assert "\n" not in said and "a secret" not in said
     return said
+
+
+def test_52_an_error_of_a_missing_table_or_column_is_told_from_others() -> None:
+    for statement, missing in (
+        ("SELECT 1 FROM nowhere", True),
+        ("SELECT nowhere FROM taskdaemon_node", True),
+        ("INSERT INTO taskdaemon_node (nowhere) VALUES (1)", True),
+        ("SELECT 1 FROM", False),
+        ("INSERT INTO taskdaemon_node (name) VALUES (NULL)", False),
+    ):
+        with pytest.raises(DatabaseError) as raised, connection.cursor() as cursor:
+            cursor.execute(statement)
+        assert store().lacks_tables(raised.value) == missing, statement
 
 
 def test_51_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
