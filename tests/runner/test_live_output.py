@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner.call import MAX_LINE_BYTES, MAX_LOG_BYTES, LiveOutput, LogPiece, Stream, Tail
+from tasks_app.runner.call import MAX_LINE_BYTES, MAX_LOG_BYTES, MAX_NOTES, LiveOutput, LogPiece, Stream, Tail
+from tasks_app.runner.no_reply import Fault
 
 
 def output(out: bytes = b"", err: bytes = b"") -> LiveOutput:
@@ -188,3 +189,14 @@ def test_two_threads_lose_nothing() -> None:
     thread.join(20)
     read += news(live, over=True)
     assert "".join(piece.body["text"] for piece in read) == "".join(f"{n}\n" for n in range(5000))
+
+
+def test_each_reason_why_output_is_no_reply_is_told_once_and_a_few_are() -> None:
+    live = output(out=b"x\n")
+    assert news(live) == [log("stdout", "x\n")]
+    for shown, why in [("{", "indented"), ("[", "indented"), *((str(n), f"status {n}") for n in range(MAX_NOTES))]:
+        live.note(Fault(shown, why))
+    texts = [piece.body["text"] for piece in news(live)]
+    assert texts == ["this is no reply: { (indented)", *(f"this is no reply: {n} (status {n})" for n in range(4))]
+    live.note(Fault("{", "indented"))
+    assert news(live, over=True) == []
