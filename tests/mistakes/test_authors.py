@@ -18,6 +18,7 @@ from tests.mistakes.table import Said, lacks
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.long("time-outs of handlers", seconds=30),
     pytest.mark.one_leg("what handlers do, whatever the database is"),
     pytest.mark.xdist_group("mistakes of authors"),
 ]
@@ -99,7 +100,8 @@ MISTAKES = (
         """print('{"status": "success", "result": "ready"}', flush=True)\n""" + replies("1"),
     ),
     runs(
-        "does-not-flush", "timeout: no reply within 2 s", "nothing on stdout", "is stdout flushed after each line",
+        "does-not-flush", "timeout: no reply within 2 s", "nothing on stdout, and the handler waits for its next line",
+        "write the reply before, and flush stdout after it",
         LOOP.format("""print('{"status": "success", "result": 1}')"""), keys={"env": {"PYTHONUNBUFFERED": ""}},
     ),
     runs(
@@ -135,8 +137,8 @@ MISTAKES = (
         LOOP.format("sys.exit(0)"),
     ),
     runs(
-        "variable-that-is-not-there", "crash: the handler ended with exit code 1", 'handler.py", line 5',
-        "KeyError: 'API_TOKEN'", "import os\n" + LOOP.format("os.environ['API_TOKEN']"),
+        "variable-that-is-not-there", "crash: the handler ended with exit code 1", " | stderr: KeyError: 'API_TOKEN'",
+        'handler.py", line 5', "import os\n" + LOOP.format("os.environ['API_TOKEN']"),
     ),
     runs(
         "exception-with-the-sdk", "handler_error: KeyError('name')", 'handler.py", line 9, in reply',
@@ -158,16 +160,17 @@ run(reply)
 """,
     ),
     runs(
-        "loops", "timeout: no reply within 2 s", "nothing on stdout", "?", LOOP.format("while True: pass"),
+        "loops", "timeout: no reply within 2 s", "nothing on stdout", "the handler was still at work",
+        LOOP.format("while True: pass"),
     ),
     runs(
-        "ignores-sigterm", "timeout: no reply within 2 s", "nothing on stdout", "?",
+        "ignores-sigterm", "timeout: no reply within 2 s", "nothing on stdout", "the handler was still at work",
         "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LOOP.format("time.sleep(60)"),
     ),
 )  # fmt: skip
 IN_CONTAINERS = (
     runs(
-        "writes-to-a-mount", "crash", "Read-only file system: '/data/out'", "this looks like the sandbox",
+        "writes-to-a-mount", "crash", " | stderr: OSError: [Errno 30] Read-only file system: '/data/out'", "writable",
         LOOP.format("open('/data/out', 'w')"), keys={"mounts": ["{data}:/data"]},
     ),
     runs(
