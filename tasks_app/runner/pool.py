@@ -228,6 +228,10 @@ class Pool:
         for slot in self._grow(handler.instances):
             slot.start()
 
+    @property
+    def is_untried(self) -> bool:
+        return self.start_times.answered_at is None and any(slot.is_old for slot in self.slots)
+
     def retire(self) -> None:
         """The handler is no longer in handlers.toml: all slots end, each after its task. `adopt` brings them back."""
         self.adopt(dataclasses.replace(self.revision.handler, instances=0))

@@ -182,6 +182,10 @@ class SlotOwner(Protocol):
         """The handler, and what its next container is started from. Another one after a reload."""
 
     @property
+    def is_untried(self) -> bool:
+        """True if no container of the revision has answered yet, and others serve meanwhile."""
+
+    @property
     def probing(self) -> Probing:
         """Whether the handler's containers start."""
 

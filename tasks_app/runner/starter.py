@@ -19,6 +19,9 @@ from tasks_app.runner.slot_owner import Problem, SlotOwner
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
 
+#: How many times longer the first containers of a new revision are watched while those of the one before serve: it may
+#: take them long to find out that they cannot start.
+UNTRIED_FACTOR = 5.0
 #: How often a slot that waits for its start checks whether it is to close.
 CLOSING_CHECK_SECONDS = 0.2
 #: A container that lived this long did not end at once.
@@ -151,7 +154,9 @@ class ContainerStarter:
 
         0 after a container has replied to a call, so that a crash costs milliseconds; until one ends at once again.
         """
-        return 0.0 if self._proven else self._ready_after
+        if self._proven:
+            return 0.0
+        return self._ready_after * (UNTRIED_FACTOR if self._owner.is_untried else 1.0)
 
     def failed(self, problem: str, engine: str | None = None) -> None:
         """There is no usable container. `engine`: why the engine cannot be reached, if that is the cause."""

@@ -1,9 +1,12 @@
-"""What an operator does during the chaos: pauses a type and resumes it, drains a node and undrains it."""
+"""What an operator does during the chaos: pauses a type and resumes it, drains a node and undrains it, and changes
+handlers.toml and changes it back."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -15,12 +18,20 @@ from tests.chaos.scene import TYPES, Scene
 
 #: How long a call or a command is repeated while servers are away.
 PATIENCE_SECONDS = 90.0
+#: What becomes of the lines of a handler: a pattern, and what replaces it.
+CHANGES = {
+    "another environment": (r"^command", r'env = {CHANGED = "yes"}\ncommand'),
+    "more slots": (r"^instances = \d", "instances = 5"),
+    "fewer slots": (r"^instances = \d", "instances = 1"),
+    "another selection": (r"^command", r'handler_selection = "random"\ncommand'),
+    "a command that does not start": (r"^command = .*", 'command = ["python3", "-c", "import nope"]'),
+}
 #: What a command says if its node has ended meanwhile.
 ENDED = ("has ended", "was killed or is silent", "no node is named")
 
 
 def of_operator(scene: Scene) -> list[Fault]:
-    """One pause and one drain at a time."""
+    """One pause, one drain and one change of the file at a time."""
 
     def pause(throw: Throw) -> str:
         name = throw.chance.choice(TYPES)
@@ -42,7 +53,27 @@ def of_operator(scene: Scene) -> list[Fault]:
         scene.holds.append(Hold("drain", name, since, over))
         return f"{name} for {over - since:.1f} s"
 
-    return [Fault("operator.pause", "types", pause), Fault("operator.drain", "drained node", drain)]
+    def reload(throw: Throw) -> str:
+        name, change = throw.chance.choice(TYPES), throw.chance.choice(sorted(CHANGES))
+        whole, (pattern, by) = scene.config.read_text(), CHANGES[change]
+        head, table = whole.split(f"[handlers.{name}]\n")
+        _replace(scene.config, f"{head}[handlers.{name}]\n{re.sub(pattern, by, table, count=1, flags=re.MULTILINE)}")
+        throw.hold(throw.between(3, 8))
+        _replace(scene.config, whole)
+        return f"{change} of {name}"
+
+    return [
+        Fault("operator.pause", "types", pause),
+        Fault("operator.drain", "drained node", drain),
+        Fault("operator.reload", "handlers.toml", reload),
+    ]
+
+
+def _replace(file: Path, text: str) -> None:
+    """As a whole: a node that starts must never read a part."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def _nodes(scene: Scene) -> list[str]:

@@ -37,6 +37,8 @@ IMAGE = "taskdaemon-test/python:1"
 STEADY = "steady"
 #: How long a reload waits at most for its share of the tasks: those of removed and broken handlers cannot run.
 LONGEST_STEP_SECONDS = 1.0
+#: On an overloaded machine a handler that cannot start finds that out late.
+READY_AFTER_SECONDS = 10.0
 
 
 class Span(NamedTuple):
@@ -171,7 +173,7 @@ def run(reloads: int, tasks: int, containers: bool, seed: int) -> list[str]:
         submit_many([NewTask(names[n % len(names)], {"n": n}) for n in range(first, min(first + 500, tasks))])
     node = Node(
         state.whole, lambda name, domain: EngineByHandler(Owner(deployment_id(), name, domain, home)),
-        home=home, digest="", order="fifo",
+        home=home, digest="", order="fifo", ready_after=READY_AFTER_SECONDS,
     )  # fmt: skip
     node.start()
     _until(lambda: all(pool.free() or pool.stats().busy for pool in node._reload.pools.values()), 60.0, "a start")

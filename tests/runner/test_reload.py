@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,14 @@ def test_a_definition_that_does_not_start_costs_one_container_and_the_others_go_
     assert deaths(pool)["recycled"] == 1
 
 
+def test_a_definition_that_fails_late_gets_no_call_while_others_serve() -> None:
+    late = "import time; time.sleep(0.5); import nope"
+    with Reloading(handler(), ProcessEngine(), ready_after=0.2) as caller:
+        caller.settled()
+        caller.pool.adopt(handler("late", command=(sys.executable, "-S", "-E", "-c", late)))
+        caller.until(lambda: caller.versions(1) == ["one"] and caller.pool.probing.active)
+
+
 def test_a_mended_definition_starts_at_once_whatever_the_pause_is(
     pool: Reloading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,15 +189,19 @@ def test_instances_grow_and_shrink_without_touching_the_others(pool: Reloading) 
 
 
 def test_a_slot_that_is_removed_ends_after_its_task_and_a_new_one_waits_for_that(
-    pool: Reloading, tmp_path: Path
+    pool: Reloading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = tmp_path / "go"
     calls = [pool.begin({"waits_for": str(go)})[1] for _ in range(3)]
     pool.pool.retire()
     pool.until(lambda: not pool.pool.slots)
     assert (pool.pool.free(), pool.pool.take(), pool.pool.stats().slots) == (0, None, 0)
+    asked: Counter[int] = Counter()
+    asks = pool.pool.start_delay
+    monkeypatch.setattr(pool.pool, "start_delay", lambda number: (asked.update([number]), asks(number))[1])
     pool.pool.adopt(handler("two"))
-    assert [slot.container for slot in pool.pool.slots] == [None] * 3  # six containers would need twice the memory
+    pool.until(lambda: (len(asked) == 3 and min(asked.values()) > 1) or pool.containers())
+    assert pool.containers() == set(), "six containers would need twice the memory"
     go.touch()
     assert [pool.result(call).outcome for call in calls] == [Success("one")] * 3
     pool.settled()

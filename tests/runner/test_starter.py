@@ -31,7 +31,12 @@ def owner() -> SlotOwner:
     return cast(
         SlotOwner,
         SimpleNamespace(
-            name=CAT.name, revision=Revision(CAT), probing=Probing(), start_times=times, start_delay=lambda number: 0.0
+            name=CAT.name,
+            revision=Revision(CAT),
+            is_untried=False,
+            probing=Probing(),
+            start_times=times,
+            start_delay=lambda number: 0.0,
         ),
     )
 
