@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tasks_app.admin import table_files
 from tasks_app.api import list_parameters, new_tasks, pages, repeats, waiting
 from tasks_app.conf.environment import MAX_BODY_BYTES, Environment
 from tasks_app.features.failures import grouping
+from tasks_app.features.operations import acts
+from tasks_app.features.pauses import verbs
 from tasks_app.handlers import handlers_toml, keys
-from tasks_app.queue import strict_json, task_search
+from tasks_app.keys import caller
+from tasks_app.queue import node_models, strict_json, task_search
 from tasks_app.runner import call, wire
 from tasks_app.web import connections, requests
 from testkit.process import PROJECT
@@ -43,10 +47,21 @@ ROWS: dict[str, Sequence[object]] = {
     "`unique_key`": [new_tasks.MAX_UNIQUE_KEY_CHARS, repeats.MAX_KEY_CHARS, default("idempotency_ttl")],
     "a wait": [waiting.MAX_WAIT_SECONDS],
     "connections": [connections.MAX_CONNECTIONS],
-    "bodies": [size(requests.BODY_BUDGET_BYTES)],
+    "address and headers": [size(requests.MAX_HEAD_BYTES)],
+    "bodies": [size(requests.BODY_BUDGET_BYTES), default("body_timeout")],
     "a page": [list_parameters.MAX_LIMIT, size(pages.MAX_PAGE_BYTES), task_search.MAX_ROWS_READ],
+    "filters": [
+        list_parameters.MAX_IDS,
+        list_parameters.MAX_TYPES,
+        new_tasks.MAX_TAGS,
+        list_parameters.MAX_ERROR_CHARS,
+    ],
+    "types of": [caller.MAX_TYPES],
+    "an operation": [acts.ROWS_READ],
+    "a pause": [verbs.MAX_PAUSE_SECONDS, node_models.MAX_REASON_CHARS],
     "slots of": [handlers_toml.Handler.instances],
     "the name": [handlers_toml.MAX_NAME_CHARS],
+    "exports": [table_files.MAX_EXPORTS],
     "failure groups": [grouping.MAX_GROUPS_PER_HANDLER],
 }
 
