@@ -25,9 +25,12 @@ class Mount(NamedTuple):
     writable: bool = False
 
     def is_inside(self, other: Mount) -> bool:
-        """True if its source is inside that of a writable mount. Who writes there can put a link in its place, between
-        the check of the path and the mount."""
-        return other.writable and self.source != other.source and _within(self.source, other.source)
+        """True if its source, as it is written or with links followed, is inside that of a writable mount.
+
+        Who writes there can put a link in its place, between the check of the path and the mount.
+        """
+        pairs = [(self.source, other.source), (os.path.realpath(self.source), os.path.realpath(other.source))]
+        return other.writable and any(mine != its and _within(mine, its) for mine, its in pairs)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.handlers.mounts import MountRules
+from tasks_app.handlers.mounts import Mount, MountRules
 
 
 @pytest.fixture
@@ -41,6 +41,22 @@ def test_a_writable_mount_has_roots_of_its_own_and_its_links_are_followed_too(da
         (data / "link").symlink_to(target)
         with pytest.raises(ValueError, match=says):
             rules.resolved(str(data / "link"), writable=True)
+
+
+def test_what_is_inside_a_writable_mount_is_known_as_it_is_written_and_through_links(data: Path) -> None:
+    writable = Mount(str(data), "/out", writable=True)
+    (data.parent / "alias").symlink_to(data)
+    (data / "away").symlink_to(data.parent / "other")
+    for source, inside in (
+        (data, False),
+        (data.parent / "alias", False),
+        (data / "models", True),
+        (data.parent / "alias" / "models", True),
+        (data / "away", True),
+        (data.parent, False),
+    ):
+        assert Mount(str(source), "/x").is_inside(writable) is inside, source
+    assert not Mount(str(data / "models"), "/x").is_inside(Mount(str(data), "/out"))
 
 
 def test_a_root_may_be_a_link_itself(data: Path, tmp_path: Path) -> None:
