@@ -61,7 +61,7 @@ class NodeRecord:
         """
         self._problems, self._cap, self._drained, self._drained_types = problems, cap, drained, drained_types
         self.name, self.domain, self._digest = name, domain, digest
-        #: Replaced by the dispatcher.
+        #: Replaced by the thread that reloads.
         self.pools: Mapping[str, Pool] = pools
         self._revision = revision
         #: Written by the heartbeat.

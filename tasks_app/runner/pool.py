@@ -291,7 +291,7 @@ class Pool:
     def may_recycle(self, number: int) -> bool:
         with self._lock:
             # A taken slot without a call has to stay: a task has been claimed for it.
-            if not self._roll.may_begin() or (number not in self._free and not self._is_busy(number)):
+            if self._roll.replacing or (number not in self._free and not self._is_busy(number)):
                 return False
             self._roll.begin(number)
             if number in self._free:
@@ -302,7 +302,7 @@ class Pool:
         with self._lock:
             if number in self._roll.replacing:
                 return True
-            if not self._roll.may_begin(self._roll.at_once) or not self._is_busy(number):
+            if not self._roll.may_begin() or not self._is_busy(number):
                 return False
             self._roll.begin(number)
             return True

@@ -25,9 +25,9 @@ class Roll:
         #: Not one after the other.
         self.at_once = False
 
-    def may_begin(self, at_once: bool = False) -> bool:
-        """True if a slot may begin to replace its container."""
-        return at_once or not self.replacing
+    def may_begin(self) -> bool:
+        """True if a slot with an old container may begin to replace it."""
+        return self.at_once or not self.replacing
 
     def begin(self, number: int) -> None:
         """The slot replaces its container; it is not free any more."""
@@ -39,7 +39,7 @@ class Roll:
 
     def next(self, idle: Sequence[Slot]) -> Sequence[Slot]:
         """Those of the idle slots with an old container that replace it now."""
-        chosen = idle if self.at_once else idle[:1] if self.may_begin() else ()
+        chosen = idle if self.at_once else () if self.replacing else idle[:1]
         for slot in chosen:
             self.begin(slot.number)
         return chosen
