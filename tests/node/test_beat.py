@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import conf
+from tasks_app.conf.watching import Watcher
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.features.history import history
 from tasks_app.features.history.models import HistoryRow
@@ -33,6 +34,7 @@ from tasks_app.queue.maintenance import due_work
 from tasks_app.queue.models import LiveEvent, Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.redrive import redrive
+from tasks_app.queue.reloads import AskedReloads, RevisionColumns, ask_reload
 from tasks_app.runner.call import LiveOutput
 from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
@@ -84,6 +86,22 @@ class BeatingNode:
 @pytest.fixture
 def beating(tmp_path: Path) -> BeatingNode:
     return BeatingNode(tmp_path)
+
+
+def test_its_row_says_what_it_uses_of_handlers_toml_and_it_passes_on_what_is_asked(beating: BeatingNode) -> None:
+    watcher = Watcher()
+    beating.record._revision, beating.heartbeat._reloads = RevisionColumns(watcher), AskedReloads(watcher)
+    beating.beat()
+    first = Node.objects.get(pk="me")
+    assert (first.digest, (first.revision or {})["revision"]) == (conf.handlers().digest, conf.handlers().revision)
+    number = ask_reload("echo")
+    beating.beat()
+    asked = watcher._asked.get_nowait()
+    assert (asked.number, asked.replace) == (number, [])
+    watcher.reload(asked)
+    beating.beat()
+    again = Node.objects.get(pk="me")
+    assert ((again.revision or {})["reload"], again.revision_at) == (number, first.revision_at)
 
 
 def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(beating: BeatingNode) -> None:
