@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 import secrets
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -25,9 +26,6 @@ RELEASE = "0.1.0"
 PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
 #: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
 IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
-
-#: What this process uses of handlers.toml; None: it has not been read yet. Replaced as a whole.
-_handlers: Handlers | None = None
 
 _BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 
@@ -80,12 +78,19 @@ def environment() -> Environment:
     return read()
 
 
-def handlers() -> Handlers:
-    """The revision of handlers.toml that this process uses. Raises HandlersError with every fault at once.
+class _InForce:
+    """What this process uses of handlers.toml; without the attribute, the file has not been read yet."""
 
-    It is read when it is first needed, and replaced as a whole (`watching`). Do not keep it beyond a request or a call.
-    """
-    return _handlers if _handlers is not None else use(read_handlers())
+    handlers: Handlers
+
+    def __getattr__(self, name: str) -> Handlers:
+        return use(read_handlers())
+
+
+_in_force = _InForce()
+#: The revision of handlers.toml that this process uses: read when it is first needed, and replaced as a whole
+#: (`watching`). Do not keep it beyond a request or a call. Raises HandlersError with every fault at once.
+handlers: Callable[[], Handlers] = partial(getattr, _in_force, "handlers")  # each POST calls it: no function of ours
 
 
 def read_handlers() -> Handlers:
@@ -96,15 +101,13 @@ def read_handlers() -> Handlers:
 
 def use(new: Handlers) -> Handlers:
     """From now on this process uses this revision."""
-    global _handlers
-    _handlers = new
+    _in_force.handlers = new
     return new
 
 
 def forget_handlers() -> None:
     """The file is read again when it is next needed."""
-    global _handlers
-    _handlers = None
+    vars(_in_force).clear()
 
 
 def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:
