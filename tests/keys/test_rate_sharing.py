@@ -25,8 +25,6 @@ TOP = Path(__file__).parents[2]
 GREEDY = """
 import sys, time
 from pathlib import Path
-from tasks_app.conf.watching import watcher
-from tasks_app.keys.caller import Keys
 from tasks_app.keys.rate import BucketFile, HostBucket
 bucket = HostBucket(BucketFile(Path(sys.argv[1])), 7)
 began, taken = time.monotonic(), 0
