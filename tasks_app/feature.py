@@ -62,6 +62,11 @@ class Feature(AppConfig):
     #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
     #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
+    #: A function that returns what an operator should know of, in sentences, for /health and the dashboard. Called with
+    #: each reading of the system, at most ten times a second in a process; it may query, and raises DatabaseError.
+    problems: str = ""
+    #: A function that gets a `SystemReading` and yields families of /metrics. It queries nothing.
+    families: str = ""
     #: A function `(before, most)` that removes the oldest of the rows that tell of acts before a moment, at most so
     #: many, in a transaction of its own, and returns how many. They are kept as long as lines of the audit log
     #: (DAEMON_RETENTION_AUDIT): a thread of a node calls it until it returns 0. It may raise DatabaseError.

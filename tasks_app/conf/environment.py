@@ -24,7 +24,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "after_commit_before_notification",
-    "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer",
+    "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer", "inside_firing",
+    "after_firing",
 )  # fmt: skip
 
 ENCODED = "special characters in a user or password are percent-encoded (p%40ss)"

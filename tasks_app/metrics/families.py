@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tasks_app import conf
+from tasks_app.feature import registered
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import Distribution, HandlerReading, Labels, Totals
 from tasks_app.metrics.system_reading import SystemReading
@@ -30,6 +31,8 @@ def families(reading: SystemReading) -> Iterator[Metric]:
     yield from _system_families(reading)
     yield from _handler_families(reading)
     yield from _process_families(reading.totals)
+    for further in registered("families"):
+        yield from further(reading)
     yield from health(reading.healthy, len(problems(reading)))
 
 

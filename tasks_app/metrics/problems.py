@@ -42,6 +42,7 @@ def problems(reading: SystemReading) -> list[str]:
             sentences.append(_paused(name, handler, handler.paused))
         if handler.pending and reading.nodes and not handler.slots:
             sentences.append(_unserved(name, handler, reading))
+    sentences += reading.told
     return sentences + (
         _refused_files(reading)
         + _other_platform(reading)

@@ -141,6 +141,8 @@ def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: 
         tags=encode(options.tags) if options.tags else None,
         metadata=None if options.metadata is None else encode(options.metadata),
         unique_key=options.unique_key,
+        schedule=options.schedule,
+        scheduled_for=options.scheduled_for,
     )  # fmt: skip
     delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
     if delay <= 0.0:

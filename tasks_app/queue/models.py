@@ -125,6 +125,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
             "status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)"
         )
 
+    def living_of(self, schedule: str) -> TaskQuerySet:
+        """Rows of a schedule that are not final."""
+        return self._where("status IN ('pending', 'processing') AND schedule IS NOT NULL").filter(schedule=schedule)
+
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
         return self._where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
@@ -174,6 +178,9 @@ class Task(models.Model):
     tags = models.JSONField(null=True)
     metadata = models.JSONField(null=True)
     unique_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 (null: as many such tasks as wanted)
+    #: Of a task that a schedule has made: its name, and the tick.
+    schedule = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: none has)
+    scheduled_for = models.DateTimeField(null=True)
     #: Bytes of `task_data` and of `result` as they are stored: their text, with the digits that exponents stand for.
     #: Null: not known (written by a version without sizes), or no result.
     task_data_size = models.IntegerField(null=True)
@@ -211,6 +218,11 @@ class Task(models.Model):
                 F("id"),
                 name="task_in_group",
                 condition=Q(status="failed", failure_group__isnull=False),
+            ),
+            models.Index(
+                F("schedule"),
+                name="task_of_schedule",
+                condition=Q(schedule__isnull=False, status__in=("pending", "processing")),
             ),
             # For the previous version, which fails those whose `attempts` is 0.
             models.Index(

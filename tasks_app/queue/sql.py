@@ -17,7 +17,10 @@ NEW = (
     "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at,"
     " task_data_size"
 )
-OPTIONS = "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key"
+OPTIONS = (
+    "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule,"
+    " scheduled_for"
+)
 #: Each id is looked up by the primary key.
 FINAL_OR_GONE = """
 SELECT {id} FROM {ids} WHERE coalesce(

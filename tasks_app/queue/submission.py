@@ -28,6 +28,7 @@ class TaskOptions:
     `delay`, `expires_in`: seconds from the moment at which the task is stored. `run_at`, `expires_at`: the same as
     moments with a time zone; of each pair at most one is given. `timeout`: seconds of one attempt. `metadata`: a JSON
     object, which the handler does not get. `unique_key`: at most one task of the type that is not final has it.
+    `schedule`, `scheduled_for`: the name of the schedule that makes it, and its tick; no caller asks for them.
     """
 
     delay: float | None = None
@@ -39,6 +40,8 @@ class TaskOptions:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] | None = None
     unique_key: str | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ class NewRow(NamedTuple):
     tags: str | None = None
     metadata: str | None = None
     unique_key: str | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
 
 
 class NewIdempotencyKey(NamedTuple):

@@ -59,7 +59,7 @@ SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', cr
 FROM ROWS FROM (json_to_recordset($1::json) AS (
     id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
     due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
-    tags jsonb, metadata jsonb, unique_key text, size int
+    tags jsonb, metadata jsonb, unique_key text, schedule text, scheduled_for timestamptz, size int
   )) WITH ORDINALITY AS n(
     id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, size, ordinal)
 ORDER BY ordinal
@@ -124,7 +124,7 @@ def _as_json(row: NewRow) -> str:
     texts = {name: text for name in _JSON if (text := pairs.pop(name)) is not None}
     pairs["id"], pairs["place"] = str(row.id), pairs.pop("position")
     pairs["size"] = stored_size(row.task_data)
-    for name in ("created_at", "due_at", "expires_at"):
+    for name in ("created_at", "due_at", "expires_at", "scheduled_for"):
         pairs[name] = pairs[name] and pairs[name].isoformat()
     return encode(pairs)[:-1] + "".join(f',"{name}":{text}' for name, text in texts.items()) + "}"
 

@@ -1,0 +1,359 @@
+"""`/api/schedules`: define schedules, pause, resume and run them, and see what became of each tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app import conf
+from tasks_app.api import pages, schema
+from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
+from tasks_app.api.fields import Faults, Field, body_of, digits, literal, near, object_with, refuse, text_moment
+from tasks_app.api.new_tasks import MAX_TAGS
+from tasks_app.api.view import API, actor_of, both, caller_of, check_type
+from tasks_app.features.schedules.fields import FIELDS, name_fault, read
+from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.features.schedules.objects import firing_object, schedule_object
+from tasks_app.features.schedules.verbs import (
+    MAX_SCHEDULES,
+    NotChanged,
+    Refused,
+    UnknownSchedule,
+    pause,
+    put,
+    remove,
+    resume,
+    run,
+)
+from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, NAME_PATTERN, is_name
+from tasks_app.handlers.words import rfc3339
+from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, allowed, needs
+
+
+class FiringObject(serializers.Serializer):
+    """What became of a tick, or of ticks in a row that were missed."""
+
+    scheduled_for = serializers.DateTimeField(help_text="The tick; of a run by hand its moment.")
+    # No enumeration: a generated client must also work with later ones.
+    outcome = serializers.CharField(
+        help_text="`made`: its task; `skipped`: by `overlap` or `unique_key`; `refused`: no task could be stored; "
+        "`missed`: no worker was there in time. Expect further ones."
+    )
+    task_id = serializers.UUIDField(allow_null=True, help_text="The task; of a `unique_key` the one that has it.")
+    reason = serializers.CharField(help_text="Why it has made no task; blank if it has.")
+    at = serializers.DateTimeField(help_text="When this was decided.")
+    by = serializers.CharField(allow_null=True, help_text="Who has run it by hand; null: a tick.")
+    until = serializers.DateTimeField(allow_null=True, help_text="Of missed ticks the last one; null: of one tick.")
+    count = serializers.IntegerField(min_value=1, help_text="How many ticks it stands for.")
+
+
+class SchedulePause(serializers.Serializer):
+    """Who has paused it, and when."""
+
+    by = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
+class ScheduleObject(serializers.Serializer):
+    """A schedule. `expires_in`, `timeout`, `max_retries`, `tags`, `metadata` and `unique_key` only if it has them."""
+
+    name = serializers.CharField()
+    type = serializers.CharField()
+    cron = serializers.CharField(allow_null=True)
+    every = serializers.CharField(allow_null=True)
+    timezone = serializers.CharField()
+    overlap = serializers.CharField()
+    catch_up = serializers.CharField()
+    jitter = serializers.FloatField()
+    enabled = serializers.BooleanField()
+    data = schema.JSONObject(help_text="{} without the scope tasks:read.")  # type: ignore[assignment]
+    priority = serializers.IntegerField()
+    expires_in = serializers.FloatField(required=False)
+    timeout = serializers.FloatField(required=False)
+    max_retries = serializers.IntegerField(required=False)
+    tags = serializers.ListField(child=serializers.CharField(), max_length=MAX_TAGS, required=False)
+    metadata = schema.JSONObject(required=False)
+    unique_key = serializers.CharField(required=False)
+    defined_in = serializers.CharField(help_text="`api`, also of those of the admin and commands, or `handlers.toml`.")
+    revision = serializers.IntegerField(help_text="Grows with each change, pause and resume.")
+    changed_at = serializers.DateTimeField()
+    changed_by = serializers.CharField()
+    paused = SchedulePause(allow_null=True)
+    next = serializers.ListField(
+        child=serializers.DateTimeField(), help_text="The next ticks; empty: it is paused or not enabled."
+    )
+    last = FiringObject(allow_null=True, help_text="What became of the last tick or run by hand.")
+
+
+class ScheduleRun(serializers.Serializer):
+    """The task that was made."""
+
+    task_id = serializers.UUIDField()
+
+
+NewSchedule = object_with("NewSchedule", "What a schedule makes and when. Exactly one of `cron` and `every`.", FIELDS)
+NAME = OpenApiParameter(
+    "name",
+    {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": MAX_NAME_CHARS},
+    OpenApiParameter.PATH,
+    description="The schedule's name.",
+)
+
+
+def _name(name: str, text: str, faults: Faults) -> str:
+    if not is_name(text):
+        refuse(faults, name, "the Next-Cursor of the last page", literal(text))
+    return text
+
+
+_BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
+PAGE = {
+    "limit": digits(1, 100, "How many, in the order of their names.", default=20),
+    "cursor": Field({"type": "string", "minLength": 1, "description": _BEGINS}, _name),
+}
+FIRINGS_PAGE = {
+    "limit": digits(1, 1000, "How many, the newest first.", default=100),
+    "cursor": text_moment(_BEGINS, "2026-01-31T06:00:00Z", ""),
+}
+_FIRING = {
+    "scheduled_for": "2026-01-31T05:00:00.000000Z", "outcome": "made", "task_id": schema.UUID_EXAMPLE, "reason": "",
+    "at": "2026-01-31T05:00:00.412000Z", "by": None, "until": None, "count": 1,
+}  # fmt: skip
+_ONE = {
+    "name": "morning", "type": "prime", "cron": "0 6 * * MON-FRI", "every": None, "timezone": "Europe/Berlin",
+    "overlap": "skip", "catch_up": "one", "jitter": 0.0, "enabled": True, "data": {"limit": 1000}, "priority": 50,
+    "defined_in": "api", "revision": 1, "changed_at": "2026-01-30T09:00:00.000000Z", "changed_by": "deploy",
+    "paused": None, "next": ["2026-02-02T05:00:00.000000Z"], "last": _FIRING,
+}  # fmt: skip
+NO_SCHEDULE = {
+    404: schema.failure("No such schedule.", missing='no schedule is named "mornin"; did you mean "morning"?')
+}
+_SHOWN = [schema.answered("a schedule", _ONE)]
+_PUT_EXAMPLES = [
+    schema.asked(
+        "at six on working days",
+        {
+            "type": "prime", "cron": "0 6 * * MON-FRI", "timezone": "Europe/Berlin", "data": {"limit": 1000},
+            "overlap": "skip",
+        },
+    ),
+    schema.asked("every 15 minutes", {"type": "echo", "every": "15m", "jitter": 30, "catch_up": "none"}),
+    *_SHOWN,
+]  # fmt: skip
+
+
+class ScheduleAPI(API):
+    """The base of these calls. To a key with types, schedules of other types do not exist."""
+
+    def schedule(self, request: Request, name: str) -> Schedule:
+        """The schedule of a path. Raises NotFound."""
+        row = Schedule.objects.filter(pk=name).first() if is_name(name) else None
+        if row is None or not caller_of(request).knows(row.task_type):
+            known = self.known(request).values_list("pk", flat=True)
+            raise NotFound(f'no schedule is named "{name[:100]}"{near(name[:100], known)}')
+        return row
+
+    def known(self, request: Request) -> Any:
+        """The schedules that the caller knows."""
+        types = caller_of(request).types
+        return Schedule.objects.all() if types is None else Schedule.objects.filter(task_type__in=types)
+
+    def objects(self, request: Request, rows: Iterable[Schedule]) -> list[dict[str, Any]]:
+        """The objects of schedules."""
+        payload = allowed(caller_of(request), SEE_PAYLOADS)
+        return [schedule_object(row, payload) for row in rows]
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The schedule."""
+        return Response(self.objects(request, [self.schedule(request, target)])[0])
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Answer what a verb refuses."""
+        if isinstance(exc, UnknownSchedule):  # it was removed meanwhile
+            exc = NotFound(str(exc))
+        elif isinstance(exc, NotChanged):
+            exc = Conflict(str(exc))
+        elif isinstance(exc, Refused):
+            exc = QueueFull(f"{exc}; retry later") if exc.full else Conflict(str(exc))
+        return super().handle_exception(exc)
+
+
+class SchedulesView(ScheduleAPI):
+    """`GET /api/schedules`."""
+
+    scopes = needs(GET=SEE_TASKS)
+    compresses = True
+
+    @schema.call(
+        "list_schedules",
+        "schedules",
+        {200: OpenApiResponse(ScheduleObject(many=True), "The schedules.")},
+        pages.NEXT,
+        query=PAGE,
+        examples=_SHOWN,
+    )
+    def get(self, request: Request) -> Response:
+        """List schedules in the order of their names."""
+        limit = self.asked.get("limit", 20)
+        rows = list(self.known(request).filter(pk__gt=self.asked.get("cursor", "")).order_by("pk")[: limit + 1])
+        headers = pages.next_page(request, rows[limit - 1].pk if len(rows) > limit else None)
+        return Response(self.objects(request, rows[:limit]), headers=headers)
+
+
+class ScheduleView(ScheduleAPI):
+    """`GET`, `PUT` and `DELETE /api/schedules/{name}`."""
+
+    scopes = needs(GET=SEE_TASKS, PUT=OPERATE, DELETE=OPERATE)
+
+    @schema.call("get_schedule", "schedules", {200: ScheduleObject, **NO_SCHEDULE}, [NAME], examples=_SHOWN)
+    def get(self, request: Request, name: str) -> Response:
+        """Read a schedule. It has its next ticks, and what became of the last one."""
+        return self.answer(request, name)
+
+    @schema.call(
+        "put_schedule",
+        "schedules",
+        {
+            200: OpenApiResponse(ScheduleObject, "It is replaced."),
+            201: OpenApiResponse(ScheduleObject, "It is made."),
+            400: schema.failure(
+                "The request is invalid, and nothing was changed.",
+                six_fields="cron must be 5 fields (minute hour day-of-month month day-of-week) or one of @hourly, ...",
+            ),
+            409: schema.failure(
+                f"handlers.toml defines it, or there are {MAX_SCHEDULES:,} schedules.",
+                of_the_file='handlers.toml defines the schedule "morning": change it there',
+            ),
+        },
+        [NAME],
+        request=NewSchedule,
+        examples=_PUT_EXAMPLES,
+    )
+    def put(self, request: Request, name: str) -> Response:
+        """Make a schedule, or replace one as a whole. It fires from now on; a pause goes on."""
+        faults: Faults = [] if (fault := name_fault(name)) is None else [("name", fault)]
+        definition = read(body_of(request), conf.handlers(), conf.environment().max_body, faults)
+        if faults or definition is None:
+            raise Invalid(faults)
+        check_type(caller_of(request), definition.task.task_type)
+        there = Schedule.objects.filter(pk=name).first()
+        if there is not None and not caller_of(request).knows(there.task_type):
+            raise Conflict(f'another schedule is named "{name}"')
+        new = put(name, definition, actor_of(request))
+        response = self.answer(request, name)
+        response.status_code = 201 if new else 200
+        return response
+
+    @schema.call(
+        "delete_schedule",
+        "schedules",
+        {
+            204: OpenApiResponse(None, "It is deleted. Its tasks stay."),
+            **NO_SCHEDULE,
+            409: schema.failure("handlers.toml defines it."),
+        },
+        [NAME],
+    )
+    def delete(self, request: Request, name: str) -> Response:
+        """Delete a schedule. Its tasks, and what became of its ticks, stay."""
+        remove(self.schedule(request, name).pk, actor_of(request))
+        return Response(status=204)
+
+
+class PauseScheduleView(ScheduleAPI):
+    """`POST /api/schedules/{name}/pause`."""
+
+    scopes = needs(POST=OPERATE)
+
+    @schema.call("pause_schedule", "schedules", {200: ScheduleObject, **NO_SCHEDULE}, [NAME])
+    def post(self, request: Request, name: str) -> Response:
+        """Pause a schedule: no tick fires until it is resumed. Its tasks go on."""
+        pause(self.schedule(request, name).pk, actor_of(request))
+        return self.answer(request, name)
+
+
+class ResumeScheduleView(ScheduleAPI):
+    """`POST /api/schedules/{name}/resume`."""
+
+    scopes = needs(POST=OPERATE)
+
+    @schema.call("resume_schedule", "schedules", {200: ScheduleObject, **NO_SCHEDULE}, [NAME])
+    def post(self, request: Request, name: str) -> Response:
+        """Resume a schedule: it fires from now on. What the pause left out is not made up for."""
+        resume(self.schedule(request, name).pk, actor_of(request))
+        return self.answer(request, name)
+
+
+class RunScheduleView(ScheduleAPI):
+    """`POST /api/schedules/{name}/run`."""
+
+    scopes = needs(POST=OPERATE)
+
+    @schema.call(
+        "run_schedule",
+        "schedules",
+        {
+            200: OpenApiResponse(ScheduleRun, "The task is stored and survives a power cut."),
+            **NO_SCHEDULE,
+            409: schema.failure("No handler has its type any more."),
+            429: schema.failure("The queue is full (DAEMON_MAX_QUEUE)."),
+        },
+        [NAME, schema.LOCATION],
+        examples=[schema.answered("made", {"task_id": schema.UUID_EXAMPLE})],
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Make a task of a schedule now, whatever `overlap` and a pause say. Its ticks stay as they are."""
+        return _made(str(run(self.schedule(request, name).pk, actor_of(request))))
+
+    def answer(self, request: Request, target: str) -> Response:
+        """What an earlier request has made; `target` as the verb calls it."""
+        name, _, moment = target.partition(" ")
+        line = Firing.objects.filter(schedule=name, scheduled_for=datetime.fromisoformat(moment)).first()
+        if line is None or line.task is None:
+            raise NotFound
+        return _made(str(line.task))
+
+
+def _made(task: str) -> Response:
+    return Response({"task_id": task}, headers={"Location": f"/api/tasks/{task}"})
+
+
+class FiringsView(ScheduleAPI):
+    """`GET /api/schedules/{name}/firings`."""
+
+    scopes = needs(GET=SEE_TASKS)
+    compresses = True
+
+    @schema.call(
+        "list_firings",
+        "schedules",
+        {200: OpenApiResponse(FiringObject(many=True), "What became of its ticks."), **NO_SCHEDULE},
+        [NAME, *pages.NEXT],
+        query=FIRINGS_PAGE,
+        examples=[schema.answered("made", [_FIRING])],
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """List what became of each tick, newest first. Lines are kept for 90 days, at most 10,000 of a schedule."""
+        row, limit = self.schedule(request, name), self.asked.get("limit", 100)
+        lines = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for")
+        if (cursor := self.asked.get("cursor")) is not None:
+            lines = lines.filter(scheduled_for__lt=cursor)
+        found = list(lines[: limit + 1])
+        end = rfc3339(found[limit - 1].scheduled_for) if len(found) > limit else None
+        return Response([firing_object(line) for line in found[:limit]], headers=pages.next_page(request, end))
+
+
+urlpatterns = [
+    *both("api/schedules", SchedulesView.as_view(), "schedules"),
+    *both("api/schedules/<str:name>", ScheduleView.as_view(), "schedule"),
+    *both("api/schedules/<str:name>/pause", PauseScheduleView.as_view(), "pause-schedule"),
+    *both("api/schedules/<str:name>/resume", ResumeScheduleView.as_view(), "resume-schedule"),
+    *both("api/schedules/<str:name>/run", RunScheduleView.as_view(), "run-schedule"),
+    *both("api/schedules/<str:name>/firings", FiringsView.as_view(), "firings"),
+]

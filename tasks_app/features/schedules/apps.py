@@ -1,0 +1,17 @@
+"""What schedules add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Schedules(Feature):
+    """Tasks that are made at their times: cron lines and intervals.
+
+    Each node looks once a second for ticks that are due. A tick moves its schedule's row on, makes the task and writes
+    a line of the ledger in one transaction, guarded on the row: no node leads, and no tick fires twice.
+    """
+
+    name = "tasks_app.features.schedules"
+    calls = "tasks_app.features.schedules.api.urlpatterns"
+    side_jobs = "tasks_app.features.schedules.firing.Fire"
+    problems = "tasks_app.features.schedules.firing.problems"
+    families = "tasks_app.features.schedules.metrics.families"

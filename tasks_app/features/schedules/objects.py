@@ -1,0 +1,66 @@
+"""What answers, pages and commands show of a schedule."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any
+
+from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.fields import FIELDS
+from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.handlers.words import rfc3339
+
+#: Ticks to come that are named.
+NEXT_TICKS = 5
+#: Fields that are shown although they are not given and have no default.
+ALWAYS = ("cron", "every")
+
+
+def when(row: Schedule) -> str:
+    """Its cron line with the time zone, or its interval."""
+    given = row.definition
+    return f"every {given['every']}" if "every" in given else f"{given.get('cron')} {given.get('timezone', 'UTC')}"
+
+
+def firing_object(line: Firing) -> dict[str, Any]:
+    """A line of the ledger."""
+    return {
+        "scheduled_for": rfc3339(line.scheduled_for),
+        "outcome": line.outcome,
+        "task_id": None if line.task is None else str(line.task),
+        "reason": line.reason,
+        "at": rfc3339(line.at),
+        "by": line.by,
+        "until": rfc3339(line.until),
+        "count": line.count,
+    }
+
+
+def next_ticks(row: Schedule, definition: Definition) -> list[datetime]:
+    """The ticks to come."""
+    if row.next_at is None:
+        return []
+    return list(islice(chain([row.next_at], definition.timing.after(row.next_at)), NEXT_TICKS))
+
+
+def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
+    """A schedule. `payload`: whether its reader may see what tasks get."""
+    given, definition = row.definition, Definition.of(row.definition)
+    names = [name for name in FIELDS if name in given or FIELDS[name].default is not None or name in ALWAYS]
+    shown = {name: given.get(name, FIELDS[name].default) for name in names}
+    if not payload:
+        shown = {name: value for name, value in shown.items() if name != "metadata"} | {"data": {}}
+    last = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for").first()
+    return {
+        "name": row.pk,
+        **shown,
+        "jitter": definition.jitter,
+        "defined_in": row.source,
+        "revision": row.revision,
+        "changed_at": rfc3339(row.changed_at),
+        "changed_by": row.changed_by,
+        "paused": None if row.paused_at is None else {"by": row.paused_by, "since": rfc3339(row.paused_at)},
+        "next": [rfc3339(tick) for tick in next_ticks(row, definition)],
+        "last": None if last is None else firing_object(last),
+    }

@@ -1,0 +1,127 @@
+"""What may be done to a schedule: put, remove, pause, resume, run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from tasks_app.audit.record import Actor, acting, record
+from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.firing import Refusals, make
+from tasks_app.features.schedules.models import Schedule, Source
+from tasks_app.queue.current import store
+
+MAX_SCHEDULES = 1_000
+
+
+class UnknownSchedule(Exception):
+    """There is no such schedule. `known`: those that there are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'no schedule is named "{name[:100]}"')
+        self.known = sorted(Schedule.objects.values_list("pk", flat=True))
+
+
+class NotChanged(Exception):
+    """The schedule cannot be changed so, in a sentence."""
+
+
+class Refused(Exception):
+    """Its task cannot be stored now. `full`: because the queue is full."""
+
+    def __init__(self, sentence: str, full: bool) -> None:
+        super().__init__(sentence)
+        self.full = full
+
+
+def put(name: str, definition: Definition, actor: Actor) -> bool:
+    """Make a schedule, or replace its definition: it fires from now on. Returns whether it is new.
+
+    Nothing changes if it is defined so already. Raises NotChanged if handlers.toml defines it, or if there are
+    `MAX_SCHEDULES` already, and DatabaseError.
+    """
+    with acting(actor, name):
+        row = Schedule.objects.select_for_update().filter(pk=name).first()
+        if row is not None and row.source == Source.FILE:
+            raise NotChanged(f'handlers.toml defines the schedule "{name}": change it there')
+        if row is None and Schedule.objects.count() >= MAX_SCHEDULES:
+            raise NotChanged(f"there are {MAX_SCHEDULES:,} schedules already; delete one first")
+        if row is None or row.hash != definition.hash:
+            write(name, definition, Source.API, actor.name)
+            record(actor, "put_schedule", name, **definition.given)
+    return row is None
+
+
+def write(name: str, definition: Definition, source: Source, by: str) -> None:
+    """Make or replace the row of a schedule, in the caller's write transaction. A pause goes on."""
+    row, now = Schedule.objects.filter(pk=name).first(), store().moment()[1]
+    paused = row is not None and row.paused_at is not None
+    values = {
+        "definition": dict(definition.given), "hash": definition.hash, "task_type": definition.task.task_type,
+        "source": source, "changed_at": now, "changed_by": by[:150],
+        "next_at": definition.timing.next(now) if definition.enabled and not paused else None,
+    }  # fmt: skip
+    if row is None:
+        Schedule.objects.create(name=name, **values)
+    else:
+        Schedule.objects.filter(pk=name).update(revision=row.revision + 1, **values)
+
+
+def remove(name: str, actor: Actor) -> None:
+    """Remove a schedule; its tasks and the ledger stay. Raises UnknownSchedule, NotChanged and DatabaseError."""
+    with acting(actor, name):
+        if _locked(name).source == Source.FILE:
+            raise NotChanged(f'handlers.toml defines the schedule "{name}": remove it there, or pause it')
+        Schedule.objects.filter(pk=name).delete()
+        record(actor, "delete_schedule", name)
+
+
+def pause(name: str, actor: Actor) -> None:
+    """Let a schedule fire no more until it is resumed. Its tasks go on. Raises UnknownSchedule and DatabaseError."""
+    with acting(actor, name):
+        row = _locked(name)
+        if row.paused_at is None:
+            now = store().moment()[1]
+            Schedule.objects.filter(pk=name).update(
+                next_at=None, paused_at=now, paused_by=actor.name[:150], revision=row.revision + 1
+            )
+            record(actor, "pause_schedule", name)
+
+
+def resume(name: str, actor: Actor) -> None:
+    """Let a paused schedule fire from now on. Ticks of the pause are not made up for.
+
+    Raises UnknownSchedule and DatabaseError.
+    """
+    with acting(actor, name):
+        row = _locked(name)
+        if row.paused_at is not None:
+            definition, now = Definition.of(row.definition), store().moment()[1]
+            Schedule.objects.filter(pk=name).update(
+                next_at=definition.timing.next(now) if definition.enabled else None,
+                paused_at=None, paused_by=None, revision=row.revision + 1,
+            )  # fmt: skip
+            record(actor, "resume_schedule", name)
+
+
+def run(name: str, actor: Actor, at: datetime | None = None) -> UUID:
+    """Make a task of a schedule now, also while it is paused or a task of it runs. Returns the task's id.
+
+    `at`: what the ledger calls its moment; None: now, by the database's clock. Raises UnknownSchedule, Refused and
+    DatabaseError.
+    """
+    refusals, at = Refusals(), at or store().moment()[1]
+    with acting(actor, f"{name} {at.isoformat()}"):
+        definition = Definition.of(_locked(name).definition)
+        if why := refusals.of(name, definition.task.task_type):
+            raise Refused(why, why == refusals.full)
+        task = make(name, definition, at, store().moment()[1], by=actor.name[:150])
+        record(actor, "run_schedule", name, task=str(task))
+    return task
+
+
+def _locked(name: str) -> Schedule:
+    row = Schedule.objects.select_for_update().filter(pk=name).first()
+    if row is None:
+        raise UnknownSchedule(name)
+    return row

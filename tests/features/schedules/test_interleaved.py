@@ -1,0 +1,114 @@
+"""Two sessions fire the same schedules, or one changes them: whatever the order of their statements, each tick has one
+line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.firing import Refusals, fire_due
+from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.features.schedules.verbs import pause, put, resume, run
+from tasks_app.queue.models import Task
+from testkit.emptied import empty
+from tests.features.schedules.kit import ALICE, schedule
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+#: A statement that takes longer waits for the other session.
+WAITS_SECONDS = 0.05
+
+
+class Session:
+    """A thread with a connection of its own, whose statements each wait for their turn."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work, self._turn, self._asks = work, threading.Semaphore(0), threading.Semaphore(0)
+        self.over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._asks.acquire()
+
+    def _run(self) -> None:
+        try:
+            with connection.execute_wrapper(self._wait):
+                self._work()
+        except DatabaseError:
+            pass  # as on a node, which tries again at its next beat
+        finally:
+            self.over = True
+            self._asks.release()
+            connection.close()
+
+    def _wait(self, execute: Any, *statement: Any) -> Any:
+        self._asks.release()
+        self._turn.acquire()
+        return execute(*statement)
+
+    def go_on(self) -> None:
+        """Let it send its next statement, until it asks again or waits for the other session."""
+        if not self.over:
+            self._turn.release()
+            self._asks.acquire(timeout=WAITS_SECONDS)
+
+    def finish(self) -> None:
+        while not self.over:
+            self.go_on()
+        self._thread.join()
+
+
+def two_ticks() -> None:
+    """Two schedules, each with some ticks that are due."""
+    for name in ("a", "b"):
+        schedule(name, due_before=2.0, every="1s", overlap="allow" if name == "a" else "skip")
+
+
+def change() -> None:
+    """An operator's acts."""
+    put("a", Definition.of({"type": "echo", "every": "1s", "priority": 9}), ALICE)
+    pause("b", ALICE)
+    run("b", ALICE)
+    resume("b", ALICE)
+    pause("a", ALICE)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.lists(st.booleans(), max_size=60), other=st.sampled_from([fire_due, change]))
+def test_no_tick_fires_twice_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch, turns: list[bool], other: Callable[[], object]
+) -> None:
+    empty()
+    Schedule.objects.all().delete()
+    Firing.objects.all().delete()
+    two_ticks()
+    refused: list[Exception] = []
+    monkeypatch.setattr(Refusals, "refused", lambda *error: refused.append(error[-1]))
+    first = {row.pk: row.next_at for row in Schedule.objects.all() if row.next_at is not None}
+    sessions = Session(fire_due), Session(other)
+    for turn in turns:
+        sessions[turn].go_on()
+    threads = [threading.Thread(target=session.finish) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20.0)
+    assert all(session.over for session in sessions) and not refused
+    made = list(Firing.objects.filter(outcome="made").values_list("schedule", "scheduled_for").order_by("pk"))
+    stored = Task.objects.filter(schedule__isnull=False).values_list("schedule", "scheduled_for")
+    assert sorted(stored) == sorted(made) and len(set(made)) == len(made)
+    for row in Schedule.objects.all():
+        ticks = [
+            line.scheduled_for for line in Firing.objects.filter(schedule=row.pk, by=None).order_by("scheduled_for")
+        ]
+        assert len(ticks) == len(set(ticks)) and (row.next_at is None) == (row.paused_at is not None)
+        if other is fire_due:  # a change starts anew from its moment
+            assert ticks == [first[row.pk] + timedelta(seconds=number) for number in range(len(ticks))]
+            assert row.next_at == first[row.pk] + timedelta(seconds=len(ticks)) and ticks

@@ -1,0 +1,58 @@
+"""Nodes fire a schedule each second, on a real clock, and die while they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.daemon import Daemon
+from testkit.process import until
+
+pytestmark = [
+    pytest.mark.long("nodes that fire each second", seconds=20),
+    pytest.mark.one_broker("rows: notifications make no task"),
+]
+
+
+def lines(daemon: Daemon) -> list[dict[str, Any]]:
+    """The ledger, the oldest line first."""
+    return list(reversed(daemon.http.get("/api/schedules/beat/firings?limit=1000").json()))
+
+
+def check(daemon: Daemon) -> None:
+    """Each second from the first line to the last has one line, and each line that made a task has one."""
+    found = lines(daemon)
+    expected = None
+    for line in found:
+        first = datetime.fromisoformat(line["scheduled_for"])
+        assert expected in (None, first), found
+        expected = datetime.fromisoformat(line["until"] or line["scheduled_for"]) + timedelta(seconds=1)
+    made = [line["task_id"] for line in found if line["outcome"] == "made"]
+    stored = daemon.http.get("/api/tasks?limit=1000&fields=id,schedule").json()
+    assert sorted(made) == sorted(task["id"] for task in stored if task.get("schedule") == "beat")
+
+
+@pytest.mark.parametrize("point", ["inside_firing", "after_firing"])
+def test_no_tick_is_lost_or_fires_twice_while_nodes_are_killed(
+    deployment: Callable[..., Daemon], tmp_path: Path, point: str
+) -> None:
+    daemon = deployment()
+    daemon.handler("act")
+    daemon.web()
+    body = {"type": "act", "every": "1s", "catch_up": "none"}
+    until(lambda: daemon.answers("/health/ready"), what="the web server")
+    assert daemon.http.put("/api/schedules/beat", json=body).status_code == 201
+    dies = daemon.manage("worker", DAEMON_TESTING="true", DAEMON_FAIL_POINT=f"{point}:kill:{tmp_path / 'once'}")
+    assert dies.ends() == -9
+    killed, lives = daemon.worker(), daemon.worker()
+    until(lambda: len(lines(daemon)) >= 3, what="ticks of two nodes")
+    killed.kill()
+    before = len(lines(daemon))
+    until(lambda: len(lines(daemon)) >= before + 3, what="ticks of the other node")
+    assert daemon.http.post("/api/schedules/beat/pause").status_code == 200
+    check(daemon)
+    assert lives.stop() == 0
