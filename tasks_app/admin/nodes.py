@@ -20,7 +20,7 @@ from tasks_app.admin.holds import drain_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
 from tasks_app.handlers.words import plural, span, utc_text
-from tasks_app.metrics.system_reading import current_reading
+from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading, known_dead
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.node_models import Drain, Node
@@ -166,9 +166,9 @@ class NodeAdmin(PageAdmin):
     @admin.display(description="state")
     def state(self, node: Node) -> SafeString:
         """How it is, and by whom it is drained."""
-        reading = current_reading()
-        lives = node.name in {alive.name for alive in reading.nodes}
-        shown = badge(*state_of(node, reading.running_on(node.name), lives))
+        lives = (timezone.now() - node.seen_at).total_seconds() <= SILENCE_SECONDS and not known_dead(node)
+        running = 0 if node.drain is None else current_reading().running_on(node.name)
+        shown = badge(*state_of(node, running, lives))
         return format_html("{} {}", shown, "" if node.drain is None or node.stopped_at else drain_text(node.drain))
 
     @admin.display(description="slots (warm of all)")

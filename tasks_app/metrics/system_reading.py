@@ -139,6 +139,12 @@ def living() -> list[Node]:
     return _nodes()[0]
 
 
+def known_dead(node: Node) -> bool:
+    """Whether a node was killed: its lock file is unlocked, which can only be seen in the same lock domain."""
+    home = conf.environment().home
+    return node.lock_domain == lock_domain(home) and is_dead(home, node.name)
+
+
 def _is_starting(node: Node) -> bool:
     if (node.seen_at - node.started_at).total_seconds() >= START_SECONDS:
         return False
@@ -147,8 +153,6 @@ def _is_starting(node: Node) -> bool:
 
 def _nodes() -> tuple[list[Node], list[Node]]:
     """The living and the silent ones, each with its `age`: the seconds since its last heartbeat."""
-    home = conf.environment().home
-    domain = lock_domain(home)
     # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
     age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
     alive: list[Node] = []
@@ -159,9 +163,7 @@ def _nodes() -> tuple[list[Node], list[Node]]:
         .filter(age__lt=FORGET_SECONDS)
     )
     for node in recent.order_by("name"):  # type: Any
-        # The lock file of a killed node is unlocked, which can only be seen in the same lock domain.
-        dead = node.lock_domain == domain and is_dead(home, node.name)
-        if node.age < SILENCE_SECONDS and not dead:
+        if node.age < SILENCE_SECONDS and not known_dead(node):
             alive.append(node)
         elif node.age >= SILENCE_SECONDS:
             silent.append(node)
