@@ -159,7 +159,7 @@ def _different_images(reading: SystemReading) -> list[str]:
             )
             sentences.append(
                 f"handler '{name}': its containers run {len(by_image)} versions of its image ({which}): "
-                "restart the workers with the older one"
+                f"manage.py reload --handler {name} lets each worker use what the tag is there now"
             )
     return sentences
 
