@@ -72,7 +72,29 @@ def undrained() -> tuple[str, Any]:
     return "/api/nodes/n2/undrain", b""
 
 
-ACTS = [cancelled, redriven, prioritized, operated, aborted, paused, resumed, drained, undrained]
+def scheduled(act: str) -> tuple[str, Any]:
+    body = {"type": "echo", "every": "1h"}
+    api_client().put("/api/schedules/s", body, content_type="application/json")
+    return f"/api/schedules/s/{act}", b""
+
+
+def paused_schedule() -> tuple[str, Any]:
+    return scheduled("pause")
+
+
+def resumed_schedule() -> tuple[str, Any]:
+    post(api_client(), scheduled("pause")[0])
+    return scheduled("resume")
+
+
+def run_schedule() -> tuple[str, Any]:
+    return scheduled("run")
+
+
+ACTS = [
+    *(cancelled, redriven, prioritized, operated, aborted, paused, resumed, drained, undrained),
+    *(paused_schedule, resumed_schedule, run_schedule),
+]
 each_act = pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 Act = Callable[[], tuple[str, Any]]
 
@@ -80,7 +102,7 @@ Act = Callable[[], tuple[str, Any]]
 def ids(answer: Any) -> Any:
     """What an answer is about."""
     said = answer.json()
-    return said.get("operation_id") or said.get("id") or said.get("type") or said["name"]
+    return said.get("operation_id") or said.get("task_id") or said.get("id") or said.get("type") or said["name"]
 
 
 def test_an_id_in_capitals_is_the_same_request(api: Client) -> None:
