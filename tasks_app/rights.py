@@ -36,7 +36,7 @@ class Right:
 
 
 SEE_TASKS = Right(
-    "see the dashboard, tasks without payloads, handlers, operations and pauses",
+    "see the dashboard, tasks without payloads, schedules, handlers, operations and pauses",
     Role.VIEWER, ("tasks_app.view_task", "tasks_app.change_task"), Scope.TASKS_READ,
 )  # fmt: skip
 SEE_NODES = Right("see nodes", Role.VIEWER, ("tasks_app.view_node", "tasks_app.change_node"), Scope.TASKS_READ)
@@ -54,8 +54,8 @@ CHANGE_TASKS = Right(
     Role.OPERATOR, ("tasks_app.change_task",), Scope.TASKS_WRITE,
 )  # fmt: skip
 OPERATE = Right(
-    "redrive, cancel or prioritise all tasks that match, pause types, drain nodes; in the admin, if errors may be "
-    "seen, resolve failure groups",
+    "redrive, cancel or prioritise all tasks that match, pause types, drain nodes, pause and run schedules; in the "
+    "admin, if payloads may be seen, define schedules and resolve failure groups",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.OPERATE,
 )  # fmt: skip
 DELETE_TASKS = Right("delete a task", Role.ADMIN, ("tasks_app.delete_task",), Scope.TASKS_WRITE)

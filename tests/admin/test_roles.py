@@ -21,6 +21,7 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.admin_form import Chosen
 from tasks_app.features.operations.models import Operation
+from tasks_app.features.schedules.models import Schedule
 from tasks_app.keys.api_keys import create
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
@@ -31,6 +32,7 @@ from tasks_app.urls import urlpatterns
 from testkit.clients import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
 from tests.features.operations.kit import begun
+from tests.features.schedules.kit import schedule
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -62,6 +64,14 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_task_add": (LIST + "add/", NONE),
     "tasks_app_task_edit": (LIST + "{task}/edit/", ACTING),
     "tasks_app_task_priority": (LIST + "{waits}/priority/", ACTING),
+    **{
+        f"tasks_app_schedule_{page}": (f"/admin/tasks_app/schedule/{rest}", who)
+        for page, rest, who in (
+            ("changelist", "", ALL), ("change", "nightly/change/", ALL), ("history", "nightly/history/", ALL),
+            ("add", "add/", ACTING), ("edit", "nightly/edit/", ACTING), ("delete", "nightly/delete/", ACTING),
+            ("pause", "nightly/pause/", ACTING), ("resume", "nightly/resume/", ACTING), ("run", "nightly/run/", ACTING),
+        )
+    },
     "tasks_app_operation_changelist": (OPERATIONS, ALL),
     "tasks_app_operation_change": (OPERATIONS + "{operation}/change/", ALL),
     "tasks_app_operation_history": (OPERATIONS + "{operation}/history/", ALL),
@@ -149,6 +159,7 @@ def client_of(role: str) -> Client:
 def stored() -> dict[str, Any]:
     """A row of each kind, for the addresses."""
     create("ci")
+    schedule()
     now = timezone.now()
     Node.objects.create(name="one", lock_domain="", started_at=now, seen_at=now, seen=0.0, clock="")
     HandlerPause.objects.bulk_create(HandlerPause(handler=name, paused_at=now) for name in ("echo", "prime"))
@@ -219,6 +230,9 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "cancel many": (OPERATIONS + "start/", {"chosen": "{cancel many}"}, ACTING),
     "delete many": (OPERATIONS + "start/", {"chosen": "{delete many}"}, ADMIN),
     "abort": (OPERATIONS + "{operation}/abort/", {}, ADMIN),
+    "pause a schedule": ("/admin/tasks_app/schedule/nightly/pause/", {}, ACTING),
+    "run a schedule": ("/admin/tasks_app/schedule/nightly/run/", {}, ACTING),
+    "delete a schedule": ("/admin/tasks_app/schedule/nightly/delete/", {}, ACTING),
     "edit": (LIST + "{task}/edit/", {"task_data": "{{}}", "priority": "70"}, ACTING),
     "priority": (LIST + "{waits}/priority/", {"priority": "70"}, ACTING),
     "resolve a failure group": ("/admin/tasks_app/failuregroup/7/resolve/", {}, ACTING),
@@ -249,7 +263,7 @@ def everything() -> list[Any]:
     """All rows that an act could change, except a login's own."""
     found = [
         list(model.objects.order_by("pk").values())
-        for model in (Task, ApiKey, Group, Node, HandlerPause, AuditEntry, Operation, FailureGroup)
+        for model in (Task, ApiKey, Group, Node, HandlerPause, AuditEntry, Operation, FailureGroup, Schedule)
     ]
     return [*found, list(User.objects.order_by("pk").values("username", "is_superuser", "is_staff"))]
 
@@ -332,7 +346,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
         "id", "task_type", "priority", "status", "position", "due", "due_at", "lease", "clock", "node", "attempts",
         "retries", "timeout", "max_retries", "retry_backoff", "retry_on", "failure_reason", "created_at", "ready_at",
         "started_at", "completed_at", "failure_group", "expires_at", "requested_timeout", "requested_max_retries",
-        "tags", "unique_key", "task_data_size", "result_size", "unbegun_attempts",
+        "tags", "unique_key", "task_data_size", "result_size", "unbegun_attempts", "schedule", "scheduled_for",
     }  # fmt: skip
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {

@@ -12,7 +12,7 @@ from testkit.daemon import Daemon
 from tests.browser.deployed import HOSTILE, PASSWORD
 
 LIST = "/admin/tasks_app/{}/"
-MODELS = ("task", "operation", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
+MODELS = ("task", "operation", "schedule", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
 LOGINS = ("accessattempt", "accesslog", "accessfailurelog")
 
 

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 TASKS = "/admin/tasks_app/task/"
-SECTIONS = ("Dashboard", "Activity", "Tasks", "Failures", "Handlers", "Nodes", "Operations", "Audit")
+SECTIONS = ("Dashboard", "Activity", "Tasks", "Failures", "Handlers", "Nodes", "Schedules", "Operations", "Audit")
 
 
 def top(of: Locator) -> float:

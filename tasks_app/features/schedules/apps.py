@@ -12,6 +12,8 @@ class Schedules(Feature):
 
     name = "tasks_app.features.schedules"
     calls = "tasks_app.features.schedules.api.urlpatterns"
+    sections = "tasks_app.features.schedules.admin.sections"
+    panels = "tasks_app.features.schedules.admin.panels"
     side_jobs = "tasks_app.features.schedules.firing.Fire"
     problems = "tasks_app.features.schedules.firing.problems"
     families = "tasks_app.features.schedules.metrics.families"

@@ -103,7 +103,8 @@ def read(
     task = task_of({name: value for name, value in body.items() if name in _OF_TASKS}, handlers, faults, what)
     if task is None or len(faults) > before:
         return None
-    found = Definition.of({name: body[name] for name in FIELDS if body.get(name) is not None})
+    # A default that is given is the same definition as one that is left out.
+    found = Definition.of({name: body[name] for name in FIELDS if body.get(name) not in (None, FIELDS[name].default)})
     if (sentence := too_large(task.text, limit)) is not None:
         faults.append(("data", sentence))
     jitter = own.get("jitter") or 0.0

@@ -34,14 +34,16 @@ class Refused(Exception):
         self.full = full
 
 
-def put(name: str, definition: Definition, actor: Actor) -> bool:
+def put(name: str, definition: Definition, actor: Actor, seen: int | None = None) -> bool:
     """Make a schedule, or replace its definition: it fires from now on. Returns whether it is new.
 
-    Nothing changes if it is defined so already. Raises NotChanged if handlers.toml defines it, or if there are
-    `MAX_SCHEDULES` already, and DatabaseError.
+    `seen`: the revision that the actor saw. Nothing changes if it is defined so already. Raises NotChanged if
+    handlers.toml defines it, if it is not what was seen, or if there are `MAX_SCHEDULES`; and DatabaseError.
     """
     with acting(actor, name):
         row = Schedule.objects.select_for_update().filter(pk=name).first()
+        if seen is not None and seen != (row and row.revision):
+            raise NotChanged("it has changed since the page was loaded")
         if row is not None and row.source == Source.FILE:
             raise NotChanged(f'handlers.toml defines the schedule "{name}": change it there')
         if row is None and Schedule.objects.count() >= MAX_SCHEDULES:

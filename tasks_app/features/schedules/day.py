@@ -1,0 +1,109 @@
+"""A day of a schedule as a picture: what ran, why not, and what is to come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+
+from django.db.models import Q
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.models import Firing, Outcome, Schedule
+
+#: A day has so many parts, of a quarter of an hour.
+PARTS, PART = 96, timedelta(minutes=15)
+#: Of the picture, in its own units.
+WIDTH, HEIGHT = 10, 30
+#: Lines of a day that are read.
+MAX_READ = 20_000
+#: The worst of a part decides its colour.
+TONES = (
+    (Outcome.MISSED, "failed"), (Outcome.REFUSED, "failed"), (Outcome.SKIPPED, "pending"), (Outcome.MADE, "completed")
+)  # fmt: skip
+
+
+class Mark(NamedTuple):
+    """A line of the ledger, from its first part of the day to its last; with None a part in which a tick is to come."""
+
+    first: int
+    last: int
+    line: Firing | None
+
+
+def day_of(text: str, now: datetime) -> date | None:
+    """The day of an address, today if it is blank; None if it is none."""
+    try:
+        return date.fromisoformat(text) if text else now.date()
+    except ValueError:
+        return None
+
+
+def marks(row: Schedule, definition: Definition, day: date, now: datetime) -> list[Mark]:
+    """What there is of a day in UTC, in the order of the ticks."""
+    begin = datetime.combine(day, time(), tzinfo=UTC)
+    end = begin + timedelta(days=1)
+    within = Q(scheduled_for__gte=begin) | Q(scheduled_for__lt=begin, until__gte=begin)
+    lines = Firing.objects.filter(within, schedule=row.pk, scheduled_for__lt=end).order_by("scheduled_for")
+    found = [
+        Mark(
+            max(_part(line.scheduled_for, begin), 0),
+            min(_part(line.until or line.scheduled_for, begin), PARTS - 1),
+            line,
+        )
+        for line in lines[:MAX_READ]
+    ]
+    if row.next_at is not None and end > now:
+        for part in range(max(_part(max(row.next_at, now), begin), 0), PARTS):
+            starts = begin + part * PART
+            if definition.timing.next(max(starts, now) - timedelta(microseconds=1)) < starts + PART:
+                found.append(Mark(part, part, None))
+    return found
+
+
+def _part(moment: datetime, begin: datetime) -> int:
+    return int((moment - begin) // PART)
+
+
+def picture(found: Sequence[Mark], day: date) -> SafeString:
+    """SVG without styles or scripts, with the numbers of each part in words."""
+    counts = [Counter[str]() for _ in range(PARTS)]
+    for mark in found:
+        for part in range(mark.first, mark.last + 1):
+            counts[part][mark.line.outcome if mark.line is not None else "to come"] += 1
+    drawn = format_html_join(
+        "",
+        '<rect class="td-{}" x="{}" y="2" width="{}" height="{}"><title>{}</title></rect>',
+        (
+            (_tone(count), part * WIDTH + 1, WIDTH - 2, HEIGHT - 4, f"{_clock(part)}: {_said(count)}")
+            for part, count in enumerate(counts)
+            if count
+        ),
+    )
+    hours = format_html_join(
+        "",
+        '<text x="{}" y="{}">{}</text>',
+        ((hour * 4 * WIDTH, HEIGHT + 12, f"{hour:02}:00") for hour in range(0, 24, 3)),
+    )
+    total = Counter(mark.line.outcome for mark in found if mark.line is not None)
+    label = f"{day.isoformat()}: {_said(total) or 'nothing became due'}"
+    return format_html(
+        '<svg class="td-day" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+        '<path class="td-bars-line" d="M0 {}H{}"/>{}{}</svg>',
+        PARTS * WIDTH, HEIGHT + 16, label, HEIGHT, PARTS * WIDTH, drawn, hours,
+    )  # fmt: skip
+
+
+def _tone(count: Counter[str]) -> str:
+    return next((tone for outcome, tone in TONES if count[outcome]), "none")
+
+
+def _said(count: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {word}" for word, number in count.items())
+
+
+def _clock(part: int) -> str:
+    return f"{part // 4:02}:{part % 4 * 15:02}"
