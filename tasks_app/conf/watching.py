@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -48,6 +49,11 @@ class _Asked(NamedTuple):
     replace: Collection[str] = ()
     #: The reader is not told if nothing has changed.
     quiet: bool = False
+
+    def joined(self, later: _Asked) -> _Asked:
+        """Both at once."""
+        replace = {*self.replace, *later.replace}
+        return _Asked(max(self.number, later.number), replace, self.quiet and later.quiet)
 
 
 class _Seen(NamedTuple):
@@ -115,20 +121,28 @@ class Watcher:
     def _run(self) -> None:
         self._asked.put(_Asked(quiet=True))  # a web process that is started again has what its parent read long ago
         while True:
-            try:
-                asked = self._asked.get(timeout=LOOK_SECONDS)
-            except Empty:
-                asked = None
+            asked = self._next()
             try:
                 self.check() if asked is None else self.reload(asked)
             except Exception as error:  # the thread must go on
-                self._fault = f"handlers.toml cannot be taken: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
-                log.exception("handlers.toml cannot be taken")
+                fault = f"handlers.toml cannot be taken: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
+                if fault != self._fault:
+                    log.exception("handlers.toml cannot be taken")
+                self._fault = fault
+
+    def _next(self) -> _Asked | None:
+        """What is asked, as one if it is more: a reload may take seconds. None: it is time for a look."""
+        asked = None
+        with suppress(Empty):
+            asked = self._asked.get(timeout=LOOK_SECONDS)
+            while True:
+                asked = asked.joined(self._asked.get_nowait())
+        return asked
 
     def check(self) -> None:
         """One look, in the thread."""
         current, now = handlers(), self._clock()
-        marks = {path: _mark(path) for path in current.files}
+        marks = _marks(current)
         if marks == self._marks and self._pending is None and not _recent(marks.values()):
             return
         self._marks = marks
@@ -144,7 +158,8 @@ class Watcher:
         try:
             new = read_handlers()
         except HandlersError as error:
-            self._refuse(seen, error)
+            if _marks(handlers()) == self._marks:
+                self._refuse(seen, error)
             return
         if any(new.files.get(path, digest) != digest for path, digest in seen.files.items()):
             return  # it was written meanwhile: the next look sees that
@@ -162,11 +177,14 @@ class Watcher:
 
     def _read_again(self, asked: _Asked) -> None:
         current = handlers()
-        seen = _see(current)  # before it is read: a later write is seen by the next look
+        # Before it is read: a later write is seen by the next look.
+        marks, seen = _marks(current), _see(current)
         try:
             new = read_handlers()
         except HandlersError as error:
             self._refuse(seen, error)
+            if _marks(current) != marks:  # it is being written, perhaps with the same content
+                self._judged = seen._replace(files={})
         else:
             if current.keys() - new.keys() and not asked.quiet:
                 time.sleep(self._removals_after)
@@ -207,6 +225,10 @@ def _folder(current: Handlers) -> Path:
 
 def _see(current: Handlers) -> _Seen:
     return _Seen(_folder(current), {path: content_digest(path) for path in current.files})
+
+
+def _marks(current: Handlers) -> Mapping[Path, tuple[int, ...] | None]:
+    return {path: _mark(path) for path in current.files}
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:

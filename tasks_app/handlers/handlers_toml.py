@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,8 @@ from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
+#: Larger ones are refused: to read 10 MB of handlers would take a process most of a minute.
+MAX_FILE_BYTES = 2**20
 is_name = re.compile(NAME_PATTERN).fullmatch
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
 _NOT_RUN = frozenset(
@@ -158,12 +161,7 @@ class Handlers(dict[str, Handler]):
 
 def load(path: Path, defaults: Defaults) -> Handlers:
     """Read and check the file, and read the files that its commands name. Raises HandlersError with all its faults."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise HandlersError(
-            path, (f"{path} cannot be read: {error.strerror}; set HANDLER_CONFIG to a file that this user can read",)
-        ) from None
+    content = _content(path)
     read = hashlib.sha256(content).hexdigest()
     content = content.removeprefix(codecs.BOM_UTF8)  # some editors write one
     try:
@@ -174,12 +172,28 @@ def load(path: Path, defaults: Defaults) -> Handlers:
         raise HandlersError(path, (f"{path.name}:{line}: is not UTF-8",)) from None
     except tomli.TOMLDecodeError as error:
         raise HandlersError(path, (f"{path.name}:{error.lineno}: is not TOML: {error}",)) from None
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number with thousands of digits
+        raise HandlersError(path, (f"{path.name}: cannot be read as TOML: {error}",)) from None
     reading = _Reading(path, Positions(text), defaults)
     handlers = reading.file(tables)
     if reading.faults:
         ordered = sorted(reading.faults, key=lambda fault: fault[0])
         raise HandlersError(path, tuple(text for _, text in ordered))
     return Handlers(handlers, path, {path: read, **reading.files})
+
+
+def _content(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for its writer
+            why = "is not a file"
+        elif status.st_size > MAX_FILE_BYTES:
+            why = f"has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+        else:
+            return path.read_bytes()
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    raise HandlersError(path, (f"{path} {why}; set HANDLER_CONFIG to a file that this user can read",))
 
 
 class _Reading:

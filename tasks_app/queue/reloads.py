@@ -10,7 +10,7 @@ from django.db.models import Max, Q
 from django.db.models.functions import Now
 
 from tasks_app.conf.watching import RevisionInForce, Watcher
-from tasks_app.queue.node_models import Reload
+from tasks_app.queue.node_models import Deployment, Reload
 
 #: After this a row is removed by the next one.
 KEEP_ROWS = timedelta(days=1)
@@ -21,6 +21,8 @@ DIFFER_SECONDS = 5.0
 def ask_reload(handler: str | None = None) -> int:
     """Ask each process to read its handlers.toml, and to replace the containers of a handler. Returns the number that
     each then has in its row (`revision`). Needs a transaction."""
+    # One at a time: a process that has seen a number does not look for a lower one that is committed later.
+    Deployment.objects.select_for_update().get()
     number = int(Reload.objects.create(handler=handler, asked_at=Now()).pk)
     Reload.objects.filter(asked_at__lt=Now() - KEEP_ROWS, pk__lt=number).delete()
     return number
@@ -36,17 +38,19 @@ class AskedReloads:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+        #: None before the first beat.
         self._seen: int | None = None
 
     def on_beat(self, newest: int) -> None:
         """`newest`: the number of the last reload. Raises DatabaseError, and passes it at the next beat then."""
-        if newest == (self._seen or 0):
+        if newest == self._seen:
             return
         named: list[str | None] = []
         if self._seen is not None:  # a process that has just started has started its containers
             asked = Reload.objects.filter(pk__gt=self._seen, pk__lte=newest, handler__isnull=False)
             named += asked.values_list("handler", flat=True)
-        self._watcher.ask(newest, [name for name in named if name], quiet=self._seen is None)
+        if newest:
+            self._watcher.ask(newest, [name for name in named if name], quiet=self._seen is None)
         self._seen = newest
 
 

@@ -215,14 +215,15 @@ class Pool:
         changed = revision.key != before.key
         if changed:
             self.start_times, self.probing = StartTimes(handler.start_timeout), Probing()
-            # A source file was saved: another command is no reason for haste, and may not start at all.
-            if handler.sources != before.handler.sources and handler.command == before.handler.command:
-                self._roll.at_once = True
         else:
             self.start_times.start_timeout = handler.start_timeout
             self.probing.end_pause()
         self._choose = CHOICES[handler.handler_selection]
         self.revision = revision
+        # A source file was saved: another command, or a file that is gone, is no reason for haste, and may not start.
+        saved = handler.sources not in ("", before.handler.sources)
+        if changed and saved and handler.command == before.handler.command:
+            self._roll.at_once = True  # after the revision: otherwise `roll` might see nothing to do, and end it
         for slot in self.slots:
             slot.start_again(forget=changed)
         for slot in self._grow(handler.instances):

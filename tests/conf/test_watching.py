@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks_app import conf
+from tasks_app.conf import watching
+from tasks_app.conf.reading import read_handlers
 from tasks_app.conf.watching import REMOVAL_SECONDS, Watcher, _mark
 from tasks_app.handlers.handlers_toml import Handlers
 
@@ -194,3 +196,34 @@ def test_a_reload_of_an_unchanged_file_is_told_and_names_what_is_replaced(watche
     assert watched.told == [(conf.handlers(), conf.handlers())]
     assert watched.replaced == ["two"]
     assert watched.watcher.state().reload == 7
+
+
+def test_a_file_that_is_written_again_while_it_is_read_has_no_fault_that_stays(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_half_written() -> Handlers:
+        in_place(watched.file, LONGER[:-10])
+        try:
+            return read_handlers()
+        finally:
+            in_place(watched.file, LONGER)
+
+    for ask in (watched.look, watched.reload):
+        in_place(watched.file, LONGER)
+        watched.look()
+        with monkeypatch.context() as patched:
+            patched.setattr(watching, "read_handlers", read_half_written)
+            ask()
+        watched.look(2)
+        assert (watched.timeout(), watched.watcher.problem()) == (20, None)
+
+
+def test_what_is_asked_meanwhile_is_one_reload(watched: Watched) -> None:
+    for _ in range(1000):
+        watched.watcher.look()
+    watched.watcher.ask(3, ["one"], quiet=True)
+    watched.watcher.ask(4, ["two"])
+    asked = watched.watcher._next()
+    assert asked is not None
+    assert (asked.number, set(asked.replace), asked.quiet) == (4, {"one", "two"}, False)
+    assert watched.watcher._asked.empty()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tasks_app.handlers.handlers_toml import Defaults, Handler, Handlers, HandlersError, load
+from tasks_app.handlers.handlers_toml import MAX_FILE_BYTES, Defaults, Handler, Handlers, HandlersError, load
 from tasks_app.handlers.mounts import Mount, MountRules
 
 
@@ -446,6 +447,21 @@ def test_invalid_toml_is_reported_with_its_line(file: Path) -> None:
     assert found.startswith("handlers.toml:2: is not TOML: ")
     file.write_bytes(b"# fine\n# \xff\n")
     with pytest.raises(HandlersError, match=r"handlers.toml:2: is not UTF-8"):
+        load(file, Defaults())
+
+
+@pytest.mark.parametrize("value", ["[" * 500 + "]" * 500, "9" * 5000])
+def test_what_the_reader_of_toml_gives_up_at_is_a_fault(file: Path, value: str) -> None:
+    (found,) = faults(file, f"[handlers.x]\nimage = {value}\n")
+    assert found.startswith("handlers.toml: cannot be read as TOML: ")
+
+
+def test_what_is_no_file_or_too_large_is_not_read(file: Path) -> None:
+    (found,) = faults(file, "#" * (MAX_FILE_BYTES + 1))
+    assert "handlers.toml has 1,048,577 bytes; at most 1,048,576 are read; set HANDLER_CONFIG" in found
+    file.unlink()
+    os.mkfifo(file)  # nobody writes into it
+    with pytest.raises(HandlersError, match=r"handlers\.toml is not a file; set HANDLER_CONFIG to"):
         load(file, Defaults())
 
 

@@ -216,6 +216,15 @@ def test_after_a_source_file_was_saved_the_next_call_runs_it(pool: Reloading) ->
     assert pool.versions(3) == ["two"] * 3 and not pool.settled() & before
 
 
+def test_a_source_file_that_is_gone_costs_one_container_and_the_others_go_on_serving(pool: Reloading) -> None:
+    gone = handler(sources="saved")
+    pool.pool.adopt(gone)
+    pool.settled()
+    pool.pool.adopt(dataclasses.replace(gone, sources=""))
+    pool.pool.roll()
+    assert pool.pool.free() == 2
+
+
 def test_containers_are_replaced_on_request_although_nothing_has_changed(pool: Reloading) -> None:
     before = pool.containers()
     pool.pool.adopt(handler(), replace=True)
