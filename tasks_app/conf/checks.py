@@ -10,7 +10,8 @@ from django.core import checks
 
 from tasks_app import conf
 from tasks_app.conf.reading import no_shared_key, unknown_variables
-from tasks_app.handlers.handlers_toml import HandlersError, find_missing
+from tasks_app.handlers.handlers_toml import HandlersError
+from tasks_app.handlers.missing import find_missing
 from tasks_app.runner.engine import Unavailable
 
 #: Tags: checks only for processes that serve HTTP, and only for processes that write to DAEMON_HOME.

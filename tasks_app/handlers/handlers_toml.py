@@ -5,12 +5,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-import os
 import re
-import shutil
 import stat
-from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +18,7 @@ import tomli
 from tasks_app.handlers import keys
 from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
-from tasks_app.handlers.sources import SCRIPT_ENDINGS, content_digest, named_files, sources
+from tasks_app.handlers.sources import content_digest, named_files, sources
 from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
@@ -40,8 +37,6 @@ _NOT_RUN = frozenset(
 _NOT_OF_REVISION = frozenset({"name", "cwd", "mount_rules"})
 #: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
-#: A first word of a command that means the interpreter of this process.
-OUR_PYTHON = ("python", "python3")
 #: A table's header, and a key, in a line of TOML.
 _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -380,86 +375,3 @@ def _hash(handlers: Mapping[str, Handler], without: Set[str]) -> str:
         return dict(value) if isinstance(value, Mapping) else sorted(value)
 
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=plain).encode()).hexdigest()
-
-
-def find_missing(handler: Handler) -> list[str]:
-    """One sentence for each thing that the handler names and this machine lacks.
-
-    Does not check images, which a worker pulls, nor commands in them.
-    """
-    where = f"[handlers.{handler.name}]"
-    found = []
-    if handler.image is None and handler.command:
-        found += [f"{where} command: {sentence}" for sentence in why_not_started(handler.command, handler.cwd)]
-    for name in handler.env_from:
-        if name not in os.environ:
-            found.append(f"{where} env_from: {name} is not set here; set it for each worker, or use `env`")
-    for source, _, writable in handler.mounts:
-        if not os.path.exists(source):
-            found.append(f"{where} mounts: there is no {source} on this machine; create it, or correct the path")
-        elif writable and (user := _cannot_write(handler, source)):
-            found.append(
-                f"{where} mounts: its user, {user}, cannot write to {source}; type: sudo chown {user} {source}"
-            )
-    return found
-
-
-def _cannot_write(handler: Handler, path: str) -> str | None:
-    """The handler's user, if that is known and the path's owner and mode do not let it write; else None."""
-    user = handler.user or (keys.SEALED_USER if handler.profile == "sealed" else "image")
-    uid, _, gid = user.partition(":")
-    if not uid.isdecimal() or int(uid) == 0:
-        return None
-    status = os.stat(path)
-    # Without a group in `user` it is that of the image.
-    mine = (status.st_uid == int(uid), not gid.isdecimal() or status.st_gid == int(gid), True)
-    allowed = any(its and status.st_mode >> shift & 0o2 for its, shift in zip(mine, (6, 3, 0), strict=True))
-    return None if allowed else user
-
-
-def why_not_started(command: Sequence[str], cwd: Path) -> list[str]:
-    """What of a child process's command this machine lacks, in one sentence; none if it lacks nothing that is known."""
-    program, *words = command
-    if "/" in program:
-        path = cwd / program
-        if not path.is_file():
-            return [f"there is no program {path}; correct the path (it is relative to the folder of handlers.toml)"]
-        if not os.access(path, os.X_OK):
-            return [f"{path} cannot be executed; type: chmod +x {path}"]
-        if sentence := _in_first_line(path, cwd):
-            return [sentence]
-    elif program not in OUR_PYTHON and shutil.which(program) is None:
-        meant = _near_on_path(program)
-        return [
-            f"there is no program {program} on the PATH; "
-            + (f"did you mean {meant}?" if meant else "install it, or write its full path")
-        ]
-    # Only the first one: further words are the program's arguments, and may name files that it creates.
-    file = next((word for word in words if not word.startswith("-")), None)
-    if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
-        return [f"there is no file {cwd / file}; correct the path (it is relative to the folder of handlers.toml)"]
-    return []
-
-
-def _in_first_line(script: Path, cwd: Path) -> str | None:
-    """What is wrong with the first line of a file that is to be executed, which names its interpreter."""
-    with suppress(OSError), script.open("rb") as file:
-        first = file.readline(256)
-        if first.isascii() and not first.startswith(b"#!") and b"\0" not in first:
-            return f"{script} is no program, and its first line names none; begin it with one, such as #!/bin/sh"
-        words = re.split(rb"[ \t\n]+", first.removeprefix(b"#!")) if first.startswith(b"#!") else []
-        interpreter = os.fsdecode(next(filter(None, words), b""))
-        if interpreter.endswith("\r"):
-            return f"{script} has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' {script}"
-        if interpreter and not (cwd / interpreter).exists():
-            return f"{script} begins with #!{interpreter}, which does not exist; install it, or correct the line"
-    return None
-
-
-def _near_on_path(program: str) -> str | None:
-    """The program on the PATH with the most similar name."""
-    names = {"python3"}
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        with suppress(OSError):
-            names.update(os.listdir(folder))
-    return nearest(program, names)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tasks_app.handlers.handlers_toml import why_not_started
+from tasks_app.handlers.missing import why_not_started
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
@@ -222,7 +222,7 @@ class ContainerStarter:
         output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
         handler = dialog.revision.handler
         if not dialog.calls and handler.image is None and handler.command:
-            output = next(iter(why_not_started(handler.command, handler.cwd)), output)
+            output = why_not_started(handler.command, handler.cwd) or output
         output = f": {output}" if output else ""
         container = f" (container {dialog.container.id})"
         if dialog.calls and not failed:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.handlers.handlers_toml import Handler, find_missing
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.missing import find_missing
 from tasks_app.handlers.mounts import Mount
 from testkit.daemon import shipped
 

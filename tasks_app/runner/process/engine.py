@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable, Collection, Sequence, Set
 from pathlib import Path
 
-from tasks_app.handlers.handlers_toml import Handler, why_not_started
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.missing import OUR_PYTHON, why_not_started
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
@@ -50,7 +51,7 @@ class ProcessEngine:
             raise Unavailable(refusal)
         assert handler.command is not None
         command = list(handler.command)
-        if command[0] in ("python", "python3"):
+        if command[0] in OUR_PYTHON:
             command[0] = sys.executable
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -82,7 +83,7 @@ class ProcessEngine:
             if not handler.cwd.is_dir():
                 what = f"its directory {handler.cwd}: {reason}"
             elif known := why_not_started(handler.command, handler.cwd):
-                what = known[0]
+                what = known
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
         return ProcessContainer(process, handler.name, mark)
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from tasks_app.handlers.missing import interpreter_of
+
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 #: The shell kills itself if the parent died before the signal was requested. It disables core dumps and adds no
@@ -49,9 +51,8 @@ def _runs(program: str, cwd: Path, path: str, like: str) -> bool:
     if file is None or (head := _head(file)) is None:
         return False
     if head.startswith(b"#!"):
-        # A return belongs to the name, for the kernel: with line ends of Windows there is no such program.
-        words = head[2:].split(b"\n")[0].replace(b"\t", b" ").strip(b" ").split(b" ")
-        interpreter = os.path.join(os.fsencode(cwd), words[0]) if words[0] else b""
+        named = interpreter_of(head)
+        interpreter = os.path.join(os.fsencode(cwd), named) if named else b""
         if not (os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)):
             return False
         head = _head(interpreter) or b""
