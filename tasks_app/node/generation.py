@@ -95,13 +95,17 @@ class Reload:
             return self._swapped()
 
     def replace(self, names: Collection[str]) -> None:
-        """Replace the containers of these handlers, although nothing in handlers.toml has changed."""
+        """Replace the containers of these handlers, although nothing in handlers.toml has changed.
+
+        And of others whose image has the same name, if that means another image now.
+        """
         with self._lock:
             chosen = {name: self.handlers[name] for name in names if name in self.handlers}
             if chosen and not self._ended:
-                self._moved_images(chosen)
-                for name, handler in chosen.items():
-                    self.pools[name].adopt(handler, replace=True)
+                moved = self._moved_images(chosen)
+                for name, handler in self.handlers.items():
+                    if name in chosen or handler.image in moved:
+                        self.pools[name].adopt(handler, replace=True)
                 self._swapped()
 
     def end(self) -> None:

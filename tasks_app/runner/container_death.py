@@ -68,13 +68,16 @@ class Recycling:
     def __init__(self, owner: SlotOwner, number: int) -> None:
         """`number`: the slot's."""
         self._owner, self._number = owner, number
-        #: The slot is to end once its container has no call. Written by the dispatcher.
+        # Written by the dispatcher.
+        #: The slot is to end once its container has no call.
         self.leaving = False
+        #: The container, which is idle and not free any more, is to be replaced.
+        self.asked = False
 
     def due(self, dialog: Dialog) -> bool:
         """True if the container is to be replaced now."""
         revision = self._owner.revision
-        if self.leaving or (dialog.revision.key != revision.key and self._owner.may_roll(self._number)):
+        if self.leaving or self.asked or (dialog.revision.key != revision.key and self._owner.may_roll(self._number)):
             return True
         max_age, max_tasks = revision.handler.max_container_age, revision.handler.max_tasks_per_container
         if (

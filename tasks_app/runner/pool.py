@@ -260,7 +260,7 @@ class Pool:
         for slot in surplus:
             slot.leave()
         for slot in chosen:
-            slot.check_soon()
+            slot.replace()
         # A container that is being started may be of the revision before.
         return bool(old) or any(slot.container is None for slot in self.slots)
 
@@ -301,8 +301,6 @@ class Pool:
 
     def may_roll(self, number: int) -> bool:
         with self._lock:
-            if number in self._roll.replacing:
-                return True
             if not self._roll.may_begin() or not self._is_busy(number):
                 return False
             self._roll.begin(number)

@@ -149,8 +149,9 @@ class Slot:
         self._starter.close()
         self._reactor.check_soon(self)
 
-    def check_soon(self) -> None:
-        """Look at once whether the container is to be replaced. Thread-safe."""
+    def replace(self) -> None:
+        """Replace the container, which is idle; the slot is not free any more."""
+        self._recycling.asked = True
         self._reactor.check_soon(self)
 
     def start_again(self, forget: bool) -> None:
@@ -416,6 +417,7 @@ class Slot:
         """Attach the container to the reactor, and wait until it must be destroyed."""
         with self._lock:
             assert isinstance(self._state, Absent)
+            self._recycling.asked = False
             self._state = self._state.started(dialog, dialog.started_at + self._starter.probation())
             dialog.may_begin = self._owner.may_begin
             dialog.attach(self._reactor, self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import generation as module
 from tasks_app.node.generation import Generation, Reload
 from tasks_app.runner.engine import Engine, Unavailable
+from tests.node.test_thread import run
 
 ONE, TWO = Handler(name="one", command=("cat",)), Handler(name="two", image="two:latest")
 
@@ -113,6 +115,14 @@ def test_only_the_named_handlers_are_replaced_on_request_and_unknown_names_are_n
     assert len(parts.swapped) == 1
 
 
+def test_a_replacement_whose_image_has_moved_replaces_the_other_containers_of_that_image() -> None:
+    parts = Parts()
+    parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(TWO, name="three")})
+    parts.moved = {"two:latest"}
+    parts.reload.replace(["two"])
+    assert (parts.done("one")[-1], parts.done("two")[-1], parts.done("three")[-1]) == ("adopt", "replace", "replace")
+
+
 def test_a_node_that_ends_changes_nothing() -> None:
     parts = Parts()
     parts.reload.end()
@@ -128,3 +138,37 @@ def test_a_reload_does_not_wait_for_ever_for_a_dispatcher_that_waits_for_the_dat
     parts = Parts()
     monkeypatch.setattr(parts.reload, "_swap", parts.swapped.append)
     assert parts.reload.adopt({"one": ONE}) is parts.swapped[0]
+
+
+#: A node of child processes, to which a handler with an image comes.
+FIRST_IMAGE = """
+import os, sys, threading
+import django
+django.setup()
+from pathlib import Path
+from tasks_app.handlers.handlers_toml import Defaults, Handler, load
+from tasks_app.node.node import Node
+from tasks_app.runner.process.engine import ProcessEngine
+
+class Engine(ProcessEngine):
+    swept = threading.Event()
+
+    def sweep(self, is_gone):
+        self.swept.set()
+        return 0
+
+home = Path(sys.argv[1])
+handlers = load(home / "handlers.toml", Defaults())
+node = Node(handlers, lambda *_: Engine(), home=home, digest="", order="fifo")
+node.start()
+assert not Engine.swept.wait(0.5) and node._containers_removed("dead")
+node.adopt({**handlers, "image": Handler(name="image", image="image:1")})
+assert Engine.swept.wait(20)
+assert not node._containers_removed("dead")
+os._exit(0)
+"""
+
+
+def test_with_the_first_handler_with_an_image_dead_nodes_containers_are_removed(tmp_path: Path) -> None:
+    ended = run(tmp_path, FIRST_IMAGE, str(tmp_path))
+    assert ended.returncode == 0, ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
@@ -177,6 +179,22 @@ def test_a_roll_back_to_what_containers_have_leaves_them(pool: Reloading, tmp_pa
     assert pool.settled() == before
 
 
+def test_a_slot_that_was_chosen_before_a_roll_back_is_free_again() -> None:
+    reactor = Reactor()
+    with Reloading(handler(instances=1), ProcessEngine(), reactor=reactor) as caller:
+        while not caller.pool.free():
+            reactor.turn(0.1)
+        caller.pool.adopt(handler("two", instances=1))
+        assert caller.pool.roll() and not caller.pool.free()
+        caller.pool.adopt(handler(instances=1))  # before the thread that polls has looked
+        others = threading.Thread(target=reactor.poll_in_background)
+        others.start()
+        assert caller.versions(1) == ["one"]
+    reactor.close()
+    others.join()
+    reactor.release()
+
+
 def test_instances_grow_and_shrink_without_touching_the_others(pool: Reloading) -> None:
     before = pool.containers()
     pool.pool.adopt(handler(instances=5))
@@ -238,7 +256,7 @@ def test_an_idle_container_is_not_withdrawn_between_a_claim_and_its_start(pool: 
     free = pool.pool.free()  # so many tasks are claimed ...
     pool.pool.adopt(handler("two"))
     for slot in pool.pool.slots:
-        slot.check_soon()
+        pool.pool._reactor.check_soon(slot)
     Caller.until(pool, lambda: not pool.pool._reactor._checks)
     taken = [pool.pool.take() for _ in range(free)]  # ... and each finds its slot
     assert None not in taken
