@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.apps import AppConfig, apps
 from django.utils.module_loading import import_string
+
+from tasks_app.handlers import handlers_toml
 
 
 class Feature(AppConfig):
@@ -59,6 +63,9 @@ class Feature(AppConfig):
     side_jobs: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
+    #: {table: dotted path}: the tables of handlers.toml that it reads, each by a function (`ReadTable` in
+    #: `tasks_app/handlers/handlers_toml.py`). `conf.handlers().tables` has what it returns.
+    tables: Mapping[str, str] = MappingProxyType({})
     #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
     #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
@@ -83,6 +90,10 @@ class Feature(AppConfig):
         known = vars(Feature).keys() | vars(AppConfig).keys() | {"name", "label", "path"}
         if unknown := sorted(name for name in vars(cls) if not name.startswith("_") and name not in known):
             raise TypeError(f"{cls.__module__}.{cls.__name__}: Feature has no attribute {', '.join(unknown)}")
+
+    def ready(self) -> None:
+        """Say which tables of handlers.toml there are: the file is read once all features are loaded."""
+        handlers_toml.further_tables = {**(handlers_toml.further_tables or {}), **self.tables}
 
 
 class Link(NamedTuple):

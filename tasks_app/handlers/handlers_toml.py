@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any
 
@@ -40,6 +41,15 @@ _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit"
 #: A table's header, and a key, in a line of TOML.
 _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+
+
+#: Reads a further table of the file: gets its entries, the handlers and what to call for each fault of an entry, with
+#: the entry's name, the key ("": the entry as a whole) and a sentence. Returns the entries as JSON values by name.
+ReadTable = Callable[
+    [Mapping[str, Any], Mapping[str, "Handler | None"], Callable[[str, str, str], None]], Mapping[str, Any]
+]
+#: The dotted paths of these functions, by the tables' names; None: it is not known yet which tables there are.
+further_tables: dict[str, str] | None = None
 
 
 class HandlersError(Exception):
@@ -140,15 +150,21 @@ class Handlers(dict[str, Handler]):
     """One revision of the file: the handlers by name, in the file's order. Never changed.
 
     `files`: what was read, the file and what its commands name, each with the digest of its content (blank: it is no
-    file). `digest` identifies what they run (see `digest()`), `revision` all their values and the contents of what
-    their commands name, in 12 hex digits.
+    file). `tables`: the further tables that it has, as JSON values. `digest` identifies what the handlers run (see
+    `digest()`), `revision` all values and the contents of what commands name, in 12 hex digits.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], path: Path, files: Mapping[Path, str]) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        path: Path,
+        files: Mapping[Path, str],
+        tables: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         super().__init__(handlers)
-        self.path, self.files = path, files
+        self.path, self.files, self.tables = path, files, tables
         self.digest = digest(handlers)
-        self.revision = _hash(handlers, _NOT_OF_REVISION)[:12]
+        self.revision = _hash(handlers, _NOT_OF_REVISION, tables)[:12]
 
     def __repr__(self) -> str:
         return f"<Handlers {' '.join(self)} from {self.path}>"
@@ -174,7 +190,7 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     if reading.faults:
         ordered = sorted(reading.faults, key=lambda fault: fault[0])
         raise HandlersError(path, tuple(text for _, text in ordered))
-    return Handlers(handlers, path, {path: read, **reading.files})
+    return Handlers(handlers, path, {path: read, **reading.files}, reading.tables)
 
 
 def _content(path: Path) -> bytes:
@@ -198,19 +214,19 @@ class _Reading:
         self.faults: list[tuple[int, str]] = []
         #: What commands name: the digest of each content.
         self.files: dict[Path, str] = {}
+        #: The entries of further tables.
+        self.tables: dict[str, Mapping[str, Any]] = {}
         self._path = path
         self._positions = positions
         self._defaults = defaults
 
     def file(self, tables: dict[str, Any]) -> dict[str, Handler]:
+        further = further_tables or {}
         for name in tables:
-            if name != "handlers":
-                self._fault(
-                    (name,),
-                    f"[{name}]: is unknown; did you mean [handlers.{name}]?"
-                    if nearest(name, ["handlers"]) is None
-                    else f"[{name}]: is unknown; did you mean [handlers.NAME]?",
-                )
+            if name != "handlers" and name not in further and further_tables is not None:
+                close = nearest(name, ["handlers", *further])
+                meant = f"handlers.{name}" if close is None else f"{close}.NAME"
+                self._fault((name,), f"[{name}]: is unknown; did you mean [{meant}]?")
         named = tables.get("handlers", {})
         if not isinstance(named, dict):
             self._fault(("handlers",), "[handlers]: is not a table; write [handlers.NAME]")
@@ -220,7 +236,21 @@ class _Reading:
         handlers = {name: self._handler(name, table) for name, table in named.items()}
         kept = {name: handler for name, handler in handlers.items() if handler is not None}
         self._check_writable(kept)
+        for table, path in further.items():
+            if table in tables:
+                self._further(table, tables[table], dict.fromkeys(named) | kept, resolve_name(path))
         return kept
+
+    def _further(self, table: str, entries: Any, handlers: Mapping[str, Handler | None], read: ReadTable) -> None:
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            self._fault((table,), f"[{table}]: is not a table of tables; write [{table}.NAME]")
+            return
+
+        def fault(name: str, key: str, sentence: str) -> None:
+            self._fault((table, name, key), f"[{table}.{name}]: {sentence}")
+
+        if found := read(entries, handlers, fault):
+            self.tables[table] = found
 
     def _check_writable(self, handlers: Mapping[str, Handler]) -> None:
         every = [(name, mount) for name, handler in handlers.items() for mount in handler.mounts]
@@ -356,9 +386,9 @@ def digest(handlers: Mapping[str, Handler]) -> str:
     return _hash(handlers, _NOT_RUN)
 
 
-def _hash(handlers: Mapping[str, Handler], without: Set[str]) -> str:
+def _hash(handlers: Mapping[str, Handler], without: Set[str], tables: Mapping[str, Any] = MappingProxyType({})) -> str:
     defaults = Handler("")
-    values = {
+    values: dict[str, Any] = {
         name: {
             key: value
             for one in fields(handler)
@@ -374,4 +404,5 @@ def _hash(handlers: Mapping[str, Handler], without: Set[str]) -> str:
     def plain(value: Any) -> Any:
         return dict(value) if isinstance(value, Mapping) else sorted(value)
 
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=plain).encode()).hexdigest()
+    text = json.dumps([values, tables] if tables else values, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -10,13 +10,13 @@ from django.utils.module_loading import import_string
 
 from tasks_app.feature import Feature, features, registered
 
-ATTRIBUTES = [name for name in vars(Feature) if not name.startswith("_")]
+ATTRIBUTES = [name for name, value in vars(Feature).items() if not name.startswith("_") and isinstance(value, str)]
 
 
 @pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name.rpartition(".")[2])
 def test_whatever_it_registers_exists(feature: Feature) -> None:
-    for attribute in ATTRIBUTES:
-        if path := getattr(feature, attribute):
+    for path in [*(getattr(feature, attribute) for attribute in ATTRIBUTES), *feature.tables.values()]:
+        if path:
             import_string(path)
 
 

@@ -1,5 +1,7 @@
 """What schedules add to the engine."""
 
+from types import MappingProxyType
+
 from tasks_app.feature import Feature
 
 
@@ -14,6 +16,7 @@ class Schedules(Feature):
     calls = "tasks_app.features.schedules.api.urlpatterns"
     sections = "tasks_app.features.schedules.admin.sections"
     panels = "tasks_app.features.schedules.admin.panels"
-    side_jobs = "tasks_app.features.schedules.firing.Fire"
-    problems = "tasks_app.features.schedules.firing.problems"
+    tables = MappingProxyType({"schedules": "tasks_app.features.schedules.table.read_table"})
+    side_jobs = "tasks_app.features.schedules.node.Schedules"
+    problems = "tasks_app.features.schedules.node.problems"
     families = "tasks_app.features.schedules.metrics.families"

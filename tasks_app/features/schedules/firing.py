@@ -24,10 +24,8 @@ from tasks_app.handlers.words import moment_text, span
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.node.retrying import OutageGuard
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import Submission
 from tasks_app.queue.submit import submit_now
@@ -245,22 +243,3 @@ def _remove(rows: QuerySet[Firing]) -> None:
     if keys := list(rows.values_list("pk", flat=True)[:PRUNE_LINES]):
         with writing():
             Firing.objects.filter(pk__in=keys).delete()
-
-
-class Fire:
-    """A node's side job."""
-
-    def __init__(self, node: str) -> None:
-        self._fire = OutageGuard("fire schedules", retry_seconds=1.0)
-        self._prune = OutageGuard("remove old lines of schedules", retry_seconds=PRUNE_SECONDS)
-        self._prune_at, self._pruned = store().elapsed() + PRUNE_SECONDS, ""
-
-    def run(self, work: DueWork) -> None:
-        """Fire what is due. Raises nothing."""
-        self._fire.run(fire_due)
-        if (now := store().elapsed()) >= self._prune_at:
-            self._prune_at = now + PRUNE_SECONDS
-            self._prune.run(self._remove_some)
-
-    def _remove_some(self) -> None:
-        self._pruned = prune(self._pruned)

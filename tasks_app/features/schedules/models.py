@@ -55,6 +55,22 @@ class Schedule(models.Model):
         return self.name
 
 
+class FileRevision(models.Model):
+    """The schedules that a revision of handlers.toml has, as a node has written them."""
+
+    revision = models.CharField(max_length=12, primary_key=True)
+    names = models.JSONField()
+    written_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "tasks_app"
+        db_table = "taskdaemon_schedule_file"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.revision
+
+
 class Firing(models.Model):
     """What became of a tick, or of ticks in a row that were missed. It outlives its task and its schedule."""
 

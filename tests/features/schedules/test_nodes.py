@@ -56,3 +56,29 @@ def test_no_tick_is_lost_or_fires_twice_while_nodes_are_killed(
     assert daemon.http.post("/api/schedules/beat/pause").status_code == 200
     check(daemon)
     assert lives.stop() == 0
+
+
+def test_a_schedule_of_handlers_toml_comes_changes_and_goes_with_the_file(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    daemon.handler("act")
+    daemon.web()
+    worker = daemon.worker()
+    without = daemon.config.read_text()
+    table = '[schedules.beat]\ntype = "act"\nevery = "{}"\n'
+
+    def shown(every: str) -> bool:
+        answer = daemon.http.get("/api/schedules/beat")
+        return answer.status_code == 200 and bool(answer.json()["every"] == every)
+
+    daemon.config.write_text(without + table.format("1s"))
+    until(lambda: shown("1s") and len(lines(daemon)) >= 2, what="ticks of the schedule of the file")
+    answer = daemon.http.put("/api/schedules/beat", json={"type": "act", "every": "1h"})
+    assert answer.status_code == daemon.http.delete("/api/schedules/beat").status_code == 409
+    daemon.config.write_text(without + table.format("0s"))
+    until(lambda: "[schedules.beat]: every must be" in daemon.health(), what="the fault of the file in /health")
+    assert shown("1s")
+    daemon.config.write_text(without + table.format("1h"))
+    until(lambda: shown("1h"), what="the changed definition")
+    daemon.config.write_text(without)
+    until(lambda: daemon.http.get("/api/schedules/beat").status_code == 404, what="its end")
+    assert worker.stop() == 0
