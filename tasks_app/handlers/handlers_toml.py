@@ -262,6 +262,14 @@ class _Reading:
                     f"{mount.source} is in a folder that [handlers.{writer}] may write to, so a link may be put in its "
                     "place; mount that whole folder, or one outside of it",
                 )
+        for name, mount in every:
+            for path in [path for path in (self._path, *self.files) if mount.lets_write(path)][:1]:
+                self._key(
+                    name,
+                    "mounts",
+                    f"{mount.source} has {path} in it, and whoever writes that decides what runs on this machine; "
+                    "mount a folder of its own",
+                )
 
     def _handler(self, name: str, table: Any) -> Handler | None:
         before = len(self.faults)

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 #: A process that can read these, or use the sockets in them, can learn the host's secrets or control it.
@@ -31,6 +32,11 @@ class Mount(NamedTuple):
         """
         pairs = [(self.source, other.source), (os.path.realpath(self.source), os.path.realpath(other.source))]
         return other.writable and any(mine != its and _within(mine, its) for mine, its in pairs)
+
+    def lets_write(self, file: Path) -> bool:
+        """True if a handler may write to this file of the host, or replace it."""
+        pairs = [(os.path.abspath(file), self.source), (os.path.realpath(file), os.path.realpath(self.source))]
+        return self.writable and any(_within(its, mine) for its, mine in pairs)
 
 
 @dataclass(frozen=True)

@@ -423,6 +423,29 @@ def test_what_another_handler_may_write_to_is_mounted_as_a_whole(file: Path) -> 
     assert fault.startswith("handlers.toml:6: [handlers.z] mounts: /srv/out/a is in a folder that [handlers.x] may")
 
 
+@pytest.mark.parametrize(("source", "writable", "named"), [
+    ("", True, "handlers.toml"), ("handlers.toml", True, "handlers.toml"), ("bin", True, "bin/run.py"),
+    ("link", True, "bin/run.py"), ("out", True, None), ("", False, None),
+])  # fmt: skip
+def test_no_handler_may_write_to_handlers_toml_or_to_what_runs_on_the_host(
+    file: Path, source: str, writable: bool, named: str | None
+) -> None:
+    root = file.parent
+    (root / "bin").mkdir()
+    (root / "link").symlink_to("bin")
+    mount = f'{{ source = "{root / source}", target = "/out", writable = {str(writable).lower()} }}'
+    text = f'[handlers.x]\nimage = "y"\nmounts = [{mount}]\n[handlers.z]\ncommand = ["python3", "bin/run.py"]\n'
+    rules = Defaults(mount_rules=MountRules((str(root),), (), (str(root),)))
+    if named is None:
+        assert read(file, text, rules)
+        return
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, rules)
+    (fault,) = caught.value.faults
+    assert fault.startswith("handlers.toml:3: [handlers.x] mounts: ")
+    assert f" has {root / named} in it, and whoever writes that decides what runs on this machine" in fault
+
+
 def test_the_digest_of_read_only_mounts_is_that_of_earlier_versions(file: Path) -> None:
     text = '[handlers.x]\nimage = "y"\nmounts = ["/srv/a:/a", "/srv/b:/b"]\n'
     rules = Defaults(mount_rules=MountRules(("/srv",), (), ("/srv",)))
