@@ -69,8 +69,9 @@ class Feature(AppConfig):
     #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
     #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
-    #: A function that returns what an operator should know of, in sentences, for /health and the dashboard. Called with
-    #: each reading of the system, at most ten times a second in a process; it may query, and raises DatabaseError.
+    #: A function that returns what an operator should know of, in sentences, for /health, the dashboard, and an alert
+    #: with the feature's name. Called with each reading of the system, at most ten times a second in a process; it may
+    #: query, and raises DatabaseError.
     problems: str = ""
     #: A function that gets a `SystemReading` and yields families of /metrics. It queries nothing.
     families: str = ""

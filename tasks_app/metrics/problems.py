@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.conf.watching import watcher
@@ -42,7 +44,7 @@ def problems(reading: SystemReading) -> list[str]:
             sentences.append(_paused(name, handler, handler.paused))
         if handler.pending and reading.nodes and not handler.slots:
             sentences.append(_unserved(name, handler, reading))
-    sentences += reading.told
+    sentences += chain.from_iterable(reading.told.values())
     return sentences + (
         _refused_files(reading)
         + _other_platform(reading)

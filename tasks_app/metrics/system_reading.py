@@ -11,10 +11,11 @@ from typing import Any
 from django.db import OperationalError
 from django.db.models import BooleanField, ExpressionWrapper, F, FloatField
 from django.db.models.functions import Abs
+from django.utils.module_loading import import_string
 
 from tasks_app import conf
 from tasks_app.db.node_lock import is_dead, lock_domain
-from tasks_app.feature import registered
+from tasks_app.feature import features
 from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, read, read_handler
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store
@@ -45,7 +46,7 @@ class SystemReading:
 
     `nodes`, `web_processes`: the living ones. `silent`: the nodes that have not stopped but are silent; `age` of each:
     the seconds since its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock.
-    `seconds`: how long the reading took. `told`: what features say is wrong, in sentences.
+    `seconds`: how long the reading took. `told`: what features say is wrong, in sentences, by their names.
     """
 
     totals: Totals
@@ -56,7 +57,7 @@ class SystemReading:
     running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    told: Sequence[str] = ()
+    told: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def processes(self) -> list[Process]:
@@ -202,6 +203,6 @@ def _read() -> SystemReading:
         names.update(node.pools)
     handlers = {name: read_handler(name, alive, silent, queues, pauses.get(name)) for name in sorted(names)}
     web = living_web_processes()
-    told = [sentence for problems in registered("problems") for sentence in problems()]
+    told = {feature.label: import_string(feature.problems)() for feature in features() if feature.problems}
     seconds = time.monotonic() - begun
     return SystemReading(queues.totals, alive, handlers, silent, web, queues.running, begun, seconds, told)

@@ -7,7 +7,7 @@ Guarded updates decide which process changes and which sends one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -130,12 +130,21 @@ def judge(reading: SystemReading, shares: Mapping[str, Share], oldest_limit: flo
         else:
             judged.append(_oldest(name, handler, oldest_limit))
         judged += [_cannot_start(name, handler), _failed(name, shares.get(name), share_limit)]
+    judged += [_told(name, sentences) for name, sentences in reading.told.items()]
     return Judgement(
         {condition.key: condition for condition in judged if condition.holds},
-        frozenset({NO_NODE, ENGINE_UNREACHABLE, *OF_HANDLERS}),
+        frozenset({NO_NODE, ENGINE_UNREACHABLE, *OF_HANDLERS, *reading.told}),
         frozenset(undecided),
         {condition.key: condition for condition in judged if not condition.holds},
     )
+
+
+def _told(feature: str, sentences: Sequence[str]) -> Condition:
+    """What `/health` says of a feature."""
+    if not sentences:
+        return Condition(feature, "", f"{feature}: nothing is wrong", holds=False)
+    said = [harmless(sentence[:MAX_QUOTE_CHARS]) for sentence in sentences[:MAX_NAMES]]
+    return Condition(feature, "", said[0], {"problems": said})
 
 
 def _engine(reading: SystemReading) -> Condition:

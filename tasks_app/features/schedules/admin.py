@@ -45,7 +45,7 @@ OTHERS = [name for name in FIELDS if name not in SHOWN]
 
 
 def _help(name: str) -> str:
-    return str(FIELDS[name].schema["description"])
+    return str(FIELDS[name].schema["description"]).replace("`", "")
 
 
 class ScheduleForm(forms.Form):
@@ -134,7 +134,7 @@ class ScheduleAdmin(PageAdmin):
 
     seen_by = (SEE_TASKS,)
     gone = "There is no schedule “{id}” any more."
-    list_display = ("name", "type_column", "when_column", "state", "next_column", "last_column", "source")
+    list_display = ("name", "type_column", "when_column", "state", "next_column", "last_column", "source_column")
     list_display_links = ("name",)
     ordering = ("name",)
 
@@ -145,6 +145,7 @@ class ScheduleAdmin(PageAdmin):
     when_column = column("when", lambda row: line(when(row)))
     next_column = column("next tick (UTC)", lambda row: "" if row.next_at is None else utc_text(row.next_at))
     last_column = column("last", lambda row: _last(row))
+    source_column = column("defined in", lambda row: "the API" if row.source == Source.API else row.source)
     state = column("state", lambda row: state_of(row))
 
     def get_urls(self) -> list[URLPattern]:
@@ -281,7 +282,7 @@ def _facts(row: Schedule, definition: Definition, payload: bool) -> list[tuple[s
         *((name.replace("_", " ").capitalize(), harmless(json.dumps(value, ensure_ascii=False)[:2000]))
           for name, value in options.items()),
         *([("Paused", paused)] if paused else []),
-        ("Defined in", str(row.source)),
+        ("Defined in", "the API, the admin or a command" if row.source == Source.API else str(row.source)),
         ("Changed", f"{utc_text(row.changed_at)} by {line(row.changed_by, 60)}"),
     ]  # fmt: skip
 

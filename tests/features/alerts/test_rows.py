@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -290,6 +291,7 @@ def without_engine(*own: str, **figures: Any) -> HandlerReading:
         (reading(), Share(3, 20, 300), ["failed_share|echo"]),
         (reading(), Share(2, 20, 300), []),
         (reading(), Share(19, 19, 300), []),
+        (replace(reading(), told={"schedules": ["it did not fire"], "other": []}), None, ["schedules"]),
     ],
 )  # fmt: skip
 def test_what_a_reading_says(given: SystemReading, share: Share | None, alerts: list[str]) -> None:
@@ -322,6 +324,7 @@ def test_the_engine_of_many_handlers_is_one_alert_that_names_them_and_theirs_sta
     assert found.denies("failed_share|box00") and found.denies("cannot_start|other")
     assert judge(reading(), {}, 300.0, 0.1).denies("engine_unreachable")
     assert not judge(reading(0), {}, 300.0, 0.1).denies("engine_unreachable")
+    assert judge(replace(reading(), told={"schedules": []}), {}, 300.0, 0.1).denies("schedules")
 
 
 def test_the_share_counts_tasks_that_failed_for_good_and_no_cancelled_ones() -> None:
