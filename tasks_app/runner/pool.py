@@ -327,7 +327,7 @@ class Pool:
     def _waits_for_leaving(self, number: int) -> bool:
         """True if too many containers would live: those of removed slots count too."""
         with self._lock:
-            self._leaving = [slot for slot in self._leaving if not slot.join(0.0)]
+            self._leaving = [slot for slot in self._leaving if not slot.ended]  # perhaps the one that asks
             return number in [slot.number for slot in self.slots[::-1][: len(self._leaving)]]
 
     def _is_tried(self, slot: Slot) -> bool:

@@ -162,6 +162,11 @@ class Slot:
         """True if the slot has ended within this many seconds."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        return self.ended
+
+    @property
+    def ended(self) -> bool:
+        """True if its thread does not run."""
         return not self._thread.is_alive()
 
     # A call. The dispatcher takes the slot and calls; any thread kills and follows.

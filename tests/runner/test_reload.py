@@ -226,6 +226,20 @@ def test_a_slot_that_is_removed_ends_after_its_task_and_a_new_one_waits_for_that
     assert pool.versions(3) == ["two"] * 3
 
 
+def test_a_slot_that_is_removed_while_it_is_about_to_start_a_container_does_not_wait_for_itself(
+    pool: Reloading,
+) -> None:
+    pool.pool.adopt(handler(instances=2))
+    pool.pool.roll()
+    (removed,) = pool.pool._leaving
+    assert removed.join(10.0)
+    delays: list[float] = []
+    removed._thread = threading.Thread(target=lambda: delays.append(pool.pool.start_delay(removed.number)))
+    removed._thread.start()
+    removed._thread.join()
+    assert delays == [0.0]
+
+
 def test_after_a_source_file_was_saved_the_next_call_runs_it(pool: Reloading) -> None:
     before = pool.containers()
     pool.pool.adopt(handler("two", sources="saved"))
