@@ -42,7 +42,7 @@ def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: 
     `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
     wrote; None if it never read its line. `at_work`: see Container.
     """
-    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
+    rest = f" (plus {start_rest:.1f} s of start_timeout: its container was new)" if start_rest >= 0.05 else ""
     start = f"no reply within {timeout:g} s{rest}"
     if stdout is None:
         return f"{start}: the handler has not read its line"

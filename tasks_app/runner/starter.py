@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGN
 # How lines begin that Node, Go and Java write after the cause of a failure, and how the line with the cause begins.
 _AFTER_CAUSE = re.compile(r"\s|[\])}]|Node\.js v\d")
 _CAUSE = re.compile(r"[\w.]*(?:Error|Exception)\b|panic: |fatal error: |Caused by: ")
+_SYNTAX = re.compile(r"(?:Syntax|Indentation|Tab)Error: ")
+_PLACE = re.compile(r'\s+File "(?:[^"]*/)?([^"/]{1,80})", line (\d{1,9})')
 
 # More parallel starts gain nothing. Two semaphores, so that an engine that hangs does not delay child processes.
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
@@ -269,8 +272,14 @@ def how_it_ended(container_exit: ContainerExit) -> str:
 
 
 def _exit_code_text(container_exit: ContainerExit) -> str:
-    """` with exit code 1`; "" if the code is unknown."""
-    return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
+    """` with exit code 1`, ` with exit code 139 (SIGSEGV)`; "" if the code is unknown."""
+    code = container_exit.exit_code
+    if code is None:
+        return ""
+    try:
+        return f" with exit code {code} ({signal.Signals(code - 128).name})"
+    except ValueError:
+        return f" with exit code {code}"
 
 
 def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, age: float, started: bool | None) -> str:
@@ -297,9 +306,16 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank; if that ends a stack, the last that names an error. Cut to 300 characters."""
+    """The last line that is not blank; if that ends a stack, the last that names an error. Cut to 300 characters.
+
+    With the file and the line of a SyntaxError in Python, which its own line lacks.
+    """
     lines = [line for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     if _AFTER_CAUSE.match(last):
         last = next((line for line in reversed(lines) if _CAUSE.match(line)), last)
-    return last.strip()[:300]
+    place = ""
+    if _SYNTAX.match(last):
+        found = next(filter(None, map(_PLACE.match, reversed(lines))), None)
+        place = f" ({found[1]}, line {found[2]})" if found else ""
+    return last.strip()[: 300 - len(place)] + place

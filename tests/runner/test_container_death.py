@@ -232,6 +232,8 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
 
 @pytest.mark.parametrize(("outcome", "reason", "container_exit", "says"), [
     (NoReply(EXIT, "?"), EXIT, ContainerExit(3), "the handler ended with exit code 3 before it replied"),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(139), "the handler ended with exit code 139 (SIGSEGV) before it replied"),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(255), "the handler ended with exit code 255 before it replied"),
     (NoReply(EXIT, "?"), EXIT, ContainerExit(None), "the handler ended before it replied"),
     (NoReply(EXIT, "?", begun=False), EXIT, ContainerExit(0),
      "the handler ended with exit code 0 before it read its line"),
@@ -259,6 +261,8 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
 
 @pytest.mark.parametrize(("stderr", "says"), [
     ("Traceback\nKeyError: 'name'\n\n", "x (a hint) | stderr: KeyError: 'name'"),
+    ('  File "/srv/a.py", line 7\n    def f(\n         ^\nSyntaxError: \'(\' was never closed\n',
+     "x (a hint) | stderr: SyntaxError: '(' was never closed (a.py, line 7)"),
     ("\x1b[31mred\x1b[0m | stderr: again", "x (a hint) | stderr: \\x1b[31mred\\x1b[0m | stderr: again"),
     ("y" * 500, f"x (a hint) | stderr: {'y' * 200}"),
     (" \n", "x (a hint)"),

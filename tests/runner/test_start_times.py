@@ -74,7 +74,7 @@ def test_after_a_time_out_the_next_container_gets_no_more_than_its_start_takes(n
     assert caller.ask("echo").outcome == Success({"do": "echo"})
     outcomes = [caller.ask("sleep", timeout=0.2).outcome for _ in range(3)]
     assert all(outcome.kind is OutcomeKind.TIMEOUT for outcome in outcomes)
-    rest = re.search(r"and (\d+)\.\d s left for the start", error_of(outcomes[-1]))
+    rest = re.search(r"plus (\d+)\.\d s of start_timeout", error_of(outcomes[-1]))
     assert rest and int(rest[1]) < 60, outcomes
 
 
@@ -84,7 +84,7 @@ def test_once_its_line_was_read_a_call_has_no_more_time_for_the_start(kit: Kit, 
     caller = new_caller(start_timeout=3600.0)
     caller.pool.start_times.answered_at = 1.0
     outcome = caller.ask("sleep", timeout=0.2).outcome
-    assert re.search(r"and \d{1,2}\.\d s left for the start", error_of(outcome)), outcome
+    assert re.search(r"plus \d{1,2}\.\d s of start_timeout", error_of(outcome)), outcome
 
 
 @pytest.mark.parametrize("mode", ["sleepy"])

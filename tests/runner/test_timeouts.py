@@ -30,7 +30,7 @@ def test_a_timeout_that_had_extra_time_says_so(new_caller: NewCaller) -> None:
     outcome = error_of(caller.ask("sleep", timeout=0.1).outcome)
     # On a busy machine it may not even have read its line by then.
     assert re.match(
-        r"no reply within 0\.1 s \(and [01]\.\d s left for the start of its container\)( and nothing on stdout|: )",
+        r"no reply within 0\.1 s \(plus [01]\.\d s of start_timeout: its container was new\)( and nothing on|: )",
         outcome,
     )
 

@@ -46,6 +46,7 @@ def ids(daemon: Daemon) -> set[str]:
 def test_what_goes_wrong_is_said_and_is_an_exit_code(web: Daemon) -> None:
     for words, code, says in (
         (("act", "{"), 2, "DATA is not JSON"),
+        (("act", "limit=1"), 2, "write an object in single quotes, as in '{"),
         (("nobody",), 1, "400"),
         (("act", "{}", "--wait", "0.2"), 1, "the task is pending: no worker lives"),
         (
@@ -123,6 +124,13 @@ def test_a_task_is_posted_with_all_that_it_may_have(served: Daemon) -> None:
     assert again.ends() == 0 and "an earlier call with this idempotency key posted the task" in again.said()
     assert shown["id"] in again.said()
     assert len(ids(served) - before) == 1
+
+
+def test_a_task_that_fails_says_why_and_where_its_log_is(served: Daemon) -> None:
+    post = served.manage("post", "act", '{"do": "error"}')
+    assert post.ends() == 1, post.said()
+    identity = json.loads(post.said().partition("CommandError")[0])["id"]
+    assert f"manage.py logs {identity}" in post.said()
 
 
 @pytest.mark.parametrize("loss", Loss)

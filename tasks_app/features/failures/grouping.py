@@ -41,7 +41,7 @@ MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
 _ESCAPES = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]")
 _REPLACED = (
     # The only words that the errors of a container's first call and of its later ones do not have in common.
-    (re.compile(r" \(and [\d.]+ s left for the start of its container\)"), ""),
+    (re.compile(r" \(plus [\d.]+ s of start_timeout: its container was new\)"), ""),
     # Before numbers, of which these consist.
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "<id>"),
     # An apostrophe within a word (can't) begins no quotation.

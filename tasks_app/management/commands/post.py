@@ -77,7 +77,10 @@ class Command(BaseCommand):
         if task["status"] in UNFINISHED:
             raise CommandError(f"the task is {task['status']}: {_why(client, task['id'])}")
         if task["status"] != "completed":
-            raise CommandError(f"the task is {task['status']}: {harmless(str(task['last_error']))}")
+            raise CommandError(
+                f"the task is {task['status']}: {harmless(str(task['last_error']))}\n"
+                f"What its handler has written: manage.py logs {identity}"
+            )
 
     def _ended(self, client: ApiClient, path: str, until: float) -> dict[str, Any]:
         """The task once it has ended, or as it is when the time is over."""
@@ -136,7 +139,9 @@ def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise CommandError(f"{name} is not JSON: {error}", returncode=2) from None
+        raise CommandError(
+            f"""{name} is not JSON: {error}; write an object in single quotes, as in '{{"limit": 100}}'""", returncode=2
+        ) from None
 
 
 def number(text: str) -> float:
