@@ -102,11 +102,7 @@ def board(acts: bool) -> Board:
             _handler(reading, name, one, paused.get(name), [by_name[name] for by_name in links if name in by_name])
             for name, one in reading.handlers.items()
         ],
-        nodes=[
-            _node(node, now, reading.running_on(node.name), lives)
-            for nodes, lives in ((reading.nodes, True), (reading.silent, False))
-            for node in nodes
-        ],
+        nodes=[_node(node, now, reading.running_on(node.name), lives) for node, lives in reading.known_nodes],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,

@@ -35,25 +35,29 @@ from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYL
 
 @dataclass(frozen=True)
 class Act:
-    """An act and its texts. `fits`: statuses; `unless`: why it skips a task."""
+    """An act and its texts. `unless`: why it skips a task."""
 
     name: str
     right: Right
-    fits: frozenset[str]
     unless: str
     explained: str
 
+    @property
+    def fits(self) -> frozenset[str]:
+        """The statuses of the tasks on which it acts."""
+        return FITS[self.name]
+
 
 REDRIVE = Act(
-    "redrive", CHANGE_TASKS, FITS["redrive"], "not failed",
+    "redrive", CHANGE_TASKS, "not failed",
     "It goes to the back of its queue, with a new budget of retries.",
 )  # fmt: skip
 CANCEL = Act(
-    "cancel", CHANGE_TASKS, FITS["cancel"], "ended already",
+    "cancel", CHANGE_TASKS, "ended already",
     "It fails with the reason “cancelled”; if it runs, its container is stopped and its result dropped.",
 )  # fmt: skip
 DELETE = Act(
-    "delete", DELETE_TASKS, FITS["delete"], "gone already",
+    "delete", DELETE_TASKS, "gone already",
     "It is removed for good, with its attempts and logs; if it runs, its container is stopped.",
 )  # fmt: skip
 

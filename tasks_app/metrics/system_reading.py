@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from tasks_app.feature import features
 from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, read, read_handler
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store
-from tasks_app.queue.node_models import HandlerPause, Node, WebProcess
+from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.reloads import Process, process, settled
 from tasks_app.queue.web_process import living_web_processes
 
@@ -44,26 +44,26 @@ START_SECONDS = 5.0
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
-    `nodes`, `web_processes`: the living ones. `silent`: the nodes that have not stopped but are silent; `age` of each:
-    the seconds since its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock.
-    `seconds`: how long the reading took. `told`: what features say is wrong, in sentences, by their names.
+    `nodes`, `processes`: the living ones; the processes are the nodes and then the web servers, with what each uses of
+    handlers.toml. `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since its last
+    heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading
+    took. `told`: what features say is wrong, in sentences, by their names.
     """
 
     totals: Totals
     nodes: list[Node]
     handlers: Mapping[str, HandlerReading]
     silent: Sequence[Any] = ()
-    web_processes: Sequence[WebProcess] = ()
+    processes: Sequence[Process] = ()
     running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     told: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
-    def processes(self) -> list[Process]:
-        """The living processes, with what each uses of handlers.toml: the nodes first."""
-        nodes = [process("node", node) for node in self.nodes]
-        return [*nodes, *(process("web", row) for row in self.web_processes)]
+    def known_nodes(self) -> list[tuple[Any, bool]]:
+        """The nodes that have not stopped, each with whether it lives: the living ones first."""
+        return [(node, True) for node in self.nodes] + [(node, False) for node in self.silent]
 
     @property
     def age(self) -> float:
@@ -140,6 +140,11 @@ def living() -> list[Node]:
     return _nodes()[0]
 
 
+def living_processes(nodes: Iterable[Node]) -> list[Process]:
+    """What these nodes and the living web servers use of handlers.toml, in this order."""
+    return [process("node", node) for node in nodes] + [process("web", row) for row in living_web_processes()]
+
+
 def known_dead(node: Node) -> bool:
     """Whether a node was killed: its lock file is unlocked, which can only be seen in the same lock domain."""
     home = conf.environment().home
@@ -202,7 +207,7 @@ def _read() -> SystemReading:
     for node in alive:
         names.update(node.pools)
     handlers = {name: read_handler(name, alive, silent, queues, pauses.get(name)) for name in sorted(names)}
-    web = living_web_processes()
+    processes = living_processes(alive)
     told = {feature.label: import_string(feature.problems)() for feature in features() if feature.problems}
     seconds = time.monotonic() - begun
-    return SystemReading(queues.totals, alive, handlers, silent, web, queues.running, begun, seconds, told)
+    return SystemReading(queues.totals, alive, handlers, silent, processes, queues.running, begun, seconds, told)

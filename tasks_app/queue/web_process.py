@@ -68,5 +68,7 @@ class WebProcessRow:
 
 def living_web_processes() -> list[WebProcess]:
     """Those that have written their row lately, annotated with `settled`."""
-    recent = WebProcess.objects.filter(seen_at__gt=Now() - timedelta(seconds=SILENT_SECONDS))
+    # The time is in the future if the database's clock was set back; a living process soon updates it.
+    silent = timedelta(seconds=SILENT_SECONDS)
+    recent = WebProcess.objects.filter(seen_at__gt=Now() - silent, seen_at__lt=Now() + silent)
     return list(recent.annotate(settled=ExpressionWrapper(settled(), BooleanField())).order_by("name"))

@@ -70,12 +70,12 @@ _SILENT = {
 
 def _meant(lines: list[str]) -> str | None:
     """The last line that may be meant as a reply, or as the beginning of one."""
-    return next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), None)
+    return next((line for line in reversed(lines) if line.lstrip("\ufeff \t").startswith(_OPENINGS)), None)
 
 
 def _lacks_line_end(stdout: str, meant: str | None) -> bool:
     """True if the last line has no end, and that is what is wrong: indented JSON needs more than one."""
-    return not stdout.endswith("\n") and not (meant is not None and meant.strip() in _OPENINGS)
+    return not stdout.endswith("\n") and (meant is None or meant.strip() not in _OPENINGS)
 
 
 def _shown(line: str) -> str:

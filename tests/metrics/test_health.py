@@ -214,6 +214,8 @@ def test_web_servers_with_another_handlers_toml_are_a_problem_once_a_reload_woul
     assert ": 00000000 on node node-1, web server a:1; 11111111 on web server b:2; see" in problem
     WebProcess.objects.filter(pk=late.pk).update(seen_at=Now() - timedelta(minutes=1))
     assert "problems" not in health()[1], "it lives no more"
+    WebProcess.objects.filter(pk=late.pk).update(seen_at=Now() + timedelta(minutes=1))
+    assert "problems" not in health()[1], "it ended, and then the database's clock was set back"
 
 
 def test_a_web_server_that_cannot_use_its_handlers_toml_says_so_on_all_of_them() -> None:

@@ -10,9 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.record import acting, record, system_account
 from tasks_app.handlers.words import nearest
-from tasks_app.metrics.system_reading import living
-from tasks_app.queue.reloads import Process, ask_reload, process
-from tasks_app.queue.web_process import living_web_processes
+from tasks_app.metrics.system_reading import living, living_processes
+from tasks_app.queue.reloads import Process, ask_reload
 
 #: Processes read each second what is asked; a removal takes a node two more.
 ANSWER_SECONDS = 20.0
@@ -55,12 +54,9 @@ class Command(BaseCommand):
     def _answers(self, number: int) -> list[Process]:
         until = time.monotonic() + ANSWER_SECONDS
         while True:
-            nodes = [process("node", node) for node in living()]
-            processes = [*nodes, *(process("web", row) for row in living_web_processes())]
-            if (
-                all(each.used.reload >= number or not each.used.revision for each in processes)
-                or time.monotonic() > until
-            ):
+            processes = living_processes(living())
+            awaited = [each for each in processes if each.used.revision and each.used.reload < number]
+            if not awaited or time.monotonic() > until:
                 return processes
             time.sleep(POLL_SECONDS)
 

@@ -39,13 +39,11 @@ class Command(PlatformCommand):
 
 def _nodes(reading: SystemReading) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("NAME", "STATE", "RUNNING", "SLOTS", "LAST SEEN", "VERSION")]
-    both: list[tuple[bool, Any]] = [(True, reading.nodes), (False, reading.silent)]
-    for lives, nodes in both:
-        for node in nodes:
-            running = reading.running_on(node.name)
-            slots = sum(pool["slots"] for pool in node.pools.values())
-            seen, version = f"{span(node.age)} ago", node.version or "an earlier one"
-            rows.append((node.name, node.state(running, lives), str(running), str(slots), seen, version))
+    for node, lives in reading.known_nodes:
+        running = reading.running_on(node.name)
+        slots = sum(pool["slots"] for pool in node.pools.values())
+        seen, version = f"{span(node.age)} ago", node.version or "an earlier one"
+        rows.append((node.name, node.state(running, lives), str(running), str(slots), seen, version))
     return rows
 
 

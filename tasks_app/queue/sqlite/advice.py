@@ -23,12 +23,12 @@ def advice(error: Exception) -> str:
     reason, file = first_line(error), Path(connection.settings_dict["NAME"])
     if lacks_tables(error):
         return f"the database does not have all its tables ({reason}): run manage.py prepare"
-    # Without room for its log, SQLite says no more than that.
+    if not file.parent.is_dir():
+        return f"the database cannot be opened: there is no folder {file.parent}; create it, or {ANOTHER_FILE}"
+    # Without room for its log, SQLite says no more than "disk I/O error".
     if is_full(reason) or (reason == "disk I/O error" and shutil.disk_usage(file.parent).free < LEAST_BYTES):
         return f"the disk of {file} is full ({reason}): make room on it"
     if "unable to open" in reason:
-        if not file.parent.is_dir():
-            return f"the database cannot be opened: there is no folder {file.parent}; create it, or {ANOTHER_FILE}"
         return f"the database {file} cannot be opened: let this user write to it and its folder, or {ANOTHER_FILE}"
     if "readonly" in reason:
         return f"the database {file} cannot be written ({reason}): let this user write to it and its folder"

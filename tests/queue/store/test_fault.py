@@ -121,6 +121,11 @@ def test_51_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.Monke
     if not store().is_server:
         nowhere = tmp_path / "gone" / "db"
         assert f"there is no folder {nowhere.parent}; create it, " in advised({"NAME": str(nowhere)}, monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setitem(connection.settings_dict, "NAME", str(nowhere))
+            assert "there is no folder" in store().advice(OperationalError("disk I/O error")), (
+                "removed while it was open"
+            )
         (tmp_path / "text").write_text("a diary, " * 20)
         assert "text is not a database of SQLite" in advised({"NAME": str(tmp_path / "text")}, monkeypatch)
         (tmp_path / "empty").touch()
