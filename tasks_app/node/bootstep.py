@@ -23,6 +23,7 @@ from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
 from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
+from tasks_app.node.generation import served
 from tasks_app.node.node import Node
 from tasks_app.node.record import deployment_id
 from tasks_app.node.retrying import Retrying
@@ -88,10 +89,10 @@ class NodeStep(bootsteps.StartStopStep):
         self.handlers, self._only = known, handler
         self._deployment = _deployment()
         queues = worker.app.amqp.queues
-        served = self._queues(known.keys() & set(handler) if handler else known)
-        for queue in served:
+        consumed = self._queues(served(known, handler))
+        for queue in consumed:
             queues.add(queue)
-        queues.select([queue.name for queue in served])
+        queues.select([queue.name for queue in consumed])
         self.node: Node | None = None
 
     def start(self, worker: Any) -> None:
@@ -105,7 +106,6 @@ class NodeStep(bootsteps.StartStopStep):
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
             only=self._only,
             home=env.home,
-            digest=conf.handlers().digest,
             order=env.task_selection,
             cap=env.workers,
             broker_problem=BrokerCheck(worker).problem,

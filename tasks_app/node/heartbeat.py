@@ -61,14 +61,14 @@ class Heartbeat:
         mark_ready: Callable[[str], None],
         set_shared: Callable[[bool], None],
         containers_removed: Callable[[str], bool],
+        reloads: AskedReloads,
         threads: Sequence[NodeThread] = (),
-        reloads: AskedReloads | None = None,
     ) -> None:
         """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
         `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks. `threads`: those of features, which are told what is due. `reloads`: gets what `manage.py reload`
-        asks.
+        its tasks. `reloads`: gets what `manage.py reload` asks. `threads`: those of features, which are told what is
+        due.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
         self._leases, self._on_hold = leases, on_hold
@@ -131,8 +131,7 @@ class Heartbeat:
         self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
         self._share_and_retire(work)
-        if self._reloads is not None:
-            self._reloads.on_beat(work.reload)
+        self._reloads.on_beat(work.reload)
         for thread in self._threads:
             thread.on_beat(work)
         # What is over, and the store's own maintenance.

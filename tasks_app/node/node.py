@@ -58,7 +58,6 @@ class Node:
         make_engine: Callable[[str, str], Engine],
         *,
         home: Path,
-        digest: str,
         order: Selection,
         only: Collection[str] = (),
         cap: int | None = None,
@@ -105,8 +104,8 @@ class Node:
             *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         self._record = NodeRecord(
-            self.name, domain, digest, pools, problems, cap, on_hold.is_drained, on_hold.drained_types,
-            RevisionColumns(watcher),
+            self.name, domain, pools, RevisionColumns(watcher), problems, cap, on_hold.is_drained,
+            on_hold.drained_types,
         )  # fmt: skip
         availability = Availability()
         self._make_sweeper = partial(Sweeper, engine, home, domain, availability.trusts_silence)
@@ -115,7 +114,7 @@ class Node:
         self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
-            self._dispatcher.set_shared, self._containers_removed, self._feature_threads, AskedReloads(watcher),
+            self._dispatcher.set_shared, self._containers_removed, AskedReloads(watcher), self._feature_threads,
         )  # fmt: skip
         # Written by the threads that start the node, reload and drain it: the last one once no other does.
         self._threads: dict[str, threading.Thread] = {}

@@ -46,24 +46,21 @@ class NodeRecord:
         self,
         name: str,
         domain: str,
-        digest: str,
         pools: Mapping[str, Pool],
+        revision: RevisionColumns,
         problems: Sequence[Callable[[], str | None]] = (),
         cap: int | None = None,
         drained: Callable[[], bool] = lambda: False,
         drained_types: Callable[[], Set[str]] = frozenset,
-        revision: RevisionColumns | None = None,
     ) -> None:
-        """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers.
-
-        `cap`: the most tasks that the node runs at once. `drained`: whether it claims nothing because it is drained;
-        `drained_types`: of which types. `revision`: what the process uses of handlers.toml.
+        """`revision`: what the process uses of handlers.toml. `problems`: each returns a problem of the node in one
+        sentence, or None; without those of its handlers. `cap`: the most tasks that the node runs at once. `drained`:
+        whether it claims nothing because it is drained; `drained_types`: of which types.
         """
         self._problems, self._cap, self._drained, self._drained_types = problems, cap, drained, drained_types
-        self.name, self.domain, self._digest = name, domain, digest
+        self.name, self.domain, self._revision = name, domain, revision
         #: Replaced by the thread that reloads.
         self.pools: Mapping[str, Pool] = pools
-        self._revision = revision
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
         #: Written by `start_draining`, in the thread that stops the node.
@@ -75,14 +72,13 @@ class NodeRecord:
 
     def create(self) -> None:
         """Insert the row."""
-        if self._revision is not None:
-            self._revision.gone()
+        self._revision.gone()
         with writing():
             Node.objects.create(
-                name=self.name, lock_domain=self.domain, digest=self._digest, version=conf.version(),
-                started_at=Now(), **self._fields(),
+                name=self.name, lock_domain=self.domain, version=conf.version(), started_at=Now(),
+                **self._uses(), **self._fields(),
             )  # fmt: skip
-        self._write_revision()
+        self._revision.wrote()
 
     def update(self) -> None:
         """Write the present state and time; insert the row if it is gone."""
@@ -96,16 +92,15 @@ class NodeRecord:
         """Update if the state differs from the last one written."""
         if self._written != self._state():
             self.update()
-        self._write_revision()
+        else:
+            self._write_revision()
 
     def _write_revision(self) -> None:
         """A statement of its own: it changes rarely."""
-        if self._revision is None or not self._revision.changed():
-            return
-        with writing():
-            values = self._revision.values()
-            Node.objects.filter(pk=self.name).update(digest=values["revision"]["digest"], **values)
-        self._revision.wrote()
+        if self._revision.changed():
+            with writing():
+                Node.objects.filter(pk=self.name).update(**self._uses())
+            self._revision.wrote()
 
     def close(self) -> None:
         """Mark the node as stopped."""
@@ -139,6 +134,11 @@ class NodeRecord:
             name: _pool_state(pool) | capped | {"drained": name in drained, "stopping": self._draining}
             for name, pool in self.pools.items()
         }
+
+    def _uses(self) -> dict[str, Any]:
+        """The columns of what it uses of handlers.toml."""
+        columns = self._revision.values()
+        return columns | {"digest": columns["revision"]["digest"]}
 
     def _fields(self) -> dict[str, Any]:
         return {"seen_at": Now(), "seen": store().now(), "clock": store().clock_id(), **self._state()}

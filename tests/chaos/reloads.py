@@ -173,7 +173,7 @@ def run(reloads: int, tasks: int, containers: bool, seed: int) -> list[str]:
         submit_many([NewTask(names[n % len(names)], {"n": n}) for n in range(first, min(first + 500, tasks))])
     node = Node(
         state.whole, lambda name, domain: EngineByHandler(Owner(deployment_id(), name, domain, home)),
-        home=home, digest="", order="fifo", ready_after=READY_AFTER_SECONDS,
+        home=home, order="fifo", ready_after=READY_AFTER_SECONDS,
     )  # fmt: skip
     node.start()
     _until(lambda: all(pool.free() or pool.stats().busy for pool in node._reload.pools.values()), 60.0, "a start")

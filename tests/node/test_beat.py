@@ -59,13 +59,17 @@ class BeatingNode:
         self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
         self.availability = Availability()
         self.problem: str | None = None
+        self.watcher = Watcher()
         self.on_hold = TypesOnHold("me", ["echo"], self.marked_ready.append)
-        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,), drained=self.on_hold.is_drained)
+        self.record = NodeRecord(
+            "me", HERE, self.pools, RevisionColumns(self.watcher), (lambda: self.problem,),
+            drained=self.on_hold.is_drained,
+        )  # fmt: skip
         self.in_flight = InFlightTasks()
         self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
             self.record, home, self.in_flight, self.availability, self.leases, self.on_hold, self.marked_ready.append,
-            self.shared.append, lambda _: True,
+            self.shared.append, lambda _: True, AskedReloads(self.watcher),
         )  # fmt: skip
 
     def beat(self) -> None:
@@ -89,15 +93,14 @@ def beating(tmp_path: Path) -> BeatingNode:
 
 
 def test_its_row_says_what_it_uses_of_handlers_toml_and_it_passes_on_what_is_asked(beating: BeatingNode) -> None:
-    watcher = Watcher()
-    beating.record._revision, beating.heartbeat._reloads = RevisionColumns(watcher), AskedReloads(watcher)
+    watcher = beating.watcher
     beating.beat()
     first = Node.objects.get(pk="me")
     assert (first.digest, (first.revision or {})["revision"]) == (conf.handlers().digest, conf.handlers().revision)
     number = ask_reload("echo")
     beating.beat()
     asked = watcher._asked.get_nowait()
-    assert (asked.number, asked.replace) == (number, [])
+    assert (asked.number, asked.replace) == (number, ["echo"])
     watcher.reload(asked)
     beating.beat()
     again = Node.objects.get(pk="me")
@@ -207,7 +210,7 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
 
 
 def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(beating: BeatingNode) -> None:
-    record = NodeRecord("capped", HERE, "", beating.pools, cap=3)
+    record = NodeRecord("capped", HERE, beating.pools, RevisionColumns(beating.watcher), cap=3)
     record.create()
     assert Node.objects.get(pk="capped").pools == {"echo": pool(1, 1) | {"cap": 3}}
 

@@ -44,7 +44,7 @@ from tasks_app.runner.process.engine import ProcessEngine
 
 home = Path(sys.argv[1])
 node = Node(
-    load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, digest="", order="fifo"
+    load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo"
 )
 node.start()
 notification.notify("x" * 300)  # too long for a queue: it is counted at once

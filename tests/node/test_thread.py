@@ -29,7 +29,7 @@ threads = {"dispatcher": (Dispatcher, "run"), "heartbeat": (Heartbeat, "run"), "
 setattr(*threads[sys.argv[1]], fail)
 home = Path(sys.argv[2])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(handlers, lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
+node = Node(handlers, lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
 threading.Event().wait()
 """
@@ -100,7 +100,7 @@ fails_once(operation_worker, "work")
 fails_once(retention.Retention, "remove_due")
 retention.INTERVAL_SECONDS = 0.01
 home = Path(sys.argv[1])
-node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
+node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
 for thread in node._feature_threads:
     thread.on_beat(DueWork(0.0, operations=True))

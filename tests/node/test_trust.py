@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from tasks_app.conf.watching import Watcher
 from tasks_app.metrics.system_reading import SILENCE_SECONDS
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
@@ -23,6 +24,7 @@ from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.reloads import AskedReloads
 from tests.node.test_in_flight import begin, claimed
 
 
@@ -91,8 +93,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     leases = Leases("me", Path(), in_flight, availability)
     monkeypatch.setattr(module, "registered", lambda _: ())  # no side jobs
     heartbeat = Heartbeat(
-        record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True
-    )
+        record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True,
+        AskedReloads(Watcher()),
+    )  # fmt: skip
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
     monkeypatch.setattr(store(), "elapsed", lambda: found.now)
     monkeypatch.setattr(module, "due_work", found.due_work)
