@@ -323,7 +323,8 @@ class Slot:
         dialog = state.dialog
         if (read_at := dialog.read_at) is not None:
             state = self._started(state, read_at)
-        if reply is not None and not isinstance(reply, BadReply) and not self.is_old:
+        current = dialog.revision.key == self._owner.revision.key  # `is_old`, without a call for each task
+        if current and reply is not None and not isinstance(reply, BadReply):
             if dialog.calls == 1:
                 self._answered_first(state)
             self._owner.start_times.answered_at = time.monotonic()
