@@ -209,7 +209,7 @@ class Watcher:
                 log.info("handlers.toml was read again: nothing has changed", revision=old.revision)
         else:
             use(new)
-            _say(old, new)
+            _say(old, new, runs_tasks=self._told is not _nothing)
         if new is not old or not quiet:
             self._told(old, new)
         self._in_force = new
@@ -245,11 +245,11 @@ def _recent(marks: Iterable[tuple[int, ...] | None]) -> bool:
     return any(mark is not None and mark[0] > since for mark in marks)
 
 
-def _say(old: Handlers, new: Handlers) -> None:
-    """Log what has changed."""
+def _say(old: Handlers, new: Handlers, runs_tasks: bool) -> None:
+    """Log what has changed; saved files only in a process that runs tasks."""
     changed = {name: _changes(old[name], new[name]) for name in old.keys() & new.keys() if old[name] != new[name]}
     saved = [name for name, keys in sorted(changed.items()) if keys == ["sources"]]
-    for name in saved:
+    for name in saved if runs_tasks else ():
         log.info("the next task of this handler runs its saved files", handler=name, revision=new.revision)
     facts = {
         "added": [name for name in new if name not in old],

@@ -8,6 +8,12 @@ from django.core.management import ManagementUtility, get_commands
 
 from tasks_app.handlers.words import aligned
 
+#: Those of Django that the documents tell people to use, with what they do here.
+USED = {
+    "changepassword": "Set the password of a user of the admin",
+    "check": "Show what is wrong with the environment and handlers.toml, before anything starts",
+}
+
 
 class Manage(ManagementUtility):
     """Django's, with another list of commands."""
@@ -17,9 +23,10 @@ class Manage(ManagementUtility):
         if commands_only:
             return super().main_help_text(commands_only)
         apps: dict[str, Any] = get_commands()
-        ours = sorted(name for name, app in apps.items() if str(app).startswith("tasks_app"))
-        lines = aligned((name, _first_sentence(self.fetch_command(name).help)) for name in ours)
-        others = ", ".join(sorted(apps.keys() - set(ours)))
+        ours = (name for name, app in apps.items() if str(app).startswith("tasks_app"))
+        shown = {name: _first_sentence(self.fetch_command(name).help) for name in ours} | USED
+        lines = aligned(sorted(shown.items()))
+        others = ", ".join(sorted(apps.keys() - shown.keys()))
         return "\n".join(
             [
                 "The platform's commands (manage.py COMMAND --help says more of one):", "",

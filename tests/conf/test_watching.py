@@ -182,6 +182,18 @@ def test_a_file_that_lacks_a_handler_is_taken_after_ten_seconds_and_at_once_if_t
     assert set(conf.handlers()) == {"one"}
 
 
+def test_a_saved_file_is_told_of_by_a_process_that_runs_tasks_alone(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger=watching.__name__)
+    for told, lines in ((watched.watcher._told, 1), (watching._nothing, 0)):
+        watched.watcher._told = told
+        caplog.clear()
+        (watched.file.parent / "two.py").write_text(f"print({lines})\n")
+        watched.look(3)
+        assert caplog.text.count("runs its saved files") == lines, caplog.text
+
+
 def test_a_saved_file_of_a_command_is_a_change_of_its_handler_alone(watched: Watched) -> None:
     (watched.file.parent / "two.py").write_text("print(2)\n")
     watched.look(2)

@@ -39,9 +39,9 @@ def test_help_has_the_platforms_commands_first_each_with_what_it_does(tmp_path: 
     assert done.ends() == 0
     ours, theirs = done.out.read_text().split("\n\n")[1:]
     lines = dict(line.strip().split("  ", 1) for line in ours.splitlines())
-    assert {"up", "web", "worker", "prepare", "migrate", "post", "status", "tasks", "apikey"} <= lines.keys()
+    assert {"up", "web", "worker", "prepare", "migrate", "post", "status", "tasks", "apikey", "check"} <= lines.keys()
     assert all(len(line) < 120 for line in ours.splitlines()) and all(map(str.strip, lines.values()))
-    assert "changepassword" in theirs and "makemigrations" in theirs and not set(theirs.split()) & lines.keys()
+    assert "createsuperuser" in theirs and "makemigrations" in theirs and not set(theirs.split()) & lines.keys()
 
 
 def test_a_python_that_is_too_old_is_told_to_use_the_environments_own() -> None:
