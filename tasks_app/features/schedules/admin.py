@@ -172,7 +172,7 @@ class ScheduleAdmin(PageAdmin):
             row=row,
             state=state_of(row),
             facts=_facts(row, definition, may(request, SEE_PAYLOADS)),
-            next=[utc_text(tick) for tick in next_ticks(row, definition)],
+            next=[utc_text(tick) for tick in next_ticks(row)],
             day=day,
             before=day - timedelta(days=1),
             after=day + timedelta(days=1) if day < now.date() + timedelta(days=1) else None,

@@ -37,16 +37,20 @@ def firing_object(line: Firing) -> dict[str, Any]:
     }
 
 
-def next_ticks(row: Schedule, definition: Definition) -> list[datetime]:
-    """The ticks to come."""
+def next_ticks(row: Schedule) -> list[datetime]:
+    """The ticks to come; of a definition that this version does not understand the next one alone."""
     if row.next_at is None:
         return []
-    return list(islice(chain([row.next_at], definition.timing.after(row.next_at)), NEXT_TICKS))
+    try:
+        timing = Definition.of(row.definition).timing
+    except (ValueError, KeyError, TypeError):
+        return [row.next_at]
+    return list(islice(chain([row.next_at], timing.after(row.next_at)), NEXT_TICKS))
 
 
 def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
     """A schedule. `payload`: whether its reader may see what tasks get."""
-    given, definition = row.definition, Definition.of(row.definition)
+    given = row.definition
     names = [name for name in FIELDS if name in given or FIELDS[name].default is not None or name in ALWAYS]
     shown = {name: given.get(name, FIELDS[name].default) for name in names}
     if not payload:
@@ -55,12 +59,12 @@ def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
     return {
         "name": row.pk,
         **shown,
-        "jitter": definition.jitter,
+        "jitter": float(given.get("jitter", 0)),
         "defined_in": row.source,
         "revision": row.revision,
         "changed_at": rfc3339(row.changed_at),
         "changed_by": row.changed_by,
         "paused": None if row.paused_at is None else {"by": row.paused_by, "since": rfc3339(row.paused_at)},
-        "next": [rfc3339(tick) for tick in next_ticks(row, definition)],
+        "next": [rfc3339(tick) for tick in next_ticks(row)],
         "last": None if last is None else firing_object(last),
     }

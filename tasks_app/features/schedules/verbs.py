@@ -60,13 +60,13 @@ def write(name: str, definition: Definition, source: Source, by: str) -> None:
     paused = row is not None and row.paused_at is not None
     values = {
         "definition": dict(definition.given), "hash": definition.hash, "task_type": definition.task.task_type,
-        "source": source, "changed_at": now, "changed_by": by[:150],
+        "source": source, "changed_at": now, "changed_by": by[:150], "revision": 1 if row is None else row.revision + 1,
         "next_at": definition.timing.next(now) if definition.enabled and not paused else None,
     }  # fmt: skip
-    if row is None:
-        Schedule.objects.create(name=name, **values)
-    else:
-        Schedule.objects.filter(pk=name).update(revision=row.revision + 1, **values)
+    # Another transaction may be making it.
+    Schedule.objects.bulk_create(
+        [Schedule(name=name, **values)], update_conflicts=True, unique_fields=["name"], update_fields=list(values)
+    )
 
 
 def remove(name: str, actor: Actor) -> None:

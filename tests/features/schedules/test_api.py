@@ -175,3 +175,10 @@ def test_a_key_with_types_knows_the_schedules_of_these_alone(api: Client) -> Non
     assert put(api, "other", DAILY, **bearer).status_code == 409
     assert put(api, "new", {**DAILY, "type": "prime"}, **bearer).status_code == 403
     assert put(api, "new", DAILY, **bearer).status_code == 201
+
+
+def test_a_definition_of_a_newer_version_is_shown_as_it_is(api: Client) -> None:
+    schedule("newer", every="1h")
+    Schedule.objects.update(definition={"type": "echo", "every": "1 moon", "phase": "full"})
+    (said,) = api.get(AT).json()
+    assert said["every"] == "1 moon" and len(said["next"]) == 1

@@ -192,7 +192,8 @@ def test_intervals_that_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"), [("Europe/Berln", "Europe/Berlin"), ("new york", "America/New_York"), ("../etc/passwd", None)]
+    ("text", "meant"),
+    [("Europe/Berln", "Europe/Berlin"), ("new york", "America/New_York"), ("../etc/passwd", None), ("localtime", None)],
 )
 def test_an_unknown_time_zone_is_refused_with_the_nearest(text: str, meant: str | None) -> None:
     with pytest.raises(ValueError, match="IANA") as refused:
