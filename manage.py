@@ -3,6 +3,7 @@
 
 import gc
 import os
+import signal
 import sys
 
 #: structlog, Django REST Framework and Django's test client import these where they are installed, and nothing here
@@ -28,6 +29,8 @@ def run() -> int:
             file=sys.stderr,
         )
         return 2
+    if sys.argv[1:2] in (["web"], ["worker"]):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: it has yet to read the file
     gc.disable()  # until all is imported (tasks_app/apps.py)
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment]

@@ -92,6 +92,18 @@ def test_up_reloads_by_itself_at_sighup_and_by_the_command_and_never_a_file_with
     assert up.popen.poll() is None
 
 
+def test_a_worker_that_stands_still_is_named_by_the_command(daemon: Daemon) -> None:
+    daemon.manage("prepare").ends()
+    worker = daemon.worker()
+    worker.signal(signal.SIGSTOP)
+    try:
+        code, said = reloads(daemon)
+    finally:
+        worker.signal(signal.SIGCONT)
+    assert (code, "it has not answered for 20 s" in said) == (1, True), said
+    assert reloads(daemon)[0] == 0
+
+
 def test_web_and_worker_without_up_reload_at_sighup_and_a_process_with_another_file_is_named(daemon: Daemon) -> None:
     daemon.manage("prepare").ends()
     web, worker = daemon.web(), daemon.worker()

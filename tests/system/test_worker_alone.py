@@ -70,7 +70,7 @@ def test_a_worker_reloads_at_sighup_and_hurries_when_it_is_told_twice_to_end(ser
     assert "MainProcess" not in worker.said(), "Celery's own words"
 
 
-def test_a_background_job_that_waits_for_its_database_ends_at_sigquit(daemon: Daemon) -> None:
+def test_a_background_job_that_waits_for_its_database_ends_at_sigquit_and_not_at_sighup(daemon: Daemon) -> None:
     daemon.environment["DATABASE_URL"] = "postgres://postgres@127.0.0.1:1/taskdaemon"
     before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as a shell does for its background jobs
     try:
@@ -78,6 +78,7 @@ def test_a_background_job_that_waits_for_its_database_ends_at_sigquit(daemon: Da
     finally:
         signal.signal(signal.SIGQUIT, before)
     worker.until_says("cannot ask the database which deployment this is")
+    worker.popen.send_signal(signal.SIGHUP)  # a reload; it reads the file later anyway
     worker.popen.send_signal(signal.SIGQUIT)
     assert worker.ends() == -signal.SIGQUIT
 

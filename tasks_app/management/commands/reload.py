@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.record import acting, record, system_account
 from tasks_app.handlers.words import nearest
-from tasks_app.metrics.system_reading import living, living_processes
+from tasks_app.metrics.system_reading import known_dead, living, living_processes
+from tasks_app.queue.node_models import Node, WebProcess
 from tasks_app.queue.reloads import Process, ask_reload
 
 #: Processes read each second what is asked; a removal takes a node two more.
@@ -53,11 +54,14 @@ class Command(BaseCommand):
 
     def _answers(self, number: int) -> list[Process]:
         until = time.monotonic() + ANSWER_SECONDS
+        seen: dict[str, Process] = {}
         while True:
-            processes = living_processes(living())
-            awaited = [each for each in processes if each.used.revision and each.used.reload < number]
+            lives = {str(each): each for each in living_processes(living())}
+            # One that stands still does not live for long, and has not ended.
+            seen = {name: each for name, each in (seen | lives).items() if name in lives or not _ended(each)}
+            awaited = [each for each in seen.values() if each.used.revision and each.used.reload < number]
             if not awaited or time.monotonic() > until:
-                return processes
+                return list(seen.values())
             time.sleep(POLL_SECONDS)
 
     def _say(self, process: Process, number: int) -> bool:
@@ -70,3 +74,11 @@ class Command(BaseCommand):
             fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
         self.stdout.write(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}")
         return fault is not None
+
+
+def _ended(process: Process) -> bool:
+    """Whether a process that lived has ended, as far as its row or its lock file says so."""
+    if process.kind == "web":
+        return not WebProcess.objects.filter(pk=process.name).exists()
+    node = Node.objects.filter(pk=process.name, stopped_at=None).first()
+    return node is None or known_dead(node)
