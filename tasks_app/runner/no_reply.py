@@ -70,7 +70,20 @@ _SILENT = {
 
 def _meant(lines: list[str]) -> str | None:
     """The last line that may be meant as a reply, or as the beginning of one."""
-    return next((line for line in reversed(lines) if line.lstrip("\ufeff \t").startswith(_OPENINGS)), None)
+    return next((line for line in reversed(lines) if _may_be_meant(line)), None)
+
+
+def _may_be_meant(line: str) -> bool:
+    return line.lstrip("\ufeff \t").startswith(_OPENINGS) or _follows_text(line)
+
+
+def _follows_text(line: str) -> bool:
+    """True if a reply stands at the end of the line, after other text."""
+    try:
+        value = json.loads(line[line.index("{") :])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("status") in ("success", "error")
 
 
 def _lacks_line_end(stdout: str, meant: str | None) -> bool:
@@ -92,6 +105,10 @@ def _fault(line: str) -> str:
         text = line.strip()
         if text in _OPENINGS:
             return "a reply is one line: print it without indentation"
+        if _follows_text(line):
+            return (
+                "other text stands before the reply on its line: end that text with a line end, or write it to stderr"
+            )
         return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
     if not isinstance(value, dict):
         return "a reply is a JSON object"

@@ -17,6 +17,7 @@ INDENTED = '{\n  "status": "success",\n  "result": {\n    "a": 1\n  }\n}'
     ('{"status": "done"}\nbye\n', '{"status": "done"}', 'its `status` is "done"'),
     ("[1, 2]\n", "[1, 2]", "a reply is a JSON object"),
     ("42", "42", "it has no line end"),
+    ('p. 1{"status": "success", "result": 1}\n', 'p. 1{"status": "success", "result": 1}', "other text stands before"),
     ('{"level": "info"}\nOK', "OK", "it has no line end"),
 ])  # fmt: skip
 def test_output_that_may_be_meant_as_a_reply_says_why_it_is_none(stdout: str, shown: str, why: str) -> None:
@@ -25,6 +26,18 @@ def test_output_that_may_be_meant_as_a_reply_says_why_it_is_none(stdout: str, sh
     assert shown in at_time_out(5, 0, stdout, None), "the time-out names it too"
 
 
-@pytest.mark.parametrize("stdout", ["", "\n", "page 1\npage 2\n", '{"progress": 0.5}\n', 'x\n{"progress": 1}'])
+@pytest.mark.parametrize(
+    "stdout",
+    [
+        "",
+        "\n",
+        "page 1\npage 2\n",
+        "sent {}\n",
+        'got {"a": 1}\n',
+        "if (x) {\n",
+        '{"progress": 0.5}\n',
+        'x\n{"progress": 1}',
+    ],
+)
 def test_an_ordinary_log_is_not_noted(stdout: str) -> None:
     assert so_far(stdout) is None
