@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from bench import handler
 from bench.deployment import Deployment
@@ -12,16 +12,13 @@ from bench.ours import SERVERS
 from bench.system import BadRun
 from testkit.process import Process
 
-if TYPE_CHECKING:  # the rows import this module
-    from bench.rows.row import Scene
-
 KINDS = (("sqlite", "local"), ("postgres", "redis"))
 
 
-def kinds(scene: Scene) -> list[tuple[str, str, str]]:
-    """Name, database and broker of each selected deployment."""
+def kinds(wants: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+    """Name, database and broker of each deployment whose name is wanted."""
     named = [(f"ours: {SERVERS[database]}, {SERVERS[broker]}", database, broker) for database, broker in KINDS]
-    return [one for one in named if scene.wants(one[0])]
+    return [one for one in named if wants(one[0])]
 
 
 class Served(Deployment):

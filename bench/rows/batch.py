@@ -32,7 +32,7 @@ def _contestants(scene: Scene) -> list[Contestant]:
     says = "granian, one process, 4 connections; no node"
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, scene.scaled(500)))
-        for name, database, broker in kinds(scene)
+        for name, database, broker in kinds(scene.wants)
     ]
 
 

@@ -32,7 +32,7 @@ def _contestants(scene: Scene) -> list[Contestant]:
     says = "claims of 8" + (f"; quick: at most {short(most)} rows" if scene.quick else "")
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, most))
-        for name, database, broker in kinds(scene)
+        for name, database, broker in kinds(scene.wants)
     ]
 
 

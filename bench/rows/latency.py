@@ -54,7 +54,7 @@ def _contestants(scene: Scene) -> list[Contestant]:
     says = "web server and one node, 8 child processes; read by polling every 2 ms"
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, seconds))
-        for name, database, broker in kinds(scene)
+        for name, database, broker in kinds(scene.wants)
     ]
 
 

@@ -43,7 +43,7 @@ def _contestants(scene: Scene) -> list[Contestant]:
     says = "granian, one process; 8 child processes; durable insert and result"
     found = [
         Contestant(name, says, partial(_ours, scene, database, broker, count))
-        for name, database, broker in kinds(scene)
+        for name, database, broker in kinds(scene.wants)
     ]
     if scene.wants(DRF):
         found.append(Contestant(DRF, SAYS, partial(_drf, scene, count)))

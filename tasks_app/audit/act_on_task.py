@@ -49,7 +49,8 @@ def act_on_task(
         if verb == "redrive":
             changed = redrive(task_id, data, priority)
         elif verb == "priority":
-            changed = prioritize(task_id, priority or 0)
+            assert priority is not None
+            changed = prioritize(task_id, priority)
         elif verb == "cancel":
             # Callers read the error of a task, and need not know the names of others' keys.
             cancel(task_id, "cancelled" if actor.via == "api" else f"cancelled by {actor}")

@@ -253,17 +253,18 @@ class _Reading:
             self.tables[table] = found
 
     def _check_writable(self, handlers: Mapping[str, Handler]) -> None:
-        every = [(name, mount) for name, handler in handlers.items() for mount in handler.mounts]
-        for name, mount in every:
-            for writer in [writer for writer, outer in every if mount.is_inside(outer)][:1]:
+        mounts = [(name, mount) for name, handler in handlers.items() for mount in handler.mounts]
+        for name, mount in mounts:
+            writer = next((writer for writer, outer in mounts if mount.is_inside(outer)), None)
+            if writer is not None:
                 self._key(
                     name,
                     "mounts",
                     f"{mount.source} is in a folder that [handlers.{writer}] may write to, so a link may be put in its "
                     "place; mount that whole folder, or one outside of it",
                 )
-        for name, mount in every:
-            for path in [path for path in (self._path, *self.files) if mount.lets_write(path)][:1]:
+            path = next((path for path in (self._path, *self.files) if mount.lets_write(path)), None)
+            if path is not None:
                 self._key(
                     name,
                     "mounts",

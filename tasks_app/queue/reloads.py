@@ -112,9 +112,8 @@ def process(kind: str, row: Any) -> Process:
 
 def differing(processes: Iterable[Process]) -> dict[str, list[Process]]:
     """Processes with different handlers, by digest; empty if all have the same, or if one has changed just now."""
+    known = [each for each in processes if each.used.digest]
     by_digest: dict[str, list[Process]] = {}
-    for each in processes:
-        if each.used.digest:
-            by_digest.setdefault(each.used.digest, []).append(each)
-    all_settled = all(each.settled for those in by_digest.values() for each in those)
-    return by_digest if len(by_digest) > 1 and all_settled else {}
+    for each in known:
+        by_digest.setdefault(each.used.digest, []).append(each)
+    return by_digest if len(by_digest) > 1 and all(each.settled for each in known) else {}

@@ -198,20 +198,16 @@ class StdinReader:
         """See Container. Looks at all processes that have this stdin."""
         if READ_SYSCALL is None:
             return None
-        found = [self._syscall(pid) for pid in self._processes()]
-        calls = [call for call in found if call]
-        if any(call == READ_SYSCALL for call in calls):
+        calls = []
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                if self._is_stdin_of(pid):
+                    with open(f"/proc/{pid}/syscall", "rb") as file:
+                        calls.append(file.read())
+        if any(call.startswith(READ_SYSCALL) for call in calls):
             return False
-        return None if not calls or any(call.split()[0] in WAITING_SYSCALLS for call in calls) else True
-
-    def _syscall(self, pid: int) -> bytes:
-        """The beginning of /proc/PID/syscall of a process with this stdin; else nothing."""
-        with contextlib.suppress(OSError):
-            mine, theirs = os.fstat(self._stdin), os.stat(f"/proc/{pid}/fd/0")
-            if (theirs.st_dev, theirs.st_ino) == (mine.st_dev, mine.st_ino):
-                with open(f"/proc/{pid}/syscall", "rb") as file:
-                    return file.read()[: len(READ_SYSCALL or b"")]
-        return b""
+        numbers = {call.partition(b" ")[0] for call in calls}
+        return True if numbers and numbers.isdisjoint(WAITING_SYSCALLS) else None
 
     def close(self) -> None:
         """Close the file of the process."""
@@ -219,13 +215,15 @@ class StdinReader:
             os.close(self._file)
             self._file = None
 
+    def _is_stdin_of(self, pid: int) -> bool:
+        """True if the process has this stdin. Raises OSError."""
+        return os.path.samestat(os.fstat(self._stdin), os.stat(f"/proc/{pid}/fd/0"))
+
     def _find(self) -> bool:
         assert READ_SYSCALL is not None
-        mine = os.fstat(self._stdin)
         for pid in self._processes():
             with contextlib.suppress(OSError):
-                theirs = os.stat(f"/proc/{pid}/fd/0")
-                if (theirs.st_dev, theirs.st_ino) != (mine.st_dev, mine.st_ino):
+                if not self._is_stdin_of(pid):
                     continue
                 file = os.open(f"/proc/{pid}/syscall", os.O_RDONLY | os.O_CLOEXEC)
                 try:

@@ -35,7 +35,7 @@ from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.rights import OPERATE, SEE_TASKS, may
 
-PAUSED = "none of its tasks starts later than 2 seconds from now. Running ones go on."
+PAUSED = "workers stop starting its tasks within 2 s. Running ones go on."
 
 
 #: After so many seconds a pause ends by itself, as the form offers it.

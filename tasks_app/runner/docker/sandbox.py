@@ -180,8 +180,8 @@ def _symptom(words: str, when: Callable[[Sandbox], bool], remedy: str) -> Sympto
 
 _READ_ONLY = re.compile(r"read-only file ?system|\bEROFS\b|errno 30\b|os error 30\b", re.IGNORECASE)
 _SYMPTOMS: tuple[Symptom, ...] = (
-    _symptom(
-        _READ_ONLY.pattern,
+    (
+        _READ_ONLY,
         lambda sandbox: sandbox.read_only,
         'the root is read-only (`tmpfs = { "/path" = "64m" }` makes a path writable, `read_only = false` all)',
     ),

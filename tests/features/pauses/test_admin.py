@@ -36,7 +36,7 @@ def test_a_handlers_row_has_a_link_that_pauses_it_after_a_question(admin: Client
     assert "Pause echo?" in asked.text and "1 of its tasks wait, 0 run." in asked.text
     assert not HandlerPause.objects.exists()
     done = admin.post(PAUSE, {"until": ""}, follow=True)
-    assert "Paused echo: none of its tasks starts later than 2 seconds from now." in done.text
+    assert "Paused echo: workers stop starting its tasks within 2 s." in done.text
     assert HandlerPause.objects.get().paused_by == "ada" and audited() == [("ada", "admin", "pause", "echo")]
 
 

@@ -102,7 +102,7 @@ class Command(BaseCommand):
         except PauseEnded as ended:
             raise CommandError(f"--until must be in the future: {ended}") from None
         ends = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
-        self.stdout.write(f"{type} is paused until {ends}: none of its tasks starts later than 2 s from now")
+        self.stdout.write(f"{type} is paused until {ends}: workers stop starting its tasks within 2 s")
         if wait:
             try:
                 self._wait(type, math.inf if timeout is None else time.monotonic() + timeout)
