@@ -17,7 +17,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, SystemCheckError
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.audit.record import record, system_account
 from tasks_app.conf import Environment
@@ -26,8 +26,9 @@ from tasks_app.keys.api_keys import NAME, store_environment_key
 from tasks_app.logs.harmless import harmless
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.management.api_client import open_directly
-from tasks_app.node.record import deployment_id
+from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.queue.current import store, writing
+from tasks_app.queue.node_models import Deployment
 
 #: Between two questions how far the handlers are.
 POLL_SECONDS = 0.1
@@ -53,8 +54,10 @@ def database_fault() -> str | None:
     """Why the database cannot be used now, and what to do; None if it can. Leaves no connection open."""
     try:
         deployment_id()
-    except DatabaseError as error:
+    except Error as error:
         return store().advice(error)
+    except Deployment.DoesNotExist:
+        return NO_DEPLOYMENT
     finally:
         connection.close()
     return None

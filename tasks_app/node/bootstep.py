@@ -25,7 +25,7 @@ from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
 from tasks_app.node.generation import served
 from tasks_app.node.node import Node
-from tasks_app.node.record import deployment_id
+from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.node.retrying import Retrying
 from tasks_app.process.start import name_process, on_hangup
 from tasks_app.queue.current import store
@@ -157,8 +157,7 @@ def _deployment() -> str:
                     raise
                 time.sleep(retrying.failed(error))
     except (Error, Deployment.DoesNotExist) as error:
-        sentence = store().advice(error) if isinstance(error, Error) else "its first migration is missing"
-        raise StartRefused(sentence) from None
+        raise StartRefused(store().advice(error) if isinstance(error, Error) else NO_DEPLOYMENT) from None
 
 
 @signals.celeryd_init.connect

@@ -21,12 +21,19 @@ from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.queue.reloads import RevisionColumns
 from tasks_app.runner.pool import Pool
 
+#: What is said if `deployment_id` raises Deployment.DoesNotExist.
+NO_DEPLOYMENT = (
+    "the database has lost the row of its deployment (table taskdaemon_deployment), which the first migration writes: "
+    "restore a backup, or begin with an empty database"
+)
+
 
 @cache
 def deployment_id() -> str:
     """The deployment's UUID from its database, as 32 hex digits. Read once per process.
 
-    It names queues and labels containers, so two deployments can share a broker or an engine.
+    It names queues and labels containers, so two deployments can share a broker or an engine. Raises the errors of the
+    database, and Deployment.DoesNotExist.
     """
     return Deployment.objects.get().id.hex
 

@@ -100,3 +100,15 @@ def test_a_worker_without_tables_says_what_to_do(daemon: Daemon) -> None:
     assert worker.ends() != 0
     assert "(no such table: taskdaemon_deployment): run manage.py prepare" in worker.said()
     assert "Traceback" not in worker.said()
+
+
+def test_a_database_that_was_emptied_is_named_by_a_worker_which_ends_and_a_web_server_which_serves(
+    daemon: Daemon,
+) -> None:
+    empty = "from tasks_app.queue.node_models import Deployment; Deployment.objects.all().delete()"
+    assert daemon.manage("shell", "-v0", "-c", empty).ends() == 0
+    worker = daemon.manage("worker")
+    assert worker.ends() == 2
+    web = daemon.web()
+    for process in (worker, web):
+        assert "lost the row of its deployment" in process.said() and "Traceback" not in process.said()
