@@ -15,9 +15,7 @@ import structlog
 from django.db import DatabaseError
 
 from tasks_app.db.write_health import first_line
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
-from tasks_app.node.generation import policy_of
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process.fail_points import ARMED, fail_point
@@ -60,12 +58,12 @@ class Claimer:
     """
 
     def __init__(
-        self, node: str, handlers: Mapping[str, Handler], order: Selection, locks: bool, on_hold: TypesOnHold
+        self, node: str, policies: Mapping[str, Policy], order: Selection, locks: bool, on_hold: TypesOnHold
     ) -> None:
         """`locks`: the database has one writer at a time, so a claim takes the write lock."""
         self._node, self._order, self._locks, self._on_hold = node, order, locks, on_hold
         #: Replaced by the dispatcher.
-        self.policies: Mapping[str, Policy] = {name: policy_of(handler) for name, handler in handlers.items()}
+        self.policies = policies
         self._session = store().session(durable=False)
 
     def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:

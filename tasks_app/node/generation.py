@@ -31,7 +31,7 @@ class Generation:
         """`rolling`: the pools in which something may have changed: see `Pool.roll`."""
         self.pools = MappingProxyType({name: pools[name] for name in handlers})
         self.types: Set[str] = frozenset(handlers)
-        self.policies = MappingProxyType({name: policy_of(handler) for name, handler in handlers.items()})
+        self.policies = policies_of(handlers)
         self.rolling = tuple(rolling)
         #: Set by the dispatcher once it works by this generation.
         self.in_force = threading.Event()
@@ -42,9 +42,12 @@ def served(handlers: Mapping[str, Handler], only: Collection[str]) -> Mapping[st
     return {name: handler for name, handler in handlers.items() if not only or name in only}
 
 
-def policy_of(handler: Handler) -> Policy:
-    """What a claim writes onto a task of the handler."""
-    return Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
+def policies_of(handlers: Mapping[str, Handler]) -> Mapping[str, Policy]:
+    """What a claim writes onto the tasks of each handler."""
+    return {
+        name: Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
+        for name, handler in handlers.items()
+    }
 
 
 class Reload:

@@ -89,8 +89,9 @@ class Node:
             )  # fmt: skip
 
         self._reload = Reload(engine, make_pool, lambda generation: self._dispatcher.swap(generation), frozenset(only))
-        pools = self._reload.first(handlers).pools
-        claimer = Claimer(self.name, chosen, order, self._dispatcher_writes, on_hold)
+        first = self._reload.first(handlers)
+        pools = first.pools
+        claimer = Claimer(self.name, first.policies, order, self._dispatcher_writes, on_hold)
         starter = AttemptStarter(pools, self.in_flight, self._result_writer.put)
         claim_limits, large_data = ClaimLimits(), LargeData()
         self._dispatcher = Dispatcher(

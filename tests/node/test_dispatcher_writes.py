@@ -15,6 +15,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
+from tasks_app.node.generation import policies_of
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWriter
@@ -56,7 +57,7 @@ class Parts:
         on_hold = TypesOnHold("node", pools, self.ready_types.mark)
         in_flight = InFlightTasks()
         self.dispatcher = Dispatcher(
-            pools, self.reactor, in_flight, None, Claimer("node", handlers, "fifo", True, on_hold),
+            pools, self.reactor, in_flight, None, Claimer("node", policies_of(handlers), "fifo", True, on_hold),
             self.starter, self.ready_types, on_hold, lambda types: self.poll(), self.result_writer,
             LostClaims("node", in_flight, self.starter.release), ClaimLimits(), LargeData(), writes_results=True,
         )  # fmt: skip

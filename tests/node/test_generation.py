@@ -159,7 +159,7 @@ class Engine(ProcessEngine):
 
 home = Path(sys.argv[1])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(handlers, lambda *_: Engine(), home=home, digest="", order="fifo")
+node = Node(handlers, lambda *_: Engine(), home=home, order="fifo")
 node.start()
 assert not Engine.swept.wait(0.5) and node._containers_removed("dead")
 node.adopt({**handlers, "image": Handler(name="image", image="image:1")})

@@ -13,6 +13,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer as module
 from tasks_app.node import ready_types
 from tasks_app.node.claimer import Claimer
+from tasks_app.node.generation import policies_of
 from tasks_app.node.ready_types import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.claim import claim
@@ -34,7 +35,7 @@ class Parts:
         self.marked: list[str] = []
         self.types = TypesOnHold("node", TYPES, self.marked.append)
         handlers = {name: Handler(name=name, command=("cat",)) for name in TYPES}
-        self.claimer = Claimer("node", handlers, "fifo", store().single_writer, self.types)
+        self.claimer = Claimer("node", policies_of(handlers), "fifo", store().single_writer, self.types)
         self.during_claim: Callable[[], object] = lambda: None
 
     def claim(self, *more: Any) -> list[ClaimedTask]:

@@ -18,6 +18,7 @@ from tasks_app.node import claimer
 from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import ON_HOLD, Dispatcher
+from tasks_app.node.generation import policies_of
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import ResultWriter
@@ -65,8 +66,9 @@ class Node:
         self.on_hold = on_hold = TypesOnHold("node", pools, self.types.mark)
         writer = ResultWriter("node", InFlightTasks(), self.types.mark, self.reactor)
         self.limits, self.large = ClaimLimits(), LargeData()
+        claimer = Claimer("node", policies_of(handlers), "fifo", False, on_hold)
         self.dispatcher = Dispatcher(
-            pools, self.reactor, InFlightTasks(), None, Claimer("node", handlers, "fifo", False, on_hold), self.starter,
+            pools, self.reactor, InFlightTasks(), None, claimer, self.starter,
             self.types, on_hold, lambda types: ready_types(list(types)), writer,
             LostClaims("node", InFlightTasks(), self.starter.release), self.limits, self.large, False,
         )  # fmt: skip
