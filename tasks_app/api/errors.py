@@ -182,10 +182,11 @@ def _sentence(detail: Any) -> str:
 
 def _refusal(error: BaseException, method: str | None) -> HttpResponse | None:
     """The answer if the database cannot be used, or a submission was refused because of its keys."""
-    if isinstance(error, DatabaseError) and store().lacks_tables(error):
-        return json_error(store().advice(error), 503)
-    if isinstance(error, (OperationalError, InterfaceError)):
+    advice = store().advice(error) if isinstance(error, DatabaseError) and store().lacks_tables(error) else None
+    if advice or isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
+        if advice:
+            return json_error(advice, 503)
         if isinstance(error, WriteRefused):
             return json_error(WRITES_REFUSED, 503)
         return json_error(UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN, 503)

@@ -127,7 +127,7 @@ class HealthView(PublicAPI):
         try:
             reading = current_reading()
         except DatabaseError as error:
-            body["problems"] = [_unreachable(error)]
+            body["problems"] = [store().advice(error)]
             return Response(body, status=503)
         body |= {"queue_size": reading.queue_size, "workers": len(reading.nodes)}
         if reading.expensive:
@@ -159,7 +159,7 @@ class ReadyView(PublicAPI):
         try:
             current_reading()
         except DatabaseError as error:
-            return Response({"status": "not ready", "problems": [_unreachable(error)]}, status=503)
+            return Response({"status": "not ready", "problems": [store().advice(error)]}, status=503)
         return Response({"status": "ready"})
 
 
@@ -218,7 +218,3 @@ class UnknownView(API):
 metrics = MetricsView.as_view()
 root = RootView.as_view()
 unknown = UnknownView.as_view()
-
-
-def _unreachable(error: DatabaseError) -> str:
-    return store().advice(error)

@@ -72,8 +72,4 @@ def on_hangup(call: Callable[[], object]) -> None:
 
     `call` runs in the signal handler: it must be reentrant, and must neither log nor take a lock.
     """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        call()
-
-    signal.signal(signal.SIGHUP, handle)
+    signal.signal(signal.SIGHUP, lambda *_: call())
