@@ -267,8 +267,11 @@ class _Progress:
 def retention_of(node: str) -> Retention:
     """The thread of a node with this name: by the rules of all handlers, also of those that the node does not serve."""
     env = conf.environment()
-    rules = retention_rules(conf.handlers(), env.retention_completed, env.retention_failed)
-    return Retention(node, rules, env.retention_audit)
+
+    def rules() -> Sequence[RetentionRule]:
+        return retention_rules(conf.handlers(), env.retention_completed, env.retention_failed)
+
+    return Retention(node, rules(), env.retention_audit, rules)
 
 
 class Retention(NodeThread):
@@ -276,10 +279,16 @@ class Retention(NodeThread):
 
     name = "retention"
 
-    def __init__(self, node: str, rules: Sequence[RetentionRule], audit_seconds: float | None) -> None:
+    def __init__(
+        self,
+        node: str,
+        rules: Sequence[RetentionRule],
+        audit_seconds: float | None,
+        read_rules: Callable[[], Sequence[RetentionRule]] | None = None,
+    ) -> None:
         """`audit_seconds`: how long a line of the audit log or of the log of logins is kept, and what features have as
-        `forgets`; None: for ever."""
-        self._node = node
+        `forgets`; None: for ever. `read_rules`: the rules as they are now; a reload changes them. None: they stay."""
+        self._node, self._read_rules = node, read_rules or (lambda: rules)
         forgets = (forget_audit, *registered("forgets"), forget_logins)
         self._acts = [(forget, audit_seconds) for forget in forgets]
         self._acts.append((forget_sessions, KEEP_SESSIONS_SECONDS))
@@ -333,6 +342,7 @@ class Retention(NodeThread):
         self._turn_at = float("-inf")
         if not self._keeps_turn():
             return 0
+        self._progress = {rule: self._progress.get(rule) or _Progress() for rule in self._read_rules()}
         self._begun_at, self._removed = time.monotonic(), 0
         try:
             if all(self._remove_tasks(rule, progress) for rule, progress in self._progress.items()):
@@ -374,8 +384,9 @@ class Retention(NodeThread):
                 return False
 
     def _goes_on(self, rows: int, seconds: float) -> bool:
-        """Pause after a step; False if the node stops, or has lost its turn."""
-        return not self._stop.wait(self._pace.after(rows, seconds)) and self._keeps_turn()
+        """Pause after a step; False if the node stops, has lost its turn, or is to follow other rules."""
+        stops = self._stop.wait(self._pace.after(rows, seconds))
+        return not stops and self._keeps_turn() and [*self._progress] == [*self._read_rules()]
 
     def _keeps_turn(self) -> bool:
         if time.monotonic() - self._turn_at < TURN_RENEWAL_SECONDS:

@@ -72,6 +72,20 @@ def test_a_round_removes_what_is_old_by_each_rule() -> None:
     assert set(Task.objects.values_list("pk", flat=True)) == kept
 
 
+def test_a_reload_changes_the_rules_from_the_next_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        ended("completed", 2 * DAY)
+    rules: list[RetentionRule] = []
+    node = Retention("one", (), None, lambda: tuple(rules))
+    assert node.remove_due() == 0
+    rules[:] = RULES
+    node._pace.rows = 1
+    monkeypatch.setattr(node._stop, "wait", lambda seconds: rules.clear())
+    assert node.remove_due() == 1
+    assert node.interval == 60.0 and node.remove_due() == 0
+    assert Task.objects.count() == 2
+
+
 def test_the_longest_retention_reaches_back_beyond_the_first_possible_id() -> None:
     ended("completed", 1.1 * DAY)
     longest = RetentionRule("completed", MAX_RETENTION_SECONDS)
