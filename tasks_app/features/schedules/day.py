@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from django.db.models import Q
@@ -35,11 +35,12 @@ class Mark(NamedTuple):
 
 
 def day_of(text: str, now: datetime) -> date | None:
-    """The day of an address, today if it is blank; None if it is none."""
+    """The day of an address, today if it is blank; None if it is none since 1970."""
     try:
-        return date.fromisoformat(text) if text else now.date()
+        day = date.fromisoformat(text) if text else now.date()
     except ValueError:
         return None
+    return day if 1970 <= day.year < MAXYEAR else None
 
 
 def marks(row: Schedule, definition: Definition, day: date, now: datetime) -> list[Mark]:

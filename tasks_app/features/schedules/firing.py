@@ -103,7 +103,8 @@ def fire_due(seconds: float = TURN_SECONDS) -> int:
     if not _due().exists():
         return 0
     until, refusals, passed, steps = store().elapsed() + seconds, Refusals(), set[str](), 0
-    while store().elapsed() < until and _fire_next(refusals, passed):
+    # In turn the last that became due and the first: neither waits until all ticks that a downtime missed are counted.
+    while store().elapsed() < until and _fire_next(refusals, passed, ("-next_at", "next_at")[steps % 2]):
         steps += 1
     return steps
 
@@ -112,12 +113,12 @@ def _due() -> QuerySet[Schedule]:
     return Schedule.objects.filter(next_at__lte=Now())
 
 
-def _fire_next(refusals: Refusals, passed: set[str]) -> bool:
-    """The next step of the schedule that has been due the longest, but of those in `passed`."""
+def _fire_next(refusals: Refusals, passed: set[str], order: str) -> bool:
+    """The next step of the first schedule in an order that is due and not in `passed`. False: there is none."""
     name = ""
     try:
         with writing():
-            rows = _due().exclude(pk__in=passed).order_by("next_at", "pk").select_for_update(skip_locked=True)
+            rows = _due().exclude(pk__in=passed).order_by(order, "pk").select_for_update(skip_locked=True)
             if (row := rows.first()) is None:
                 return False
             name = row.pk
@@ -125,15 +126,19 @@ def _fire_next(refusals: Refusals, passed: set[str]) -> bool:
             fail_point("inside_firing")
     except (IntegrityError, DataError) as error:
         if not refusals.refused(name, error):
-            passed.add(name)
+            _pass(name, passed, error)
     except Error:
         raise
     except Exception as error:  # a definition of a newer version
-        passed.add(name)
-        if _log_once.is_due(name):
-            log.error("this node cannot fire a schedule", schedule=name, exc_info=error)
+        _pass(name, passed, error)
     fail_point("after_firing")
     return True
+
+
+def _pass(name: str, passed: set[str], error: Exception) -> None:
+    passed.add(name)
+    if _log_once.is_due(name):
+        log.error("this node cannot fire a schedule", schedule=name, exc_info=error)
 
 
 def _take_step(row: Schedule, refusals: Refusals) -> None:
@@ -192,10 +197,10 @@ def _note_missed(schedule: str, timing: Timing, missed: tuple[datetime, datetime
         Firing.objects.filter(pk=line.pk).update(until=last, count=line.count + count, at=now)
     else:
         reason = "no node was there to fire it in time"
-        Firing.objects.create(
-            schedule=schedule, scheduled_for=first, outcome=Outcome.MISSED, at=now, until=last, count=count,
-            reason=reason,
-        )  # fmt: skip
+        values = {"outcome": Outcome.MISSED, "at": now, "until": last, "count": count, "reason": reason}
+        # As a tick, the first may have its line already.
+        if not Firing.objects.get_or_create(values, schedule=schedule, scheduled_for=first)[1]:
+            return
     _count(schedule, Outcome.MISSED, count)
 
 
@@ -227,7 +232,7 @@ PRUNE_SECONDS, PRUNE_LINES, PRUNE_SCHEDULES = 60.0, 2_000, 50
 
 
 def prune(after: str = "", lines: int = MAX_LINES) -> str:
-    """Remove old lines, and those beyond `lines` of some schedules, whose names follow a name.
+    """Remove old lines, and those beyond `lines` of some schedules, whose names follow a name; see `_bring_back`.
 
     Returns the last of these names, blank after all. Raises DatabaseError.
     """
@@ -236,7 +241,21 @@ def prune(after: str = "", lines: int = MAX_LINES) -> str:
     for name in names:
         kept = Firing.objects.filter(schedule=name).order_by("-scheduled_for")
         _remove(kept[lines : lines + PRUNE_LINES])
+    _bring_back(names)
     return names[-1] if len(names) == PRUNE_SCHEDULES else ""
+
+
+def _bring_back(names: list[str]) -> None:
+    """None of them waits longer than until its next tick from now, as after the database's clock was ahead."""
+    now = store().moment()[1]
+    for row in Schedule.objects.filter(pk__in=names, next_at__gt=now):
+        try:
+            tick = Definition.of(row.definition).timing.next(now)
+        except (ValueError, KeyError, TypeError):  # of a newer version
+            continue
+        if row.next_at is not None and tick < row.next_at:
+            with writing():
+                Schedule.objects.filter(pk=row.pk, revision=row.revision, next_at=row.next_at).update(next_at=tick)
 
 
 def _remove(rows: QuerySet[Firing]) -> None:

@@ -56,17 +56,28 @@ def put(name: str, definition: Definition, actor: Actor, seen: int | None = None
 
 def write(name: str, definition: Definition, source: Source, by: str) -> None:
     """Make or replace the row of a schedule, in the caller's write transaction. A pause goes on."""
-    row, now = Schedule.objects.filter(pk=name).first(), store().moment()[1]
-    paused = row is not None and row.paused_at is not None
+    row, now = Schedule.objects.select_for_update().filter(pk=name).first(), store().moment()[1]
+    next_at = None
+    if definition.enabled and (row is None or row.paused_at is None):
+        # With the same ticks, one that is due is not lost: it fires as the new definition says.
+        next_at = (row and _next_of_same(row, definition)) or definition.timing.next(now)
     values = {
         "definition": dict(definition.given), "hash": definition.hash, "task_type": definition.task.task_type,
         "source": source, "changed_at": now, "changed_by": by[:150], "revision": 1 if row is None else row.revision + 1,
-        "next_at": definition.timing.next(now) if definition.enabled and not paused else None,
+        "next_at": next_at,
     }  # fmt: skip
     # Another transaction may be making it.
     Schedule.objects.bulk_create(
         [Schedule(name=name, **values)], update_conflicts=True, unique_fields=["name"], update_fields=list(values)
     )
+
+
+def _next_of_same(row: Schedule, definition: Definition) -> datetime | None:
+    """The next tick of a row that fires at the same times as a definition; None if it does not."""
+    try:
+        return row.next_at if Definition.of(row.definition).timing == definition.timing else None
+    except (ValueError, KeyError, TypeError):  # of a newer version
+        return None
 
 
 def remove(name: str, actor: Actor) -> None:

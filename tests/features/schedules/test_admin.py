@@ -91,7 +91,8 @@ def test_a_day_shows_what_ran_and_why_not(admin: Client) -> None:
     assert "12:00: 1 made, 1 skipped" in page and "a task of the schedule is not final" in page
     assert "2025-12-31 16:00:00 to 2026-01-01 02:00:00 (11)" in page
     assert "Nothing became due" in admin.get(f"{LIST}nightly/change/?day=2026-01-09").text
-    assert admin.get(f"{LIST}nightly/change/?day=tomorrow").status_code == 400
+    for day in ("tomorrow", "9999-12-31", "0001-01-01"):
+        assert admin.get(f"{LIST}nightly/change/?day={day}").status_code == 400, day
 
 
 def test_a_tasks_page_names_its_schedule(admin: Client) -> None:

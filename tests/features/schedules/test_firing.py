@@ -195,6 +195,40 @@ def test_a_tick_that_has_a_line_does_not_fire_again_after_the_clock_was_set_back
     assert len(tasks()) == 1 and ledger() == [("made", 1)]
 
 
+def test_missed_ticks_whose_first_has_a_line_stop_no_schedule_after_the_clock_was_set_back() -> None:
+    row = schedule(due_before=100.0, every="1m", catch_up="none")
+    assert row.next_at is not None
+    Firing.objects.create(schedule="nightly", scheduled_for=row.next_at, outcome="made", at=now())
+    fire_due()
+    next_at = Schedule.objects.get().next_at
+    assert next_at is not None and next_at > now() - timedelta(seconds=10) and ledger()[0] == ("made", 1)
+
+
+def test_a_tick_that_was_found_while_the_clock_was_ahead_is_not_waited_for() -> None:
+    row = schedule(due_before=-9e8)
+    other = schedule("other", every="1h")
+    prune()
+    next_at = Schedule.objects.get(pk="nightly").next_at
+    assert next_at is not None and row.next_at is not None and now() < next_at < row.next_at
+    assert Schedule.objects.get(pk="other").next_at == other.next_at
+
+
+def test_a_change_that_fires_at_the_same_times_loses_no_tick_that_is_due() -> None:
+    row = schedule(due_before=5.0)
+    put("nightly", Definition.of({"type": "echo", "every": "365d", "priority": 7}), ALICE)
+    fire_due()
+    assert tasks() == [row.next_at] and Task.objects.get().priority == 7
+
+
+def test_ticks_of_others_do_not_wait_until_what_a_downtime_missed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "__defaults__", (1,))
+    schedule("backlog", due_before=86_400.0 * 300, cron="* * * * *")
+    schedule("fresh", due_before=1.0)
+    fire_due(seconds=1.0)
+    assert ledger("fresh") == [("made", 1)]
+    assert ledger("backlog")[0][1] > 1
+
+
 def test_nothing_of_a_firing_that_fails_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         if name == "inside_firing":
