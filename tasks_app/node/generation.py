@@ -61,8 +61,8 @@ class Reload:
         self._engine, self._make_pool, self._swap, self._only = engine, make_pool, swap, only
         #: Held while something changes.
         self._lock = threading.Lock()
-        #: Written by the thread that ends the node.
-        self._ended = False
+        #: Set by the thread that ends the node.
+        self._ended = threading.Event()
         # Written under the lock, as a whole; any thread reads them.
         #: Those that the node serves.
         self.handlers: Mapping[str, Handler] = {}
@@ -76,15 +76,17 @@ class Reload:
         return Generation(self.handlers, self.pools, ())
 
     def adopt(self, handlers: Mapping[str, Handler]) -> Generation | None:
-        """Serve these handlers from now on. None: the node ends, and nothing has changed.
+        """Serve these handlers from now on. None: the node ends.
 
         Images are resolved anew. Waits some seconds at most until the dispatcher works by it.
         """
         with self._lock:
-            if self._ended:
+            if self._ended.is_set():
                 return None
             chosen = served(handlers, self._only)
             moved = self._moved_images(chosen)
+            if self._ended.is_set():  # while the engine was asked
+                return None
             pools = {**self.pools}
             for name, handler in chosen.items():
                 if name in pools:
@@ -95,7 +97,8 @@ class Reload:
             for name in self.handlers.keys() - chosen.keys():
                 pools[name].retire()
             self.pools, self.handlers = pools, chosen
-            return self._swapped()
+            generation = self._swapped()
+            return None if self._ended.is_set() else generation
 
     def replace(self, names: Collection[str]) -> None:
         """Replace the containers of these handlers, although nothing in handlers.toml has changed.
@@ -104,7 +107,7 @@ class Reload:
         """
         with self._lock:
             chosen = {name: self.handlers[name] for name in names if name in self.handlers}
-            if chosen and not self._ended:
+            if chosen and not self._ended.is_set():
                 moved = self._moved_images(chosen)
                 for name, handler in self.handlers.items():
                     if name in chosen or handler.image in moved:
@@ -113,7 +116,7 @@ class Reload:
 
     def end(self) -> None:
         """Begin nothing more: the node ends."""
-        self._ended = True
+        self._ended.set()
 
     def close_pools(self, until: float) -> None:
         """End all containers. `until`: when they have to be gone, on the monotonic clock; 5 s are left to each pool."""
@@ -132,6 +135,6 @@ class Reload:
     def _swapped(self) -> Generation:
         generation = Generation(self.handlers, self.pools, self.pools.values())
         self._swap(generation)
-        if not generation.in_force.wait(SWAP_SECONDS) and not self._ended:
+        if not generation.in_force.wait(SWAP_SECONDS) and not self._ended.is_set():
             log.warning("a reload comes into force once the database answers", seconds=SWAP_SECONDS)
         return generation

@@ -131,6 +131,22 @@ def test_a_node_that_ends_changes_nothing() -> None:
     assert (parts.done("one"), parts.done("two"), parts.swapped) == ([], [], [])
 
 
+def test_a_node_that_ends_while_it_reloads_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWAP_SECONDS", 0.01)
+    parts = Parts()
+
+    def end(_: Any) -> Set[str]:
+        parts.reload.end()
+        return frozenset()
+
+    monkeypatch.setattr(parts, "resolve_again", end)
+    assert parts.reload.adopt({"one": ONE, "two": TWO}) is None
+    assert (parts.done("one"), parts.done("two"), parts.swapped) == ([], [], []), "the engine answered late"
+    parts = Parts()
+    monkeypatch.setattr(parts.reload, "_swap", end)
+    assert parts.reload.adopt({"one": ONE}) is None, "its dispatcher had ended"
+
+
 def test_a_reload_does_not_wait_for_ever_for_a_dispatcher_that_waits_for_the_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
