@@ -40,6 +40,9 @@ def deployed(daemon: Daemon) -> Daemon:
 def task_of_each_kind(daemon: Daemon) -> dict[str, str]:
     """Ids of a task of each kind: failed, hostile, large, completed, later, running, waiting (its type is paused)."""
     assert daemon.http.post("/api/handlers/held/pause", json={}).status_code == 200
+    timed = {"type": "held", "cron": "*/5 * * * *", "timezone": "Europe/Berlin", "data": {"text": HOSTILE}}
+    assert daemon.http.put("/api/schedules/timed", json=timed).status_code == 201
+    assert daemon.http.post("/api/schedules/timed/run").status_code == 200
     paused = time.monotonic()
     made = {
         "failed": daemon.post("act", {"do": "crash", "code": 3}),

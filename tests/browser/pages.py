@@ -58,6 +58,8 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
         rows = daemon.rows(f"SELECT {key} AS id FROM {table} ORDER BY {key} DESC LIMIT 1")
         if rows:
             yield model, f"{LIST.format(model)}{rows[0]['id']}/change/"
+    for page in ("change", "edit", "pause"):
+        yield f"schedule, {page}", f"{LIST.format('schedule')}timed/{page}/"
     (node,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL ORDER BY name LIMIT 1")
     address = f"{LIST.format('node')}{quote(node['name'])}/"
     yield "node", f"{address}change/"

@@ -30,6 +30,7 @@ from tasks_app.features.schedules.fields import FIELDS, name_fault, read
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
 from tasks_app.features.schedules.objects import next_ticks, when
 from tasks_app.handlers.words import utc_text
+from tasks_app.logs.harmless import harmless_json
 from tasks_app.queue.models import Task
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
@@ -113,10 +114,15 @@ def _initial(row: Schedule) -> dict[str, Any]:
     return {
         **shown,
         "timezone": given.get("timezone", ""),
-        "data": json.dumps(given.get("data", {}), indent=2, ensure_ascii=False),
-        "options": json.dumps(others, indent=2, ensure_ascii=False) if others else "",
+        "data": _json(given.get("data", {})),
+        "options": _json(others) if others else "",
         "seen": row.revision,
     }
+
+
+def _json(value: Any) -> str:
+    """As a form shows it: characters that would not be seen are escapes."""
+    return "\n".join(map(harmless_json, json.dumps(value, indent=2, ensure_ascii=False).split("\n")))
 
 
 #: What each act does, for the page before it, and what is said after it.
