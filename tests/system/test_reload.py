@@ -15,6 +15,7 @@ from testkit.daemon import Daemon
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, until
+from tests.system import hosts
 
 pytestmark = [pytest.mark.long("starts and reloads", seconds=30), pytest.mark.one_broker("no notification tells it")]
 
@@ -95,7 +96,8 @@ def test_up_reloads_by_itself_at_sighup_and_by_the_command_and_never_a_file_with
 def test_a_worker_that_stands_still_is_named_by_the_command(daemon: Daemon) -> None:
     daemon.manage("prepare").ends()
     worker = daemon.worker()
-    worker.signal(signal.SIGSTOP)
+    until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_node WHERE revision IS NOT NULL"), what="its row")
+    hosts.freeze(daemon, worker)
     try:
         code, said = reloads(daemon)
     finally:

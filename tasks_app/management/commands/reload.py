@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.record import acting, record, system_account
-from tasks_app.handlers.words import nearest
+from tasks_app.handlers.words import did_you_mean
+from tasks_app.logs.harmless import harmless
 from tasks_app.metrics.system_reading import known_dead, living, living_processes
 from tasks_app.queue.node_models import Node, WebProcess
 from tasks_app.queue.reloads import Process, ask_reload
@@ -35,12 +36,9 @@ class Command(BaseCommand):
         """Waits until every living process has answered, and prints the revision of each."""
         served = sorted({name for node in living() for name in node.pools})
         if handler is not None and handler not in served:
-            close = nearest(handler, served)
-            raise CommandError(
-                f"no living worker serves {handler}; they serve {', '.join(served) or 'nothing'}"
-                + (f" (did you mean {close}?)" if close else ""),
-                returncode=2,
-            )
+            have = ", ".join(served) or "nothing"
+            meant = did_you_mean(handler, served)
+            raise CommandError(f"no living worker serves {handler}; they serve {have}{meant}", returncode=2)
         actor = system_account()
         with acting(actor, handler or "handlers.toml"):
             number = ask_reload(handler)
@@ -72,7 +70,7 @@ class Command(BaseCommand):
             fault = "its version of the platform does not reload; restart it"
         elif used.reload < number and fault is None:
             fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
-        self.stdout.write(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}")
+        self.stdout.write(harmless(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}"))
         return fault is not None
 
 
