@@ -6,7 +6,9 @@ its update is guarded on what was read, so that of all nodes one fires a tick. T
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import cycle
 from typing import NamedTuple
 from uuid import UUID
 
@@ -40,6 +42,8 @@ OVERDUE_SECONDS = 15.0
 MAX_MISSED = 2_000
 #: Of a beat.
 TURN_SECONDS = 0.5
+#: Schedules whose steps are one transaction.
+TOGETHER = 20
 _log_once = LogOnce(REMINDER_SECONDS)
 
 
@@ -72,21 +76,24 @@ class Refusals:
         self._waiting = reading.queue_size
         self._types = {*conf.handlers(), *(name for node in reading.nodes for name in node.pools)}
         self._by_schedule: dict[str, str] = {}
+        #: As `TOGETHER`; 1 once a transaction of several was refused, to find the one that is.
+        self.together = TOGETHER
 
-    def of(self, schedule: str, task_type: str) -> str:
-        """Why a task cannot be stored, in a sentence; blank if it can."""
+    def of(self, schedule: str, task_type: str, beside: int = 0) -> str:
+        """Why a task cannot be stored beside so many others, in a sentence; blank if it can."""
         if task_type not in self._types:
             return f'no handler is named "{task_type}"'
-        return self._by_schedule.get(schedule, "") or self.full
+        return self._by_schedule.get(schedule, "") or self.full(beside)
 
-    @property
-    def full(self) -> str:
-        """Why no task can be stored."""
-        return "" if self._waiting < self._most else f"the queue is full: at most {self._most:,} tasks may wait"
+    def full(self, beside: int = 0) -> str:
+        """Why no task can be stored beside so many others."""
+        return (
+            "" if self._waiting + beside < self._most else f"the queue is full: at most {self._most:,} tasks may wait"
+        )
 
-    def stored(self) -> None:
-        """A task was stored."""
-        self._waiting += 1
+    def stored(self, tasks: int) -> None:
+        """So many were stored."""
+        self._waiting += tasks
 
     def refused(self, schedule: str, error: Exception) -> bool:
         """The database refuses the next task of a schedule; false if that was known."""
@@ -102,10 +109,11 @@ def fire_due(seconds: float = TURN_SECONDS) -> int:
     """
     if not _due().exists():
         return 0
-    until, refusals, passed, steps = store().elapsed() + seconds, Refusals(), set[str](), 0
+    until, refusals, passed = store().elapsed() + seconds, Refusals(), set[str]()
+    orders, steps = cycle(("-next_at", "next_at")), 0
     # In turn the last that became due and the first: neither waits until all ticks that a downtime missed are counted.
-    while store().elapsed() < until and _fire_next(refusals, passed, ("-next_at", "next_at")[steps % 2]):
-        steps += 1
+    while store().elapsed() < until and (taken := _fire_some(refusals, passed, next(orders))):
+        steps += taken
     return steps
 
 
@@ -113,26 +121,29 @@ def _due() -> QuerySet[Schedule]:
     return Schedule.objects.filter(next_at__lte=Now())
 
 
-def _fire_next(refusals: Refusals, passed: set[str], order: str) -> bool:
-    """The next step of the first schedule in an order that is due and not in `passed`. False: there is none."""
-    name = ""
+def _fire_some(refusals: Refusals, passed: set[str], order: str) -> int:
+    """The next step of each of the first schedules in an order that are due and not in `passed`. Returns how many."""
+    names: list[str] = []
     try:
         with writing():
-            rows = _due().exclude(pk__in=passed).order_by(order, "pk").select_for_update(skip_locked=True)
-            if (row := rows.first()) is None:
-                return False
-            name = row.pk
-            _take_step(row, refusals)
+            due = _due().exclude(pk__in=passed).order_by(order, "pk").select_for_update(skip_locked=True)
+            rows = list(due[: refusals.together])
+            names = [row.pk for row in rows]
+            if not names:
+                return 0
+            made = _take_steps(rows, refusals, passed)
             fail_point("inside_firing")
-    except (IntegrityError, DataError) as error:
-        if not refusals.refused(name, error):
-            _pass(name, passed, error)
-    except Error:
-        raise
-    except Exception as error:  # a definition of a newer version
-        _pass(name, passed, error)
+        refusals.stored(made)
+    except Exception as error:
+        refused = isinstance(error, IntegrityError | DataError)
+        if not names or (isinstance(error, Error) and not refused):
+            raise
+        if len(names) > 1:
+            refusals.together = 1
+        elif not (refused and refusals.refused(names[0], error)):
+            _pass(names[0], passed, error)
     fail_point("after_firing")
-    return True
+    return len(names)
 
 
 def _pass(name: str, passed: set[str], error: Exception) -> None:
@@ -141,52 +152,80 @@ def _pass(name: str, passed: set[str], error: Exception) -> None:
         log.error("this node cannot fire a schedule", schedule=name, exc_info=error)
 
 
-def _take_step(row: Schedule, refusals: Refusals) -> None:
-    definition, now = Definition.of(row.definition), store().moment()[1]
-    if row.next_at is None:
-        return
-    taken = step(definition.timing, row.next_at, now, definition.catches_up)
-    guarded = Schedule.objects.filter(pk=row.pk, revision=row.revision, next_at=row.next_at)
-    if not guarded.update(next_at=taken.next_at):
-        raise DatabaseError("a locked schedule changed: does another program write to this table?")
-    if taken.missed is not None:
-        _note_missed(row.pk, definition.timing, taken.missed, now)
-    # It is there already if the database's clock was set back and the schedule changed since.
-    if taken.tick is not None and not Firing.objects.filter(schedule=row.pk, scheduled_for=taken.tick).exists():
-        if definition.skips and Task.objects.living_of(row.pk).exists():
-            note(row.pk, taken.tick, now, Outcome.SKIPPED, "a task of the schedule is not final")
-        elif why := refusals.of(row.pk, definition.task.task_type):
-            note(row.pk, taken.tick, now, Outcome.REFUSED, why)
+class Tick(NamedTuple):
+    """A tick that is to make its task."""
+
+    schedule: str
+    definition: Definition
+    at: datetime
+
+
+def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) -> int:
+    """Returns how many tasks were made."""
+    now, ticks = store().moment()[1], list[Tick]()
+    for row in rows:
+        try:
+            definition = Definition.of(row.definition)
+        except Exception as error:  # of a newer version
+            _pass(row.pk, passed, error)
+            continue
+        if row.next_at is None:
+            continue
+        taken = step(definition.timing, row.next_at, now, definition.catches_up)
+        guarded = Schedule.objects.filter(pk=row.pk, revision=row.revision, next_at=row.next_at)
+        if not guarded.update(next_at=taken.next_at):
+            raise DatabaseError("a locked schedule changed: does another program write to this table?")
+        if taken.missed is not None:
+            _note_missed(row.pk, definition.timing, taken.missed, now)
+        if taken.tick is not None:
+            ticks.append(Tick(row.pk, definition, taken.tick))
+    # A line is there already if the database's clock was set back and the schedule changed since.
+    lines = Firing.objects.filter(schedule__in={tick.schedule for tick in ticks})
+    known = set(lines.filter(scheduled_for__in={tick.at for tick in ticks}).values_list("schedule", "scheduled_for"))
+    making = list[Tick]()
+    for tick in ticks:
+        if (tick.schedule, tick.at) in known:
+            continue
+        if tick.definition.skips and Task.objects.living_of(tick.schedule).exists():
+            _note([_line(tick, now, Outcome.SKIPPED, "a task of the schedule is not final")])
+        elif why := refusals.of(tick.schedule, tick.definition.task.task_type, len(making)):
+            _note([_line(tick, now, Outcome.REFUSED, why)])
         else:
-            make(row.pk, definition, taken.tick, now)
-            refusals.stored()
+            making.append(tick)
+    if making:
+        make(making, now)
+    return len(making)
 
 
-def make(schedule: str, definition: Definition, tick: datetime, now: datetime, by: str | None = None) -> UUID:
-    """Store the task of a tick, with its line, in the caller's write transaction. `by`: who runs it by hand."""
-    submitted = submit_now(Submission([definition.new_task(schedule, tick, delayed=by is None)]))
-    task = submitted.ids[0]
-    if submitted.existing is not None and submitted.existing[0]:
-        note(schedule, tick, now, Outcome.SKIPPED, "a task with its unique_key is not final", task, by)
-    else:
-        note(schedule, tick, now, Outcome.MADE, "", task, by)
-    return task
-
-
-def note(
-    schedule: str,
-    tick: datetime,
-    now: datetime,
-    outcome: Outcome,
-    reason: str = "",
-    task: UUID | None = None,
-    by: str | None = None,
-) -> None:
-    """Write the line of a tick, in the caller's write transaction."""
-    Firing.objects.create(
-        schedule=schedule, scheduled_for=tick, outcome=outcome, at=now, task=task, reason=reason, by=by
+def make(ticks: Sequence[Tick], now: datetime, by: str | None = None) -> list[UUID]:
+    """Store the tasks of ticks, with their lines, in the caller's write transaction. `by`: who runs it by hand."""
+    new = [tick.definition.new_task(tick.schedule, tick.at, delayed=by is None) for tick in ticks]
+    submitted = submit_now(Submission(new))
+    taken = submitted.existing or [False] * len(new)
+    _note(
+        [
+            _line(tick, now, Outcome.SKIPPED, "a task with its unique_key is not final", task, by)
+            if has_key
+            else _line(tick, now, Outcome.MADE, "", task, by)
+            for tick, task, has_key in zip(ticks, submitted.ids, taken, strict=True)
+        ]
     )
-    _count(schedule, outcome, 1)
+    return submitted.ids
+
+
+def _line(
+    tick: Tick, now: datetime, outcome: Outcome, reason: str, task: UUID | None = None, by: str | None = None
+) -> Firing:
+    return Firing(
+        schedule=tick.schedule, scheduled_for=tick.at, outcome=outcome, at=now, task=task, reason=reason, by=by
+    )
+
+
+def _note(lines: Sequence[Firing]) -> None:
+    """Write the lines of ticks, in the caller's write transaction."""
+    Firing.objects.bulk_create(lines)
+    for line in lines:
+        _count(line.schedule, Outcome(line.outcome), 1)
 
 
 def _note_missed(schedule: str, timing: Timing, missed: tuple[datetime, datetime, int], now: datetime) -> None:

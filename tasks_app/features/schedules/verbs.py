@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tasks_app.audit.record import Actor, acting, record
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.firing import Refusals, make
+from tasks_app.features.schedules.firing import Refusals, Tick, make
 from tasks_app.features.schedules.models import Schedule, Source
 from tasks_app.queue.current import store
 
@@ -127,8 +127,8 @@ def run(name: str, actor: Actor, at: datetime | None = None) -> UUID:
     with acting(actor, f"{name} {at.isoformat()}"):
         definition = Definition.of(_locked(name).definition)
         if why := refusals.of(name, definition.task.task_type):
-            raise Refused(why, why == refusals.full)
-        task = make(name, definition, at, store().moment()[1], by=actor.name[:150])
+            raise Refused(why, why == refusals.full())
+        (task,) = make([Tick(name, definition, at)], store().moment()[1], by=actor.name[:150])
         record(actor, "run_schedule", name, task=str(task))
     return task
 

@@ -41,7 +41,7 @@ def test_a_tick_makes_a_task_that_names_it_and_the_row_moves_on() -> None:
 
 def test_each_of_several_ticks_that_are_due_makes_its_task() -> None:
     schedule(due_before=6.0, every="1s")
-    fire_due()
+    fire_due(seconds=5.0)
     made = tasks()
     assert 6 <= len(made) <= 9
     assert [tick - made[0] for tick in made] == [timedelta(seconds=number) for number in range(len(made))]
@@ -136,6 +136,17 @@ def test_a_task_that_the_database_refuses_stops_no_other_schedule() -> None:
     assert line.outcome == "refused" and line.reason.startswith("the database refuses its task: ")
 
 
+def test_schedules_that_are_due_at_once_share_transactions(django_assert_max_num_queries: Any) -> None:
+    for number in range(20):
+        schedule(f"at-once-{number}", due_before=1.0, unique_key="x" if number < 2 else None)
+    with django_assert_max_num_queries(20 + 30):
+        assert fire_due() == 20
+    assert Firing.objects.filter(outcome="made").count() == Task.objects.count() == 19
+    assert Firing.objects.filter(outcome="skipped").values_list("task", flat=True).get() == (
+        Task.objects.get(unique_key="x").pk
+    )
+
+
 def test_a_definition_that_this_version_does_not_understand_stops_no_other_schedule() -> None:
     schedule("a", due_before=2.0)
     Schedule.objects.filter(pk="a").update(definition={"type": "echo", "moon": "full", "every": "1 moon"})
@@ -222,6 +233,7 @@ def test_a_change_that_fires_at_the_same_times_loses_no_tick_that_is_due() -> No
 
 def test_ticks_of_others_do_not_wait_until_what_a_downtime_missed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "__defaults__", (1,))
+    monkeypatch.setattr(firing, "TOGETHER", 1)
     schedule("backlog", due_before=86_400.0 * 300, cron="* * * * *")
     schedule("fresh", due_before=1.0)
     fire_due(seconds=1.0)
