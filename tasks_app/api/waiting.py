@@ -68,7 +68,7 @@ class Condition(NamedTuple):
 
     `view`: the name of the call's view, as metrics have it. `about`: what the condition is of, such as a type.
     `is_met` and `answer` get `about`, and read the database now: whether the wait is over, and the object to answer
-    with. They raise DatabaseError.
+    with. They raise DatabaseError, and `answer` raises NotFound.
     """
 
     view: str
@@ -324,6 +324,8 @@ def _of_condition(wait: ConditionWait) -> Answer:
     condition = wait.condition
     try:
         return Answer(200, dump(condition.answer(condition.about)))
+    except NotFound as gone:
+        return Answer(404, error_bytes(str(gone)))
     except (DatabaseError, InterfaceError):
         return fallback(wait)
 

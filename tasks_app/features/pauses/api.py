@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import schema
-from tasks_app.api.errors import Invalid
+from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, check_unknown, moment, number, object_with, optional_body, read_body
 from tasks_app.api.handlers import (
     EXAMPLE,
@@ -135,9 +135,11 @@ class PauseView(API):
 
 
 def paused_object(handler: str) -> dict[str, Any]:
-    """The object of a handler whose pause was waited for, read now."""
+    """The object of a handler whose pause was waited for, read now. Raises NotFound if a reload has removed it."""
+    if (known := conf.handlers().get(handler)) is None:
+        raise NotFound(f'"{handler}" was removed from handlers.toml; its pause stays')
     busy = [{"node": node.name, "tasks": list(map(str, node.tasks))} for node in busy_nodes(handler)]
-    return handler_object(conf.handlers()[handler], HandlerPause.objects.of(handler)) | {"busy": busy}
+    return handler_object(known, HandlerPause.objects.of(handler)) | {"busy": busy}
 
 
 class ResumeView(API):

@@ -10,6 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
+from tasks_app import conf
 from tasks_app.api import waiting
 from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Deferred, Places
 from tasks_app.audit.models import AuditEntry
@@ -191,3 +192,11 @@ def test_if_the_database_is_away_at_the_end_of_its_wait_the_answer_is_503(
     monkeypatch.setattr(calls, "busy_nodes", away)
     [(_, answer)] = waiting.answers([ConditionWait(SETTLED, 30)])
     assert (answer.status, dict(answer.headers)["retry-after"]) == (503, "2")
+
+
+def test_if_a_reload_has_removed_the_handler_at_the_end_of_its_wait_the_answer_is_404(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conf, "handlers", lambda: {})
+    [(_, answer)] = waiting.answers([ConditionWait(SETTLED, 30)])
+    assert answer.status == 404 and json.loads(answer.body)["error"].startswith('"echo" was removed from handlers.toml')
