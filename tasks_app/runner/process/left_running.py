@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from tasks_app.logs.harmless import harmless
@@ -49,26 +50,14 @@ def left_running(value: str, group: int) -> Sequence[Running]:
 
 def _look() -> dict[str, list[Running]]:
     beginning, found = f"{VARIABLE}=".encode(), defaultdict(list)
-    for pid in [int(name) for name in _names_in("/proc") if name.isdecimal()]:
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            environment = _read(f"/proc/{pid}/environ")
+            environment = (folder / "environ").read_bytes()
             if beginning not in environment:
                 continue
-            values = [each for each in environment.split(b"\0") if each.startswith(beginning)]
-            words = _read(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+            pid, values = int(folder.name), [each for each in environment.split(b"\0") if each.startswith(beginning)]
+            words = (folder / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
             process = Running(pid, os.getpgid(pid), harmless(words)[:MAX_COMMAND_CHARS])
             for each in values:
                 found[each[len(beginning) :].decode(errors="replace")].append(process)
     return found
-
-
-def _names_in(folder: str) -> Sequence[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return ()
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
