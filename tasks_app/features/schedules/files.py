@@ -1,4 +1,5 @@
-"""The schedules of handlers.toml: each node writes them once its own file has changed (`table` reads them).
+"""The schedules of handlers.toml: each node writes them once its own file has changed (`table` reads them), and later
+those alone that are missing.
 
 The newest write wins. A schedule goes once no node's revision of the file has it; `/health` names processes whose
 revisions differ.
@@ -36,15 +37,16 @@ def schedules_of(handlers: Handlers) -> Mapping[str, Any]:
     return handlers.tables.get(TABLE, {})
 
 
-def write_file(handlers: Handlers, node: str) -> None:
-    """Write the schedules of this node's file. Raises DatabaseError."""
+def write_file(handlers: Handlers, node: str, missing_only: bool = False) -> None:
+    """Write the schedules of this node's file; `missing_only`: those that are not there. Raises DatabaseError."""
     given = schedules_of(handlers)
     with writing():
         _lock()
         rows = Schedule.objects.in_bulk(list(given))
         for name, values in given.items():
             definition, row = Definition.of(values), rows.get(name)
-            if row is None or (row.source == Source.FILE and row.hash != definition.hash):
+            changed = row is not None and row.source == Source.FILE and row.hash != definition.hash
+            if row is None or (changed and not missing_only):
                 write(name, definition, Source.FILE, node)
                 log.info("a schedule of handlers.toml is in force", schedule=name, revision=handlers.revision)
         FileRevision.objects.update_or_create(
@@ -53,6 +55,16 @@ def write_file(handlers: Handlers, node: str) -> None:
         FileRevision.objects.filter(written_at__lt=Now() - timedelta(days=KEEP_DAYS)).exclude(
             revision=handlers.revision
         ).delete()
+
+
+def write_missing(handlers: Handlers, node: str) -> None:
+    """Write what the file has and nobody else, as once the schedule of the API that had the name is deleted.
+
+    Raises DatabaseError.
+    """
+    names = list(schedules_of(handlers))
+    if names and Schedule.objects.filter(pk__in=names).count() < len(names):
+        write_file(handlers, node, missing_only=True)
 
 
 def remove_gone() -> None:
@@ -108,13 +120,19 @@ class WriteFile:
         self._node, self._written = node, ""
         self._write = OutageGuard("write the schedules of handlers.toml", retry_seconds=2.0)
         self._remove = OutageGuard("remove schedules that handlers.toml has no more", retry_seconds=GONE_SECONDS)
+        self._missing = OutageGuard("write missing schedules of handlers.toml", retry_seconds=GONE_SECONDS)
         self._look_at = float("-inf")
 
     def run(self) -> None:
-        """Write the file's schedules if it is new to this process, and remove those that are gone. Raises nothing."""
+        """Write the file's schedules if it is new to this process, else those that are missing; remove what is gone.
+
+        Raises nothing.
+        """
         handlers = conf.handlers()
         if handlers.revision != self._written and self._write.run(lambda: write_file(handlers, self._node)):
             self._written = handlers.revision
         if (now := store().elapsed()) >= self._look_at:
             self._look_at = now + GONE_SECONDS
             self._remove.run(remove_gone)
+            if handlers.revision == self._written:
+                self._missing.run(lambda: write_missing(handlers, self._node))

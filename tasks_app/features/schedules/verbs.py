@@ -57,6 +57,8 @@ def put(name: str, definition: Definition, actor: Actor, seen: int | None = None
 def write(name: str, definition: Definition, source: Source, by: str) -> None:
     """Make or replace the row of a schedule, in the caller's write transaction. A pause goes on."""
     row, now = Schedule.objects.select_for_update().filter(pk=name).first(), store().moment()[1]
+    if source == Source.FILE and row is not None and row.source != source:
+        return  # the API has made it meanwhile
     next_at = None
     if definition.enabled and (row is None or row.paused_at is None):
         # With the same ticks, one that is due is not lost: it fires as the new definition says.

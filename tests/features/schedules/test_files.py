@@ -10,9 +10,10 @@ import pytest
 
 from tasks_app import conf
 from tasks_app.conf.watching import RevisionInForce
-from tasks_app.features.schedules.files import WriteFile, remove_gone, taken, write_file
-from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.verbs import pause
+from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.files import WriteFile, remove_gone, taken, write_file, write_missing
+from tasks_app.features.schedules.models import Firing, Schedule, Source
+from tasks_app.features.schedules.verbs import pause, remove, write
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.queue.node_models import Node
 from testkit.rows import node
@@ -117,7 +118,24 @@ def test_a_name_is_the_apis_or_the_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert defined() == {"a": "5h"}
     assert taken()[0].startswith("schedule 'a' of handlers.toml is not used")
     remove_gone()
+    write_missing(handlers, "one")
+    write("a", Definition.of({"type": "echo", "every": "1h"}), Source.FILE, "one")
     assert defined() == {"a": "5h"} and not Firing.objects.exists()
+    remove("a", ALICE)
+    write_missing(handlers, "one")
+    assert defined() == {"a": "1h"} and taken() == []
+
+
+def test_a_node_writes_what_is_missing_and_no_older_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = file(tmp_path, a='every = "1h"', b='every = "1h"'), file(tmp_path, a='every = "2h"')
+    monkeypatch.setattr(conf, "handlers", lambda: old)
+    job = WriteFile("one")
+    job.run()
+    lives("two", new)
+    Schedule.objects.filter(pk="b").delete()
+    monkeypatch.setattr(job, "_look_at", 0.0)
+    job.run()
+    assert defined() == {"a": "2h", "b": "1h"}
 
 
 def test_a_node_writes_its_file_when_it_starts_and_when_it_has_changed_and_never_else(
