@@ -43,7 +43,7 @@ MAX_MISSED = 2_000
 #: Of a beat.
 TURN_SECONDS = 0.5
 #: Schedules whose steps are one transaction.
-TOGETHER = 20
+TOGETHER = 50
 _log_once = LogOnce(REMINDER_SECONDS)
 
 
@@ -71,13 +71,13 @@ def step(timing: Timing, due: datetime, now: datetime, catches_up: bool, most: i
 class Refusals:
     """Why tasks cannot be stored, as of the last reading of the system."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int = 1) -> None:
         reading, self._most = current_reading(), conf.environment().max_queue
         self._waiting = reading.queue_size
         self._types = {*conf.handlers(), *(name for node in reading.nodes for name in node.pools)}
         self._by_schedule: dict[str, str] = {}
-        #: As `TOGETHER`; 1 once a transaction of several was refused, to find the one that is.
-        self.together = TOGETHER
+        #: Schedules whose steps are one transaction; 1 once one of several was refused, to find the one that is.
+        self.together = together
 
     def of(self, schedule: str, task_type: str, beside: int = 0) -> str:
         """Why a task cannot be stored beside so many others, in a sentence; blank if it can."""
@@ -102,14 +102,14 @@ class Refusals:
         return not known
 
 
-def fire_due(seconds: float = TURN_SECONDS) -> int:
-    """Take the next steps of the schedules that are due, for so long at most.
+def fire_due(seconds: float = TURN_SECONDS, together: int = TOGETHER) -> int:
+    """Take the next steps of the schedules that are due, for so long at most, so many in a transaction.
 
     Returns how many. Raises DatabaseError.
     """
     if not _due().exists():
         return 0
-    until, refusals, passed = store().elapsed() + seconds, Refusals(), set[str]()
+    until, refusals, passed = store().elapsed() + seconds, Refusals(together), set[str]()
     orders, steps = cycle(("-next_at", "next_at")), 0
     # In turn the last that became due and the first: neither waits until all ticks that a downtime missed are counted.
     while store().elapsed() < until and (taken := _fire_some(refusals, passed, next(orders))):

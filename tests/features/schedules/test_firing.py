@@ -13,8 +13,10 @@ from tasks_app.features.schedules import firing
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.firing import MAX_NAMED, fire_due, problems, prune, step
 from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.features.schedules.node import Schedules
 from tasks_app.features.schedules.timing import Timing
 from tasks_app.features.schedules.verbs import pause, put, remove, resume, run
+from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tests.features.schedules.kit import ALICE, ledger, move, now, schedule, tasks
@@ -147,6 +149,25 @@ def test_schedules_that_are_due_at_once_share_transactions(django_assert_max_num
     )
 
 
+def test_what_a_transaction_of_many_cannot_is_done_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_slow(name: str) -> None:
+        if name == "inside_firing" and Schedule.objects.filter(next_at__lte=now()).count() == 0:
+            raise OperationalError("the server has not answered for 2 s")
+
+    for number in range(3):
+        schedule(f"large-{number}", due_before=1.0)
+    job = Schedules("one")
+    monkeypatch.setattr(job, "_fire", OutageGuard("fire schedules", retry_seconds=0.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(firing, "fail_point", too_slow)
+        job._fire.run(job._fire_due)
+        assert not Firing.objects.exists()
+        job._fire.run(job._fire_due)
+    assert Firing.objects.count() == 2, "each but the last, for which this test does not let it"
+    job._fire.run(job._fire_due)
+    assert Firing.objects.count() == 3
+
+
 def test_a_definition_that_this_version_does_not_understand_stops_no_other_schedule() -> None:
     schedule("a", due_before=2.0)
     Schedule.objects.filter(pk="a").update(definition={"type": "echo", "moon": "full", "every": "1 moon"})
@@ -233,10 +254,9 @@ def test_a_change_that_fires_at_the_same_times_loses_no_tick_that_is_due() -> No
 
 def test_ticks_of_others_do_not_wait_until_what_a_downtime_missed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "__defaults__", (1,))
-    monkeypatch.setattr(firing, "TOGETHER", 1)
     schedule("backlog", due_before=86_400.0 * 300, cron="* * * * *")
     schedule("fresh", due_before=1.0)
-    fire_due(seconds=1.0)
+    fire_due(seconds=1.0, together=1)
     assert ledger("fresh") == [("made", 1)]
     assert ledger("backlog")[0][1] > 1
 
