@@ -43,7 +43,7 @@ MAX_MISSED = 2_000
 #: Of a beat.
 TURN_SECONDS = 0.5
 #: Schedules whose steps are one transaction.
-TOGETHER = 50
+TOGETHER = 20
 _log_once = LogOnce(REMINDER_SECONDS)
 
 

@@ -28,10 +28,9 @@ class Schedules:
             self._prune.run(self._remove_some)
 
     def _fire_due(self) -> None:
-        # Large tasks of many schedules may take longer than the heartbeat waits: after a failure one at a time.
+        # Large tasks of many schedules may take longer than the heartbeat waits: after a failure it begins with one.
         together, self._together = self._together, 1
-        fire_due(together=together)
-        self._together = TOGETHER
+        self._together = min(together * 2, TOGETHER) if fire_due(together=together) else together
 
     def _remove_some(self) -> None:
         self._pruned = prune(self._pruned)
