@@ -49,7 +49,7 @@ def test_every_block_of_the_page_is_tested() -> None:
         file.read_text() for file in TEMPLATES.rglob("*") if file.is_file() and "__pycache__" not in str(file)
     ]
     others = [kind for kind, _, text in BLOCK.findall(PAGE) if text not in of_templates]
-    assert others == ["json", "json", "toml", "sh", "json", "python"]
+    assert others == ["json", "json", "toml", "sh", "sh", "json", "python"]
     assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2
 
 

@@ -24,8 +24,10 @@ FITTING = {"cancel": "pending,processing", "redrive": "failed", "priority": "pen
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Restrict a task's type, any string in the document, to its examples: only these are accepted."""
-    kind = raw_schema["components"]["schemas"]["NewTaskRequest"]["properties"]["type"]
-    kind["enum"] = kind.pop("examples")
+    schemas = raw_schema["components"]["schemas"]
+    known = schemas["NewTaskRequest"]["properties"]["type"].pop("examples")
+    for name in ("NewTaskRequest", "NewScheduleRequest"):
+        schemas[name]["properties"]["type"]["enum"] = known
 
 
 @schemathesis.hook
@@ -50,6 +52,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(case.body, dict):
         _pause(case.body)
         _drain(case.operation.path, case.body)
+        _schedule(case.operation.path, case.body)
         _operation(case.operation.path.rpartition("/")[2], case.body)
     tasks = case.body.get("tasks") if isinstance(case.body, dict) else None
     for task in (case.body, *tasks) if isinstance(tasks, list) else (case.body,):
@@ -83,6 +86,24 @@ def _drain(path: str, body: dict[str, Any]) -> None:
     """A type that no node serves: which there are, the handlers say."""
     if path.startswith("/api/nodes/") and body.get("type") is not None:
         body["type"] = "echo"
+
+
+def _schedule(path: str, body: dict[str, Any]) -> None:
+    """Times that are none, of which one is needed, and a jitter that is longer than what it must be shorter than."""
+    if not path.startswith("/api/schedules/"):
+        return
+    if body.get("every") is not None:
+        body["every"] = "15m"
+        body.pop("cron", None)
+        body.pop("timezone", None)
+    else:
+        body["cron"] = "0 6 * * *"
+        if body.get("timezone") is not None:
+            body["timezone"] = "Europe/Berlin"
+    if body.get("jitter") is not None:
+        body["jitter"] = min(body["jitter"], 60)
+    if body.get("expires_in") is not None:
+        body["expires_in"] = max(body["expires_in"], 61)
 
 
 def _operation(verb: str, body: dict[str, Any]) -> None:
