@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from django.db import connections, transaction
 from django.test import TransactionTestCase
@@ -28,13 +29,21 @@ def without_flush() -> None:
 
 
 def empty(alias: str = "default") -> None:
-    """Delete all rows of all tables in one transaction, at whose end foreign keys are checked."""
+    """Delete all rows of all tables in one transaction, at whose end foreign keys are checked. The deployment is a new
+    one."""
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         large = _large(connections[alias].vendor, cursor)
         if large:
             cursor.execute(f"TRUNCATE {', '.join(large)} CASCADE")
         for table in _tables(alias):
             cursor.execute(f"DELETE FROM {table}")
+        _deployment(alias)
+
+
+def _deployment(alias: str) -> None:
+    from tasks_app.queue.node_models import Deployment  # the models are loaded after this module
+
+    Deployment.objects.using(alias).create(id=uuid4())
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from django.db.models import F
@@ -19,19 +18,13 @@ from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.queue.models import Task
-from tasks_app.queue.node_models import Deployment, Node
+from tasks_app.queue.node_models import Node
 from testkit.clients import logged_in
 from testkit.rows import node, pool, web
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = pytest.mark.django_db
 GROUPS, TASKS, HANDLER = "/admin/tasks_app/failuregroup/", "/admin/tasks_app/task/", "/admin/handler/"
-
-
-@pytest.fixture(autouse=True)
-def deployment() -> None:
-    """Tests with transactions of their own remove the row of the first migration."""
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})
 
 
 def group(error: str = "row 7 is missing", count: int = 1, **fields: str) -> FailureGroup:

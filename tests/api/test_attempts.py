@@ -68,7 +68,7 @@ def test_an_attempt_matches_the_openapi_document(api: Client) -> None:
     shape = resolved(document(), "AttemptObject")
     for each in attempts(api, task):
         jsonschema.validate(each, shape)
-        assert each.keys() == shape["properties"].keys() - {"progress"} == set(shape["required"])
+        assert each.keys() == shape["properties"].keys() - {"progress", "note"} == set(shape["required"])
 
 
 def test_a_new_task_has_no_attempts_and_a_running_attempt_is_not_listed(api: Client) -> None:

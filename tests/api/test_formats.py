@@ -40,6 +40,10 @@ def test_moments_end_in_z_with_microseconds_and_seconds_have_milliseconds(api: C
     pause("echo", Actor("api", "ada"))
     body = {"filter": {"status": "failed", "created_after": "2026-01-31T09:00:00+01:00"}}
     operation = post(api, "/api/tasks/redrive", body).json()["operation_id"]
+    assert (
+        api.put("/api/schedules/one", {"type": "echo", "every": "1h"}, content_type="application/json").status_code
+        == 201
+    )
     seen = {"moments": 0, "seconds": 0}
     for path, item in document()["paths"].items():
         if "get" not in item or path == "/metrics" or path.endswith("/events"):

@@ -16,6 +16,7 @@ from django.test import Client
 
 from tasks_app.api.document import document
 from tasks_app.conf import handlers
+from tasks_app.handlers.handlers_toml import Handlers
 
 FIXTURE = Path(__file__).with_name("openapi.json")
 API = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -161,7 +162,9 @@ def test_the_examples_work_as_they_stand(api: Client, described: dict[str, Any])
 @pytest.mark.django_db
 def test_the_examples_of_requests_name_handlers_that_there_are(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swagger UI sends the first one when "Execute" is pressed."""
-    mine = {"thumbnail": replace(handlers()["echo"], name="thumbnail", timeout=2.0, timeout_limit=None)}
+    mine = Handlers(
+        {"thumbnail": replace(handlers()["echo"], name="thumbnail", timeout=2.0, timeout_limit=None)}, Path(), {}
+    )
     for reader in ("tasks_app.conf.handlers", "tasks_app.api.document.handlers"):
         monkeypatch.setattr(reader, lambda: mine)
     described = document()

@@ -51,7 +51,7 @@ def test_the_running_attempt_is_the_last_one_and_has_what_it_has_written(api: Cl
     assert runs == {
         "number": 2, "outcome": None, "error": None, "node": "node", "container": "0123456789ab", "image": None,
         "revision": None, "command": None, "exit_code": None, "oom": None, "ended_at": None, "seconds": None,
-        "progress": HALF,
+        "progress": HALF, "note": None,
         "stdout_tail": "one\n\n[... 17 bytes cut ...]\ntwo\n", "stderr_tail": "a warning\n",
     }  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_an_attempt_that_has_just_begun_has_written_nothing(api: Client) -> None
     writes(task, *EVENTS)
     [runs] = attempts(api, task)
     jsonschema.validate(runs, shape)
-    assert runs.keys() == shape["properties"].keys() == {*shape["required"], "progress"}
+    assert runs.keys() == shape["properties"].keys() == {*shape["required"], "progress", "note"}
 
 
 def test_a_task_that_does_not_run_has_no_running_attempt(api: Client) -> None:

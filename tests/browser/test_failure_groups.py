@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.operations.models import Operation
 from tasks_app.queue.models import Task
-from tasks_app.queue.node_models import Deployment, HandlerPause
+from tasks_app.queue.node_models import HandlerPause
 from tests.admin.rows import task
 from tests.browser.conftest import Open
 from tests.features.operations.kit import work
@@ -26,7 +24,6 @@ ERROR = "the handler ended with exit code 139 before it replied"
 @pytest.fixture
 def failed(address: str) -> list[Task]:
     """Failures of one group, which no other rows have."""
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})
     tasks = [task("failed", last_error=ERROR, failure_reason="crash") for _ in range(30)]
     group_failures()
     return tasks

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 from django.test import Client
 
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.operations.models import Operation
 from tasks_app.queue.models import Task
-from tasks_app.queue.node_models import Deployment
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 from tests.features.operations.kit import over
 
 pytestmark = pytest.mark.django_db
 GROUPS = "/admin/tasks_app/failuregroup/"
-
-
-@pytest.fixture(autouse=True)
-def deployment() -> None:
-    """Tests with transactions of their own remove the row of the first migration."""
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})
 
 
 def grouped(count: int, **fields: str) -> str:

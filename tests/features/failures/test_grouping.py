@@ -26,7 +26,6 @@ from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import cancel, delete, delete_many
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FailureReason, Task
-from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.redrive import redrive, redrive_many
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind, with_stderr
@@ -39,12 +38,6 @@ from tests.queue.store.kit import undone
 pytestmark = pytest.mark.django_db
 NOW = datetime.now(UTC)
 VERB = sys.modules[group_failures.__module__]
-
-
-@pytest.fixture(autouse=True)
-def deployment() -> None:
-    """Tests with transactions of their own remove the row of the first migration."""
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})
 
 
 def fail(error: str = "it broke") -> Task:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -15,7 +14,6 @@ from tasks_app.features.failures.models import FailureGroup
 from tasks_app.node import retrying
 from tasks_app.node.leases import TRUST_SECONDS
 from tasks_app.queue.current import store
-from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.settle import settle
 from testkit.emptied import empty
 from tests.node.test_beat import BeatingNode
@@ -30,7 +28,6 @@ TABLE = FailureGroup._meta.db_table
 def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
     empty()  # failures that other tests left would be counted too
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})
     for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (retrying, "FAULT_PAUSE_SECONDS")):
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -24,7 +23,6 @@ from tasks_app.features.history.pictures import MAX_LATEST, MAX_RUNS, latest_run
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt
-from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.submit import submit
 from tasks_app.runner.endings import OutcomeKind
 from testkit.clients import logged_in
@@ -259,7 +257,6 @@ def test_the_dashboard_names_handlers_without_slots_beside_no_problems(
 
 
 def test_the_dashboard_has_who_fails_now_with_links_to_the_errors_and_the_pause(admin: Client) -> None:
-    Deployment.objects.get_or_create(defaults={"id": uuid4()})  # tests of transactions empty its table
     work.submit(20)
     work.submit(1, "prime")
     record(present_minute() - 15)
