@@ -52,14 +52,19 @@ def of_unique_keys(daemon: Daemon, answers: Sequence[Answer], watch: Watch) -> l
             if (before := answer.sent - watch.ended.get(task, answer.sent)) > 0:
                 found.append(f"{answer.request.of}: {task} was seen final {before:.3f} s before the request")
     found += [f"{task}: {count} answers say that they stored it" for task, count in made.items() if count > 1]
-    return found + list(_ran_at_once(daemon, rows))
+    return found + list(_ran_at_once(daemon))
 
 
-def _ran_at_once(daemon: Daemon, rows: Rows) -> Iterator[str]:
-    """What the handlers themselves recorded."""
+def _ran_at_once(daemon: Daemon) -> Iterator[str]:
+    """What the handlers themselves recorded of tasks with a key. A request without one may have made two tasks."""
+    keys = {
+        row["id"]: row["unique_key"]
+        for row in daemon.rows("SELECT id, unique_key FROM taskdaemon_task WHERE unique_key IS NOT NULL")
+    }
     by_key: dict[str, list[execution_log.Entry]] = defaultdict(list)
     for entry in execution_log.read(daemon.executions):
-        by_key[rows[entry.task.replace("-", "")]].append(entry)
+        if (key := keys.get(entry.task.replace("-", ""))) is not None:
+            by_key[key].append(entry)
     for key, entries in by_key.items():
         if (most := execution_log.most_at_once(entries)) > 1:
             yield f"{key}: {most} tasks ran at once"
