@@ -44,15 +44,16 @@ def _name(name: str, text: str, faults: Faults) -> str:
     return text
 
 
-_BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
+#: What the parameter is for.
+BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
 #: The largest number that a column holds.
 MAX_NUMBER = 2**31 - 1
 #: The longest name of a row, such as a node's.
 MAX_NAME_CHARS = 100
 #: The parameter `cursor` of a list in the order of its ids, of names, of numbers. Its row need not be there any more.
-ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
-NAME_CURSOR = Field({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "description": _BEGINS}, _name)
-NUMBER_CURSOR = digits(0, MAX_NUMBER, _BEGINS, valid="the Next-Cursor of the last page")
+ID_CURSOR = Field({"type": "string", "format": "uuid", "description": BEGINS}, _id)
+NAME_CURSOR = Field({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "description": BEGINS}, _name)
+NUMBER_CURSOR = digits(0, MAX_NUMBER, BEGINS, valid="the Next-Cursor of the last page")
 NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),
     schema.header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200),

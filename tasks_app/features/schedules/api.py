@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
-from tasks_app.api.fields import Faults, Field, body_of, digits, literal, near, object_with, refuse, text_moment
+from tasks_app.api.fields import Faults, body_of, digits, near, object_with, text_moment
 from tasks_app.api.new_tasks import MAX_TAGS
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.schedules.fields import FIELDS, name_fault, read
@@ -105,21 +105,13 @@ NAME = OpenApiParameter(
     description="The schedule's name.",
 )
 
-
-def _name(name: str, text: str, faults: Faults) -> str:
-    if not is_name(text):
-        refuse(faults, name, "the Next-Cursor of the last page", literal(text))
-    return text
-
-
-_BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
 PAGE = {
     "limit": digits(1, 100, "How many, in the order of their names.", default=20),
-    "cursor": Field({"type": "string", "minLength": 1, "description": _BEGINS}, _name),
+    "cursor": pages.NAME_CURSOR,
 }
 FIRINGS_PAGE = {
     "limit": digits(1, 1000, "How many, the newest first.", default=100),
-    "cursor": text_moment(_BEGINS, "2026-01-31T06:00:00Z", ""),
+    "cursor": text_moment(pages.BEGINS, "2026-01-31T06:00:00Z", ""),
 }
 _FIRING = {
     "scheduled_for": "2026-01-31T05:00:00.000000Z", "outcome": "made", "task_id": schema.UUID_EXAMPLE, "reason": "",

@@ -149,7 +149,7 @@ def test_lists_have_pages(api: Client) -> None:
     second = api.get(first["Link"].split(">")[0][1:])
     assert [line["scheduled_for"][14:16] for line in first.json() + second.json()] == ["02", "01", "00"]
     assert "Link" not in second.headers
-    assert api.get(f"{AT}?limit=2&cursor=a.b").status_code == api.get(f"{AT}/s0/firings?cursor=1").status_code == 400
+    assert api.get(f"{AT}?limit=2&cursor=").status_code == api.get(f"{AT}/s0/firings?cursor=1").status_code == 400
 
 
 def test_a_task_of_a_schedule_says_so_and_no_other_one_does(api: Client) -> None:
