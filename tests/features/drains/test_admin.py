@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import Node
 from testkit.clients import logged_in
 from testkit.rows import node, pool
@@ -84,6 +85,7 @@ def test_a_type_is_drained_from_the_page_that_drains_and_undrained_from_the_node
     page = admin.post(f"{ONE}/drain/?type=echo", {"reason": "new model", "seen": hidden(asked)}, follow=True).text
     assert "Drained one for echo." in page and "drained for echo" in page and "(new model)" in page
     assert f"{ONE}/drain/" in page and f"{ONE}/undrain/?type=echo" in page
+    current_reading(refresh=True)
     for elsewhere in ("/admin/", "/admin/tasks_app/node/"):
         assert "drained for echo" in admin.get(elsewhere).text
     assert "(new model)" in admin.get("/admin/handler/?type=echo").text
