@@ -15,6 +15,7 @@ from tasks_app.features.schedules.files import WriteFile, remove_gone, taken, wr
 from tasks_app.features.schedules.models import Firing, Schedule, Source
 from tasks_app.features.schedules.verbs import pause, remove, write
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
+from tasks_app.queue.current import writing
 from tasks_app.queue.node_models import Node
 from testkit.rows import node
 from tests.features.schedules.kit import ALICE, schedule
@@ -119,7 +120,8 @@ def test_a_name_is_the_apis_or_the_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert taken()[0].startswith("schedule 'a' of handlers.toml is not used")
     remove_gone()
     write_missing(handlers, "one")
-    write("a", Definition.of({"type": "echo", "every": "1h"}), Source.FILE, "one")
+    with writing():
+        write("a", Definition.of({"type": "echo", "every": "1h"}), Source.FILE, "one")
     assert defined() == {"a": "5h"} and not Firing.objects.exists()
     remove("a", ALICE)
     write_missing(handlers, "one")
