@@ -62,6 +62,8 @@ class FailureReason(models.TextChoices):
 OUTCOMES = [(kind.value, kind.value.replace("_", " ").title()) for kind in OutcomeKind]
 
 
+#: How many tasks of a schedule are looked at for one that is not final.
+NEWEST_OF_SCHEDULE = 10_000
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
 
@@ -126,8 +128,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
         )
 
     def living_of(self, schedule: str) -> TaskQuerySet:
-        """Rows of a schedule that are not final."""
-        return self._where("status IN ('pending', 'processing') AND schedule IS NOT NULL").filter(schedule=schedule)
+        """Those of the newest `NEWEST_OF_SCHEDULE` rows of a schedule that are not final."""
+        newest = self._where("schedule IS NOT NULL").filter(schedule=schedule).order_by("-pk")[:NEWEST_OF_SCHEDULE]
+        return self.filter(pk__in=newest.values("pk"), status__in=(Status.PENDING, Status.PROCESSING))
 
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
@@ -219,11 +222,8 @@ class Task(models.Model):
                 name="task_in_group",
                 condition=Q(status="failed", failure_group__isnull=False),
             ),
-            models.Index(
-                F("schedule"),
-                name="task_of_schedule",
-                condition=Q(schedule__isnull=False, status__in=("pending", "processing")),
-            ),
+            # Without the status: with it, SQLite looks at the index at each move of a task, and a drain is 0.96x.
+            models.Index(F("schedule"), F("id"), name="task_of_schedule", condition=Q(schedule__isnull=False)),
             # For the previous version, which fails those whose `attempts` is 0.
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
