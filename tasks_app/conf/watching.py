@@ -84,7 +84,7 @@ class Watcher:
         self._judged: _Seen | None = None
         #: What was seen since, and when first.
         self._pending: tuple[_Seen, float] | None = None
-        self._marks: Mapping[Path, Any] = {}
+        self._stats: Mapping[Path, Any] = {}
 
     def start(
         self,
@@ -142,10 +142,10 @@ class Watcher:
     def check(self) -> None:
         """One look, in the thread."""
         current, now = handlers(), self._clock()
-        marks = _marks(current)
-        if marks == self._marks and self._pending is None and not _recent(marks.values()):
+        stats = _stats(current)
+        if stats == self._stats and self._pending is None and not _recent(stats.values()):
             return
-        self._marks = marks
+        self._stats = stats
         seen = _see(current)
         if seen == (self._judged or _Seen(_folder(current), current.files)):
             self._pending = None
@@ -158,7 +158,7 @@ class Watcher:
         try:
             new = read_handlers()
         except HandlersError as error:
-            if _marks(handlers()) == self._marks:
+            if _stats(handlers()) == self._stats:
                 self._refuse(seen, error)
             return
         if any(new.files.get(path, digest) != digest for path, digest in seen.files.items()):
@@ -178,12 +178,12 @@ class Watcher:
     def _read_again(self, asked: _Asked) -> None:
         current = handlers()
         # Before it is read: a later write is seen by the next look.
-        marks, seen = _marks(current), _see(current)
+        stats, seen = _stats(current), _see(current)
         try:
             new = read_handlers()
         except HandlersError as error:
             self._refuse(seen, error)
-            if _marks(current) != marks:  # it is being written, perhaps with the same content
+            if _stats(current) != stats:  # it is being written, perhaps with the same content
                 self._judged = seen._replace(files={})
         else:
             if current.keys() - new.keys() and not asked.quiet:
@@ -227,11 +227,11 @@ def _see(current: Handlers) -> _Seen:
     return _Seen(_folder(current), {path: content_digest(path) for path in current.files})
 
 
-def _marks(current: Handlers) -> Mapping[Path, tuple[int, ...] | None]:
-    return {path: _mark(path) for path in current.files}
+def _stats(current: Handlers) -> Mapping[Path, tuple[int, ...] | None]:
+    return {path: _file_stat(path) for path in current.files}
 
 
-def _mark(path: Path) -> tuple[int, ...] | None:
+def _file_stat(path: Path) -> tuple[int, ...] | None:
     """Differs after a write, a rename, or once a link leads elsewhere; None: there is no such file."""
     try:
         found = os.stat(path)
@@ -240,9 +240,9 @@ def _mark(path: Path) -> tuple[int, ...] | None:
     return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _recent(marks: Iterable[tuple[int, ...] | None]) -> bool:
+def _recent(stats: Iterable[tuple[int, ...] | None]) -> bool:
     since = time.time_ns() - RECENT_SECONDS * 1e9
-    return any(mark is not None and mark[0] > since for mark in marks)
+    return any(stat is not None and stat[0] > since for stat in stats)
 
 
 def _say(old: Handlers, new: Handlers, runs_tasks: bool) -> None:
