@@ -40,9 +40,9 @@ LATE_SECONDS = 10.0
 OVERDUE_SECONDS = 15.0
 #: Missed ticks of a cron line that one transaction counts.
 MAX_MISSED = 2_000
-#: Of a beat.
+#: How long one beat may fire ticks.
 TURN_SECONDS = 0.5
-#: Schedules whose steps are one transaction.
+#: How many schedules take a step in one transaction.
 TOGETHER = 20
 _log_once = LogOnce(REMINDER_SECONDS)
 
