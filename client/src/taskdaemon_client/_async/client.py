@@ -1,0 +1,236 @@
+"""The client."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx2
+
+from taskdaemon_client._async.connection import AsyncConnection
+from taskdaemon_client.answers import Attempt, Health, Queued, Reason, Task
+from taskdaemon_client.calls import LONGEST_WAIT, Batch, Call, Named, Retries, batches, id_of, remembered
+from taskdaemon_client.errors import ApiError, BadRequest, Fault, TaskdaemonError, WaitTimeout
+from taskdaemon_client.options import Filter, NewTask, TaskOptions
+from taskdaemon_client.settings import settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+
+class AsyncClient:
+    """Calls one platform. Use it in a `with` block, or close it.
+
+    `url`, `api_key`, `profile`: where to, see `settings`. `retries`: how often a call is sent again if the connection
+    breaks, or the platform is busy or away. Each POST then has an idempotency key of its own, so nothing is done twice;
+    with 0 there is neither. `timeout`: seconds for the platform to answer, beside those of a wait. `transport`: of
+    httpx2, for proxies, certificates and tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        profile: str | None = None,
+        retries: int = 10,
+        timeout: float = 30.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.settings = settings(url, api_key, profile)
+        self._connection = AsyncConnection(self.settings, Retries(retries), timeout, transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def url(self) -> str:
+        """The address of the platform."""
+        return self.settings.url
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._connection.close()
+
+    # ---- tasks ------------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        type: str,
+        data: dict[str, Any] | None = None,
+        *,
+        wait: int | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Queued:
+        """Queue a task, with its options.
+
+        `wait`: answer with `task` once it has ended, or after so many seconds (0 to 60). `idempotency_key`: the same
+        call with the same key, also of another process, queues one task.
+        """
+        body = {"type": type, "data": data, **options}
+        return _queued(await self._connection.post("/queue", body, idempotency_key, wait=wait))
+
+    async def submit_many(
+        self, tasks: Iterable[NewTask], *, idempotency_key: str | None = None
+    ) -> builtins.list[Queued]:
+        """Queue any number of tasks, in batches that are each stored or not, and in their order.
+
+        An error has in `queued` what was queued before. The same call with the same `idempotency_key` and the same
+        tasks, in the same order, queues only what is missing.
+        """
+        queued: builtins.list[Queued] = []
+        waiting: builtins.list[Batch] = []
+        try:
+            for batch in batches(tasks):
+                waiting.append(batch)
+                while waiting:
+                    batch = waiting.pop()
+                    try:
+                        queued += await self._submit_batch(batch, idempotency_key)
+                    except BadRequest as error:
+                        # A limit of the body. One of a single task names the task.
+                        if error.status != 413 or error.faults or len(batch.tasks) == 1:
+                            raise _at(error, batch) from None
+                        waiting.extend(reversed(batch.halves()))
+        except TaskdaemonError as error:
+            raise remembered(error, queued) from error.__cause__
+        return queued
+
+    async def _submit_batch(self, batch: Batch, idempotency_key: str | None) -> builtins.list[Queued]:
+        call = Call("POST", "/queue/batch", body=batch.body)
+        answer = (await self._connection.send(call, batch.key(idempotency_key))).json()
+        existing = answer.get("existing") or [False] * len(batch.tasks)
+        return [Queued(id=id, existing=was) for id, was in zip(answer["task_ids"], existing, strict=True)]
+
+    async def run(
+        self,
+        type: str,
+        data: dict[str, Any] | None = None,
+        *,
+        wait_timeout: float | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Any:
+        """Queue a task, wait for its end and return its result.
+
+        Raises `TaskFailed` if it fails, `WaitTimeout` after `wait_timeout` seconds; the task then goes on.
+        """
+        begun = time.monotonic()
+        first_wait = LONGEST_WAIT if wait_timeout is None else min(LONGEST_WAIT, math.ceil(wait_timeout))
+        queued = await self.submit(type, data, wait=first_wait, **options)
+        task = queued.task
+        if task is None or not task.ended:
+            left = None if wait_timeout is None else max(0.0, wait_timeout - (time.monotonic() - begun))
+            task = await self.wait(queued, left)
+        return task.result_or_raise()
+
+    async def get(self, task: Named) -> Task:
+        """A task as it is. Raises `NotFound`."""
+        return Task.read(await self._connection.get(_path(task)))
+
+    async def wait(self, task: Named, timeout: float | None = None) -> Task:
+        """A task once it is `completed` or `failed`. Raises `WaitTimeout` after `timeout` seconds, and `NotFound`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wait = _wait_until(deadline)
+            now = Task.read(await self._connection.get(_path(task), wait=wait))
+            if now.ended:
+                return now
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout([now.id], timeout or 0)
+
+    def list(
+        self, *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
+    ) -> AsyncIterator[Task]:
+        """Tasks that match, in as many pages as it takes, `newest` first or `oldest`. `limit`: at most so many."""
+        return self._list(limit, order, filter)
+
+    async def _list(self, limit: int | None, order: str | None, filter: Filter) -> AsyncIterator[Task]:
+        async for row in self._connection.pages("/api/tasks", limit, order=order, **filter):
+            yield Task.read(row)
+
+    async def cancel(self, task: Named, *, idempotency_key: str | None = None) -> Task:
+        """End a task: it is `failed`, `cancelled`. Raises `Conflict` if it has ended."""
+        return Task.read(await self._connection.post(_path(task, "cancel"), None, idempotency_key))
+
+    async def redrive(
+        self,
+        task: Named,
+        *,
+        data: dict[str, Any] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Run a failed task again, with other `data` or another `priority` if given.
+
+        Raises `NotFound` also if it has not failed, `Conflict` if a task with its `unique_key` has not ended.
+        """
+        body = {"data": data, "priority": priority}
+        return Task.read(await self._connection.post(_path(task, "redrive"), body, idempotency_key))
+
+    async def set_priority(self, task: Named, priority: int, *, idempotency_key: str | None = None) -> Task:
+        """Give a pending task another priority. Raises `Conflict` if it is not pending."""
+        body = {"priority": priority}
+        return Task.read(await self._connection.post(_path(task, "priority"), body, idempotency_key))
+
+    async def delete(self, task: Named) -> None:
+        """Delete a task in any status; a running one is stopped. Raises `NotFound`."""
+        await self._connection.send(Call("DELETE", _path(task)))
+
+    async def why(self, task: Named) -> builtins.list[Reason]:
+        """Why a task does not run, or how it ended; the decisive reason first."""
+        answer = await self._connection.get(_path(task, "why"))
+        return [Reason.read(reason) for reason in answer["reasons"]]
+
+    async def attempts(self, task: Named, *, running: bool = False, after: int = 0) -> builtins.list[Attempt]:
+        """The ended attempts of a task above number `after`, oldest first; with `running` the running one too."""
+        only = {"running": "true" if running else None, "after": after or None}
+        pages = self._connection.pages(_path(task, "attempts"), None, **only)
+        return [Attempt.read(row) async for row in pages]
+
+    async def health(self) -> Health:
+        """Whether the platform works, and its problems. Raises `TryLater` if it is not healthy."""
+        return Health.read(await self._connection.get("/health"))
+
+    async def metrics(self) -> dict[str, Any]:
+        """The numbers of `GET /api/metrics`."""
+        numbers: dict[str, Any] = await self._connection.get("/api/metrics")
+        return numbers
+
+
+def _path(task: Named, *rest: str) -> str:
+    return "/".join(("/api/tasks", quote(id_of(task), safe=""), *rest))
+
+
+def _wait_until(deadline: float | None) -> int:
+    """How many seconds the next call is to wait."""
+    return LONGEST_WAIT if deadline is None else max(0, min(LONGEST_WAIT, math.ceil(deadline - time.monotonic())))
+
+
+def _queued(answer: dict[str, Any]) -> Queued:
+    task = answer.get("task")
+    return Queued(
+        raw=answer, id=answer["task_id"], existing=answer.get("existing", False), task=task and Task.read(task)
+    )
+
+
+def _at(error: ApiError, batch: Batch) -> ApiError:
+    """The error of a batch, with the places of its tasks among all."""
+
+    def moved(text: str) -> str:
+        return re.sub(r"\btasks\[(\d+)\]", lambda found: f"tasks[{int(found[1]) + batch.first}]", text)
+
+    error.error = moved(error.error)
+    error.faults = [Fault(moved(fault.field), moved(fault.error)) for fault in error.faults]
+    return error

@@ -1,0 +1,123 @@
+"""Sends calls, and sends them again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import httpx2
+
+from taskdaemon_client.calls import Call, Retries, encoded, query, unreachable_sentence
+from taskdaemon_client.errors import TaskdaemonError, Unreachable, refusal
+from taskdaemon_client.settings import Settings
+
+
+class AsyncConnection:
+    """The connections to one platform."""
+
+    def __init__(
+        self, settings: Settings, retries: Retries, timeout: float, transport: httpx2.AsyncBaseTransport | None
+    ) -> None:
+        self.settings = settings
+        self.retries = retries
+        self.timeout = timeout
+        headers = {"User-Agent": "taskdaemon-client"}
+        if settings.api_key:
+            headers["Authorization"] = f"Bearer {settings.api_key}"
+        self.http = httpx2.AsyncClient(base_url=settings.url, headers=headers, transport=transport)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.http.aclose()
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON of a GET."""
+        return (await self.send(Call("GET", path, query(**parameters)))).json()
+
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """The JSON of what a POST answers, or None if it has no content."""
+        content = None if body is None else encoded(body)
+        response = await self.send(Call("POST", path, query(**parameters), content), idempotency_key)
+        return response.json() if response.content else None
+
+    async def pages(self, path: str, limit: int | None = None, **parameters: Any) -> AsyncIterator[Any]:
+        """The rows of a list: all, or the first `limit`, in pages."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            size = None if left is None else min(left, self._page_size(path))
+            response = await self.send(
+                Call("GET", path, query(**parameters, limit=size or self._page_size(path), cursor=cursor))
+            )
+            rows = response.json()
+            for row in rows:
+                yield row
+            left = None if left is None else left - len(rows)
+            cursor = response.headers.get("Next-Cursor")
+            if cursor is None:
+                return
+
+    def _page_size(self, path: str) -> int:
+        """The largest page of a list."""
+        return 100 if path.endswith(("/attempts", "/operations", "/firings", "/callbacks")) else 1_000
+
+    async def send(self, call: Call, idempotency_key: str | None = None) -> httpx2.Response:
+        """The answer to a call, which is sent again while that may help. Raises `TaskdaemonError`."""
+        call = replace(call, headers={**call.headers, **self.retries.key(call, idempotency_key)})
+        for repeated in itertools.count():
+            failure: Exception
+            try:
+                response = await self.http.send(self._request(call))
+            except (httpx2.TransportError, httpx2.DecodingError) as error:
+                failure = error
+            else:
+                refused = refusal(response)
+                if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
+                    return response  # What a first DELETE has deleted, whose answer was lost, is not there.
+                failure = refused
+            await self.pause(repeated, failure)
+        raise AssertionError("count() has no end")
+
+    async def pause(self, repeated: int, failure: Exception) -> None:
+        """Sleep until a call is to be sent again; if it is not, raise its failure."""
+        seconds = self.retries.pause(repeated, failure)
+        if seconds is not None:
+            await anyio.sleep(seconds)
+        elif isinstance(failure, TaskdaemonError):
+            raise failure
+        else:
+            raise Unreachable(unreachable_sentence(self.settings.url, failure)) from failure
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[httpx2.Response]:
+        """The answer to a call while it arrives. Raises what httpx2 raises, and `ApiError`."""
+        response = await self.http.send(self._request(call), stream=True)
+        try:
+            if not response.is_success:
+                await response.aread()
+            if refused := refusal(response):
+                raise refused
+            yield response
+        finally:
+            await response.aclose()
+
+    def _request(self, call: Call) -> httpx2.Request:
+        timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, 10), read=self.timeout + call.wait)
+        content = {} if call.body is None else {"Content-Type": "application/json"}
+        return self.http.build_request(
+            call.method,
+            call.path,
+            params=dict(call.query),
+            content=call.body,
+            headers={**content, **call.headers},
+            timeout=timeout,
+        )

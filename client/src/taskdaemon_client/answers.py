@@ -1,0 +1,342 @@
+"""What calls answer. Each class has the fields of a schema of `/openapi.json`, by the same names."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from taskdaemon_client.errors import TaskFailed
+
+A = TypeVar("A", bound="Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`raw` is the JSON as the platform sent it, with the fields that this version of the client does not know."""
+
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls: type[A], raw: Mapping[str, Any]) -> A:
+        """Make one from JSON. A field that an older platform does not send is None."""
+        readers = _readers(cls)  # type: ignore[arg-type]  # mypy takes a class for its instances, which have no hash
+        return cls(raw=raw, **{name: reader(raw.get(name)) for name, reader in readers.items()})
+
+
+@cache
+def _readers(cls: type[Answer]) -> dict[str, Callable[[Any], Any]]:
+    hints = get_type_hints(cls)
+    return {each.name: _reader(hints[each.name]) for each in fields(cls) if each.name != "raw"}
+
+
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """What turns a JSON value into a value of this type."""
+    if hint is datetime:
+        return _moment
+    if isinstance(hint, type) and issubclass(hint, Answer):
+        return lambda value: None if value is None else hint.read(value)
+    if get_origin(hint) is list:
+        read = _reader(get_args(hint)[0])
+        return lambda values: None if values is None else [read(value) for value in values]
+    if get_origin(hint) in (Union, types.UnionType):
+        return _reader(next(inner for inner in get_args(hint) if inner is not types.NoneType))
+    return lambda value: value
+
+
+def _moment(value: str | None) -> datetime | None:
+    # Before Python 3.11 fromisoformat knows no Z.
+    return None if value is None else datetime.fromisoformat(value.replace("Z", "+00:00"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Answer):
+    """A task. The options and `schedule` are None if the task has none."""
+
+    id: str
+    task_type: str
+    task_data: dict[str, Any]
+    status: str
+    priority: int
+    attempts: int
+    result: Any
+    last_error: str | None
+    failure_reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    due_at: datetime | None
+    expires_at: datetime | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    unique_key: str | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
+    omitted: list[str] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is `completed` or `failed`."""
+        return self.status in ("completed", "failed")
+
+    def result_or_raise(self) -> Any:
+        """The result of a completed task. Raises `TaskFailed` if it failed, ValueError if it has not ended."""
+        if self.status == "failed":
+            raise TaskFailed(self)
+        if not self.ended:
+            raise ValueError(f"task {self.id} is {self.status} and has no result yet; wait for it first")
+        return self.result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Answer):
+    """What became of a submit. `existing`: a task with its `unique_key` has not ended, and `id` is that one's."""
+
+    id: str
+    existing: bool = False
+    #: With `wait`: the task at the end of the wait, or None if it could not be read.
+    task: Task | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Answer):
+    """How far a handler says it is: `progress` from 0 to 1."""
+
+    progress: float
+    done: float | None
+    total: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt(Answer):
+    """One execution of a task. `progress` and `note` are of a running one."""
+
+    number: int
+    outcome: str | None
+    error: str | None
+    node: str
+    container: str | None
+    image: str | None
+    revision: str | None
+    command: str | None
+    exit_code: int | None
+    oom: bool | None
+    wait_seconds: float | None
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    stdout_tail: str
+    stderr_tail: str
+    progress: Progress | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Answer):
+    """One event of a task: `status`, `progress`, `log`, `note` or `end`. `raw` is its data."""
+
+    #: To resume after it; None at the end of a deleted task.
+    id: str | None
+    event: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason(Answer):
+    """Why a task does not run. `raw` has the values that the sentence names."""
+
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots(Answer):
+    """`busy` slots run a task, `warm` ones have a container."""
+
+    busy: int
+    warm: int
+    all: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(Answer):
+    """A pause of a handler; `until` None: until it is resumed."""
+
+    by: str
+    since: datetime
+    until: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drain(Answer):
+    """A drain. `noticed`: the node starts no task any more. `node` is set in a handler's `drained_on`."""
+
+    by: str
+    since: datetime
+    reason: str | None
+    noticed: bool
+    node: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates(Answer):
+    """Attempts a second that ended within the last `seconds`."""
+
+    seconds: float
+    succeeded: float
+    failed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Busy(Answer):
+    """A node that still runs tasks of a paused type, by their ids."""
+
+    node: str
+    tasks: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handler(Answer):
+    """A handler of handlers.toml. `busy` is set by a pause with `wait`."""
+
+    type: str
+    description: str | None
+    limits: dict[str, Any]
+    slots: Slots
+    paused: Pause | None
+    drained_on: list[Drain]
+    problem: str | None
+    notice: str | None
+    rates: Rates
+    revisions: list[dict[str, Any]]
+    busy: list[Busy] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedHandler(Answer):
+    """What a node serves of a handler."""
+
+    type: str
+    slots: Slots
+    drained: Drain | None
+    problem: str | None
+    images: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node(Answer):
+    """A worker process. `cap`: how many tasks it may run at once."""
+
+    name: str
+    state: str
+    version: str | None
+    handlers_digest: str
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None
+    running: int
+    cap: int | None
+    drained: Drain | None
+    handlers: list[ServedHandler]
+    problems: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Answer):
+    """An act on all tasks that match a filter. `state`: `running`, `completed`, `aborted` or `stopped`."""
+
+    id: str
+    verb: str
+    state: str
+    filter: dict[str, Any]
+    matched: int
+    matched_exact: bool
+    done: int
+    skipped: dict[str, int]
+    failed: int
+    priority: int | None
+    rate: float | None
+    limit: int | None
+    canary: int | None
+    stop_share: float | None
+    created_at: datetime
+    created_by: str
+    ended_at: datetime | None
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview(Answer):
+    """What an operation would act on. `matched_exact` False: at least so many."""
+
+    matched: int
+    matched_exact: bool
+    by_type: dict[str, int]
+    by_status: dict[str, int]
+    by_reason: dict[str, int]
+    skipped: dict[str, int]
+    oldest: datetime | None
+    warnings: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firing(Answer):
+    """What became of a tick of a schedule."""
+
+    scheduled_for: datetime
+    outcome: str
+    task_id: str | None
+    reason: str
+    at: datetime
+    by: str | None
+    until: datetime | None
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulePause(Answer):
+    """Who has paused a schedule, and when."""
+
+    by: str
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Answer):
+    """A schedule. `next` has five ticks; `raw` the options of its tasks. `defined_in`: handlers.toml or the API."""
+
+    name: str
+    type: str
+    cron: str | None
+    every: str | None
+    timezone: str
+    overlap: str
+    catch_up: str
+    jitter: float
+    enabled: bool
+    data: dict[str, Any]
+    priority: int
+    defined_in: str
+    revision: int
+    changed_at: datetime | None
+    changed_by: str | None
+    paused: SchedulePause | None
+    next: list[datetime]
+    last: Firing | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(Answer):
+    """`workers`: the nodes that live."""
+
+    status: str
+    queue_size: int
+    workers: int
+    timestamp: datetime
+    problems: list[str] | None

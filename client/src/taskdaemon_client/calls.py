@@ -1,0 +1,177 @@
+"""One call, and when it is repeated. Nothing here sends anything: the sync and the async client share it."""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import httpx2
+
+from taskdaemon_client.errors import ApiError, TaskdaemonError, TryLater
+
+#: Seconds. A proxy may end a request that is silent for a minute, so no wait asks for more.
+LONGEST_WAIT = 25
+#: Of a batch: tasks, bytes, values. The platform allows 1,000, eight times DAEMON_MAX_BODY (8 MiB), and 100,000.
+BATCH_TASKS, BATCH_BYTES, BATCH_VALUES = 1_000, 4 << 20, 90_000
+#: How many ids a list takes.
+MOST_IDS = 200
+
+
+class HasId(Protocol):
+    """A `Task`, `Queued`, `Operation`: whatever has an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+#: What names a task or an operation.
+Named = str | uuid.UUID | HasId
+
+
+def id_of(named: str | uuid.UUID | HasId) -> str:
+    """The id of a task or an operation."""
+    return str(named) if isinstance(named, (str, uuid.UUID)) else named.id
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wait(self) -> float:
+        """How many seconds the platform may take beside its usual time."""
+        return float(self.query.get("wait", 0))
+
+
+def encoded(value: Any) -> bytes:
+    """The JSON of a body. Values that are None are left out of its first level."""
+    if isinstance(value, Mapping):
+        value = {name: given for name, given in value.items() if given is not None}
+    return json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def query(**parameters: Any) -> dict[str, Any]:
+    """Parameters of an address: None is left out, several values are joined by commas (a tag is repeated)."""
+    return {name: _text(name, value) for name, value in parameters.items() if value is not None}
+
+
+def _text(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _plain(value)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        texts = [str(_text(name, each)) for each in value]
+        return texts if name == "tag" else ",".join(texts)
+    return value
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; give it one, such as datetime.now(timezone.utc)")
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no JSON: {value!r}")
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often a call is repeated, and after how long.
+
+    `times`: at most so many repetitions. A pause is random, up to 0.1 s that double each time up to `longest_pause`, or
+    what `Retry-After` says. A call that is told to come back later than `longest_retry_after` fails at once.
+    """
+
+    times: int = 10
+    longest_pause: float = 5.0
+    longest_retry_after: float = 60.0
+
+    def key(self, call: Call, idempotency_key: str | None) -> dict[str, str]:
+        """The headers that make a repetition safe: a key of its own for each POST, if calls are repeated."""
+        if call.method != "POST" or not (idempotency_key or self.times):
+            return {}
+        return {"Idempotency-Key": _quoted(idempotency_key) if idempotency_key else str(uuid.uuid4())}
+
+    def pause(self, repeated: int, failure: Exception) -> float | None:
+        """Seconds until the next repetition, after `repeated` ones; None if there is none."""
+        if repeated >= self.times or not _may_pass(failure):
+            return None
+        if isinstance(failure, ApiError) and failure.retry_after is not None:
+            if failure.retry_after > self.longest_retry_after:
+                return None
+            # The platform counts whole seconds. Callers that were refused together do not come back together.
+            return failure.retry_after + random.uniform(0, 0.1)
+        return random.uniform(0, min(self.longest_pause, 0.1 * 2 ** min(repeated, 30)))
+
+
+def _may_pass(failure: Exception) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(failure, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return False
+    return isinstance(failure, (TryLater, httpx2.TransportError, httpx2.DecodingError))
+
+
+def _quoted(key: str) -> str:
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if " " in key or key.startswith('"') else key
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks that are queued together: their JSON, and the place of the first one among all."""
+
+    first: int
+    tasks: list[bytes]
+
+    @property
+    def body(self) -> bytes:
+        return b'{"tasks":[' + b",".join(self.tasks) + b"]}"
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The same in two."""
+        middle = len(self.tasks) // 2
+        return Batch(self.first, self.tasks[:middle]), Batch(self.first + middle, self.tasks[middle:])
+
+    def key(self, idempotency_key: str | None) -> str | None:
+        """The batch's own key. The same tasks with the same key are cut in the same way."""
+        return idempotency_key and f"{idempotency_key}/{self.first}-{self.first + len(self.tasks) - 1}"
+
+
+def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+    """Cut any number of tasks by count, bytes and values."""
+    first, batch, size, values = 0, list[bytes](), 0, 0
+    for task in tasks:
+        text = encoded(task)
+        # Each value is after one of these; what is in strings counts too, which only makes a batch smaller.
+        its_values = text.count(b",") + text.count(b"[") + text.count(b"{") + 1
+        full = len(batch) == BATCH_TASKS or size + len(text) > BATCH_BYTES or values + its_values > BATCH_VALUES
+        if batch and full:
+            yield Batch(first, batch)
+            first, batch, size, values = first + len(batch), [], 0, 0
+        batch.append(text)
+        size += len(text) + 1
+        values += its_values
+    if batch:
+        yield Batch(first, batch)
+
+
+def unreachable_sentence(url: str, error: Exception) -> str:
+    """What is said if no answer came."""
+    return f"no answer from {url}: {str(error) or type(error).__name__}"
+
+
+def remembered(error: TaskdaemonError, queued: list[Any]) -> TaskdaemonError:
+    """The error of a later batch, with what was queued before it."""
+    error.queued = queued
+    return error

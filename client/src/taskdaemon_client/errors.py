@@ -1,0 +1,137 @@
+"""What calls raise. Everything is a `TaskdaemonError`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+if TYPE_CHECKING:
+    from taskdaemon_client.answers import Queued, Task
+
+
+class TaskdaemonError(Exception):
+    """The base of all errors of this package.
+
+    `queued`: what `submit_many` had queued before this error, in the order of its tasks.
+    """
+
+    queued: list[Queued]
+
+
+class Unreachable(TaskdaemonError):
+    """No answer: the platform is away, or the connection broke. A call that changes something may have been done."""
+
+
+class WaitTimeout(TaskdaemonError):
+    """The time of a wait is over. `ids`: the tasks that have not ended."""
+
+    def __init__(self, ids: list[str], seconds: float) -> None:
+        what = f"task {ids[0]} has" if len(ids) == 1 else f"{len(ids)} tasks have"
+        super().__init__(f"{what} not ended within {seconds:g} s")
+        self.ids = ids
+
+
+class TaskFailed(TaskdaemonError):
+    """A task has failed. `task` has the reason and the last error."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"task {task.id} failed ({task.failure_reason}): {task.last_error}")
+        self.task = task
+
+
+class TasksGone(TaskdaemonError):
+    """Tasks that were waited for do not exist, or do not exist any more. `ids`: these."""
+
+    def __init__(self, ids: list[str]) -> None:
+        super().__init__(f"no longer there: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} ({len(ids)} in all)")
+        self.ids = ids
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a request: the field, such as `tasks[7].priority`, and what is wrong with it."""
+
+    field: str
+    error: str
+
+
+class ApiError(TaskdaemonError):
+    """The platform refused a call. Each status has a class below.
+
+    `status`: of HTTP. `error`: the platform's sentence. `faults`: each field that is wrong, if it said so.
+    `method`, `url`: the request. `request_id`: of a 500, to find it in the platform's log. `retry_after`: seconds.
+    `replayed`: the call was done before, and what it acted on is gone.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        self.method = response.request.method
+        self.url = str(response.request.url)
+        body = _body(response)
+        #: The JSON of the answer.
+        self.body = body
+        self.error = str(body.get("error") or f"HTTP {self.status} {response.reason_phrase}".strip())
+        self.faults = [Fault(str(each["field"]), str(each["error"])) for each in body.get("details", [])]
+        self.request_id: str | None = body.get("request_id")
+        self.retry_after = _seconds(response.headers.get("Retry-After"))
+        self.replayed = response.headers.get("Idempotent-Replayed") == "true"
+        super().__init__(self.error)
+
+    def __str__(self) -> str:
+        identified = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.method} {self.url}: {self.status}: {self.error}{identified}"
+
+
+class BadRequest(ApiError):
+    """400, 413, 422 and every other status that means that the request is wrong."""
+
+
+class NotAllowed(ApiError):
+    """401, 403: there is no valid API key, or it does not allow this."""
+
+
+class NotFound(ApiError):
+    """404."""
+
+
+class Conflict(ApiError):
+    """409: the task, operation or node is in another state."""
+
+
+class TryLater(ApiError):
+    """408, 429, 502, 503, 504: too many requests, a full queue, or the platform is away. Retries were of no use."""
+
+
+class ServerFault(ApiError):
+    """500: a bug of the platform, or what is no answer of it at all."""
+
+
+_CLASSES = {401: NotAllowed, 403: NotAllowed, 404: NotFound, 409: Conflict} | dict.fromkeys(
+    (408, 429, 502, 503, 504), TryLater
+)
+
+
+def refusal(response: httpx2.Response) -> ApiError | None:
+    """The error that an answer is, or None. Its body has been read."""
+    if response.is_success:
+        return None
+    other = BadRequest if response.is_client_error else ServerFault
+    return _CLASSES.get(response.status_code, other)(response)
+
+
+def _body(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None  # A date: no answer of the platform has one.

@@ -1,0 +1,68 @@
+"""What calls take: the options of a task, and the filters of lists and operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import Required
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of a task. None is the same as leaving one out."""
+
+    priority: int | None  #: 0 to 100; larger ones go first
+    delay: float | None  #: seconds until it may start
+    run_at: datetime | str | None  #: when it may start
+    expires_in: float | None  #: seconds by which a handler has to begin it
+    expires_at: datetime | str | None  #: when a handler has to have begun it
+    timeout: float | None  #: seconds for an attempt
+    max_retries: int | None
+    tags: Sequence[str] | None  #: to filter lists by
+    metadata: dict[str, Any] | None  #: comes back with the task, the handler does not get it
+    unique_key: str | None  #: at most one such task of a type at a time
+
+
+class NewTask(TaskOptions, total=False):
+    """A task for `submit_many`."""
+
+    type: Required[str]
+    data: dict[str, Any] | None
+
+
+class Filter(TypedDict, total=False):
+    """Which tasks: all conditions hold. Several values are a list, or a string with commas."""
+
+    status: str | Sequence[str] | None
+    type: str | Sequence[str] | None
+    failure_reason: str | Sequence[str] | None
+    tag: str | Sequence[str] | None  #: all of them
+    priority_min: int | None
+    priority_max: int | None
+    created_after: datetime | str | None
+    created_before: datetime | str | None
+    ids: str | Sequence[str] | None  #: up to 200
+    error: str | None  #: a text in `last_error`
+
+
+class ScheduleDefinition(TypedDict, total=False):
+    """What a schedule is made of: `type`, and either `cron` or `every`."""
+
+    type: Required[str]
+    cron: str | None  #: five fields, or @hourly, @daily, @weekly, @monthly, @yearly
+    every: str | None  #: such as "15m"
+    timezone: str | None
+    overlap: str | None  #: "allow" or "skip"
+    catch_up: str | None  #: "one" or "none"
+    jitter: float | None  #: seconds
+    enabled: bool | None
+    data: dict[str, Any] | None
+    priority: int | None
+    expires_in: float | None
+    timeout: float | None
+    max_retries: int | None
+    tags: Sequence[str] | None
+    metadata: dict[str, Any] | None
+    unique_key: str | None
