@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "tasks_app.features.pauses.apps.Pauses",
     "tasks_app.features.drains.apps.Drains",
     "tasks_app.features.schedules.apps.Schedules",
+    "tasks_app.features.callbacks.apps.Callbacks",
     "tasks_app.features.operations.apps.Operations",
     "tasks_app.features.failures.apps.Failures",
     "tasks_app.features.history.apps.History",

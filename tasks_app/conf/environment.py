@@ -90,6 +90,9 @@ class Environment(BaseModel):
     alert_failed_logins: int = _named("DAEMON_ALERT_FAILED_LOGINS", 20, ge=1, le=1_000_000)
     alert_hold: float = _named("DAEMON_ALERT_HOLD", 30.0, ge=1, le=3600, allow_inf_nan=False)
 
+    callback_secrets: str = _named("DAEMON_CALLBACK_SECRETS", "")
+    callback_hosts: str = _named("DAEMON_CALLBACK_HOSTS", "")
+
     testing: bool = _named("DAEMON_TESTING", False)
     fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
@@ -179,7 +182,14 @@ class Environment(BaseModel):
         _, mark, query = value.partition("?")
         return f"sqlite:///{quote(str(PROJECT / file))}{mark}{query}"
 
-    @field_validator("allowed_hosts")
+    @field_validator("callback_secrets")
+    @classmethod
+    def _sign(cls, value: str) -> str:
+        if fault := next(filter(None, map(weak_secrets.signing_fault, _words(value))), None):
+            raise ValueError(f"{fault}; several are separated by commas")
+        return value
+
+    @field_validator("allowed_hosts", "callback_hosts")
     @classmethod
     def _names_of_hosts(cls, value: str) -> str:
         for word in _words(value):
@@ -295,6 +305,17 @@ class Environment(BaseModel):
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The proxies whose X-Forwarded-For is believed."""
         return tuple(ip_network(word) for word in _words(self.trusted_proxies))
+
+    @cached_property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """What signs callbacks (`whsec_...`) of tasks whose API key has no secret of its own; each adds a signature."""
+        return tuple(_words(self.callback_secrets))
+
+    @cached_property
+    def private_hosts(self) -> frozenset[str]:
+        """To which callbacks may go although their addresses are private: names in lower case, `.example.org` for all
+        subdomains, addresses without brackets."""
+        return frozenset(word.lower().strip("[]") for word in _words(self.callback_hosts))
 
     @property
     def exposed(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import re
+import secrets
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +17,30 @@ KEY_MARK = "tpk_"
 MAX_KEY_CHARACTERS = 200
 #: A key or signing key with fewer different characters counts as a placeholder.
 MIN_DIFFERENT_CHARACTERS = 8
+
+#: Every secret that signs callbacks begins with it, as Standard Webhooks say; base64 of so many bytes follows.
+SIGNING_MARK = "whsec_"
+MIN_SIGNING_BYTES, MAX_SIGNING_BYTES = 24, 64
+
+
+def new_signing_secret() -> str:
+    """A secret that signs callbacks: `whsec_` and base64."""
+    return SIGNING_MARK + b64encode(secrets.token_bytes(32)).decode()
+
+
+def signing_fault(secret: str) -> str | None:
+    """Why this text is not a secret that signs callbacks, or None."""
+    text = secret.removeprefix(SIGNING_MARK)
+    try:
+        key = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if text != secret and MIN_SIGNING_BYTES <= len(key) <= MAX_SIGNING_BYTES and len(set(key)) >= 8:
+        return None
+    return (
+        f"a secret that signs callbacks is {SIGNING_MARK} and base64 of {MIN_SIGNING_BYTES} to {MAX_SIGNING_BYTES} "
+        'random bytes (printf "whsec_%s\\n" "$(head -c 32 /dev/urandom | base64)" makes one)'
+    )
 
 
 def key_fault(key: str) -> str | None:

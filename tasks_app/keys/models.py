@@ -21,6 +21,9 @@ class ApiKey(models.Model):
     types = models.JSONField(null=True)
     #: Tasks a second.
     rate = models.FloatField(null=True)
+    #: The secret by which callbacks of the key's tasks are signed (`whsec_...`), as it is: a hash could not sign.
+    #: Null: those of the deployment sign. No page and no call shows it.
+    callback_secret = models.TextField(null=True)  # noqa: DJ001
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     #: Precise to the minute.

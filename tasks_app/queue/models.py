@@ -66,6 +66,10 @@ OUTCOMES = [(kind.value, kind.value.replace("_", " ").title()) for kind in Outco
 NEWEST_OF_SCHEDULE = 10_000
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
+#: An ended row with a `callback_url` whose end was not told yet.
+UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
+    Q(callback_told__isnull=True) | Q(callback_told__lt=F("completed_at")) | Q(callback_told__gt=F("completed_at"))
+)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -132,6 +136,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         newest = self._where("schedule IS NOT NULL").filter(schedule=schedule).order_by("-pk")[:NEWEST_OF_SCHEDULE]
         return self.filter(pk__in=newest.values("pk"), status__in=(Status.PENDING, Status.PROCESSING))
 
+    def untold(self) -> TaskQuerySet:
+        """Ended rows with a `callback_url` whose end was not told yet."""
+        return self._where(
+            "callback_url IS NOT NULL AND completed_at IS NOT NULL"
+            " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
+        )
+
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
         return self._where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
@@ -193,6 +204,12 @@ class Task(models.Model):
     unbegun_attempts = models.IntegerField(null=True)
     #: Of a failed task: the fingerprint of its group; null until `group_failures` has counted the failure.
     failure_group = models.BigIntegerField(null=True)
+    #: Where to tell of its end; null: nowhere.
+    callback_url = models.TextField(null=True)  # noqa: DJ001
+    #: The id of the API key whose own secret signs what is told; null: the deployment's secrets do.
+    callback_key = models.BigIntegerField(null=True)
+    #: The `completed_at` of the end that was told last: another one is told anew, whoever has redriven the task.
+    callback_told = models.DateTimeField(null=True)
 
     objects = TaskQuerySet.as_manager()
 
@@ -224,6 +241,8 @@ class Task(models.Model):
             ),
             # Without the status: with it, SQLite looks at the index at each move of a task, and a drain is 0.96x.
             models.Index(F("schedule"), F("id"), name="task_of_schedule", condition=Q(schedule__isnull=False)),
+            # For what tells of ends. Without the status, as above: no claim looks at it.
+            models.Index(F("completed_at"), name="task_untold", condition=UNTOLD),
             # For the previous version, which fails those whose `attempts` is 0.
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)

@@ -296,6 +296,9 @@ class ScanStart(models.Model):
 
     #: JSON as `queue.postgresql.scan_start` writes it. Text, because it is read whole.
     state = models.TextField()
+    #: No end before it is untold, in microseconds since 1970. Not in `state`, of which the previous version knows each
+    #: key. Null: that version wrote the row.
+    untold = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "taskdaemon_scan_start"

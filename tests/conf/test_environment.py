@@ -48,6 +48,13 @@ BAD = [
     ("DAEMON_ALERT_OLDEST", "0", "must be a number over 0, to 604800"),
     ("DAEMON_ALERT_FAILED_SHARE", "1.5", "must be a number over 0, to 1"),
     ("DAEMON_ALERT_HOLD", "0", "must be a number from 1 to 3600"),
+    (
+        "DAEMON_CALLBACK_SECRETS",
+        "secret",
+        "a secret that signs callbacks is whsec_ and base64 of 24 to 64 random bytes",
+    ),
+    ("DAEMON_CALLBACK_SECRETS", "whsec_c2hvcnQ=", "a secret that signs callbacks is whsec_"),
+    ("DAEMON_CALLBACK_HOSTS", "http://localhost", "'http://localhost' is not a host name"),
     ("DAEMON_TESTING", "perhaps", "must be true or false (it is 'perhaps')"),
     ("DAEMON_FAIL_POINT", "everywhere", "must be one of inside_claim, "),
     ("DAEMON_FAIL_POINT", "after_claim:explode", "followed by :kill or :raise"),

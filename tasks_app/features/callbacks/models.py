@@ -1,0 +1,80 @@
+"""The table of deliveries: what is sent, or was, to the addresses of tasks that have ended."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import uuid_utils.compat as uuids
+from django.db import models
+from django.db.models import Q
+
+
+class State(models.TextChoices):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class Event(models.TextChoices):
+    """What is told: the `type` of the body."""
+
+    COMPLETED = "task.completed"
+    FAILED = "task.failed"
+
+
+class Delivery(models.Model):
+    """One end of one task, and how far the telling of it is. It outlives its task."""
+
+    #: The header `webhook-id`, the same in all tries.
+    id = models.UUIDField(primary_key=True, default=uuids.uuid7, editable=False)
+    #: The task's id; no foreign key: the delivery outlives it.
+    task = models.UUIDField()
+    task_type = models.CharField(max_length=100)
+    #: The id of the API key whose own secret signs; null: those of DAEMON_CALLBACK_SECRETS do.
+    key = models.BigIntegerField(null=True)
+    url = models.TextField()
+    #: Of the URL, in lower case: name or address, and port, such as `example.org:443`.
+    host = models.CharField(max_length=255)
+    event = models.CharField(max_length=20, choices=Event)
+    #: The bytes that are sent, as UTF-8.
+    body = models.TextField()
+    created_at = models.DateTimeField()
+    status = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    #: Since it was written, or since it was last sent anew by hand.
+    tries = models.IntegerField(default=0)
+    #: When it is tried next, or, while a process sends it (`sender`), when another one may. Null: it is not pending.
+    next_at = models.DateTimeField(null=True)
+    #: The process that sends it now; null: none does.
+    sender = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: none)
+    #: Of the last try: the HTTP status, null without an answer, and what was wrong, blank if nothing was.
+    last_status = models.IntegerField(null=True)
+    last_error = models.TextField(default="")
+    last_try_at = models.DateTimeField(null=True)
+    #: Null: it is pending.
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        app_label = "tasks_app"
+        db_table = "taskdaemon_callback"
+        default_permissions = ()  # who may see tasks may see what is told of them
+        verbose_name = "callback"
+        indexes: ClassVar = [
+            models.Index(fields=("next_at",), name="callback_due", condition=Q(status="pending")),
+            models.Index(fields=("task", "created_at"), name="callback_of_task"),
+            # For what removes old ones: how long they are kept depends on both.
+            models.Index(
+                fields=("task_type", "event", "ended_at"), name="callback_ended", condition=Q(ended_at__isnull=False)
+            ),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="callback_pending_has_time",
+                condition=Q(status="pending", next_at__isnull=False, ended_at__isnull=True)
+                | (~Q(status="pending") & Q(next_at__isnull=True, ended_at__isnull=False)),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.task}"
