@@ -6,31 +6,41 @@ FROM scratch AS wheels
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
-WORKDIR /app
-COPY requirements-image.lock /tmp/
-# pip and translations are removed again: the image installs nothing, and has one language.
+COPY requirements-image.lock requirements-build.lock /tmp/
+# /opt/venv has the libraries, and finds the platform in /app/lib: a new revision changes only that layer. /opt/build makes
+# the wheel, and stays behind. pip and translations are removed again: the image installs nothing, and has one language.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     set -eu; \
     if ls /wheels/*.whl >/dev/null 2>&1; then set -- --no-index --find-links /wheels; else set --; fi; \
-    python3 -m venv /opt/venv; \
-    /opt/venv/bin/python -m pip install -q --no-compile --require-hashes --only-binary :all: "$@" \
-        -r /tmp/requirements-image.lock; \
+    for lock in venv=image build=build; do \
+        python3 -m venv "/opt/${lock%=*}"; \
+        "/opt/${lock%=*}/bin/python" -m pip install -q --no-compile --require-hashes --only-binary :all: "$@" \
+            -r "/tmp/requirements-${lock#*=}.lock"; \
+    done; \
     /opt/venv/bin/python -m pip uninstall -q -y pip; \
     find /opt/venv \( -name '*.po' -o -name '*.mo' \) -delete; \
+    echo /app/lib >"$(echo /opt/venv/lib/python3.*/site-packages)/platform.pth"; \
     /opt/venv/bin/python -m compileall -q /opt/venv/lib
+WORKDIR /source
 COPY . .
 # Static files with their compressed copies; their sources are removed. `chmod`: a checkout under a umask of 077 must be
 # readable for the image's user.
 RUN set -eu; \
     python=/opt/venv/bin/python; \
-    DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python manage.py collectstatic \
+    /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel; \
+    /opt/build/bin/python -m pip --python $python install -q --no-compile --no-deps --no-index --target /app/lib \
+        /tmp/wheel/*.whl; \
+    cp -r deploy handlers.toml LICENSE /app; \
+    ln -s lib/taskdaemon_site/examples /app/examples; \
+    cd /app; \
+    DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python -m taskdaemon_site collectstatic \
         --no-input --verbosity 0 --ignore "*.map"; \
     $python -m whitenoise.compress --quiet static; \
     rm -rf /tmp/home /opt/venv/lib/python*/site-packages/drf_spectacular_sidecar/static; \
     chmod +x deploy/entrypoint; \
     chmod -R a+rX /app; \
-    $python -m compileall -q /app
+    $python -m compileall -q lib
 
 FROM python:3.13-slim
 # A user id that hosts do not assign. A new volume takes its owner and mode from this folder.
@@ -42,7 +52,7 @@ RUN set -eu; \
     chmod 0700 /var/lib/taskdaemon
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/opt/venv/bin:/app/lib/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DAEMON_HOST=0.0.0.0 \

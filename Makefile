@@ -1,7 +1,7 @@
 # `make run` and `make test` work in a fresh checkout. `make help` lists everything.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format bench ramp chaos soak images env lock clean help bootstrap
+.PHONY: run test check lint format bench ramp chaos soak images env wheel lock clean help bootstrap
 
 # Arguments for the command of a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
@@ -54,6 +54,9 @@ images: ## build the example handlers' Docker images, for examples/docker/handle
 env: ## write .env for compose.yaml: secrets, the Docker socket's group (ARGS="rabbitmq monitoring")
 	@sh bin/env $(ARGS)
 
+wheel: bootstrap ## write the wheel of this version to dist/
+	.venv/bin/python -m hatchling build -t wheel
+
 # For the oldest supported Python, whichever version runs uv.
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	--no-emit-find-links --quiet pyproject.toml
@@ -62,6 +65,7 @@ lock: ## update the lock files from pyproject.toml (needs uv)
 	$(COMPILE) --group dev -o requirements.lock $(ARGS)
 	$(COMPILE) --group dev --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
 	$(COMPILE) --constraint requirements.lock -o requirements-image.lock $(ARGS)
+	$(COMPILE:pyproject.toml=--group build) --constraint requirements.lock -o requirements-build.lock $(ARGS)
 
 clean: ## remove .venv, .venv-bench, .bench and tools' caches; the daemon's files (var/) stay
 	rm -rf .venv .venv-bench .bench .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,25 +1,10 @@
 #!/usr/bin/env python3
-"""Run a command of the platform: up, web, worker, migrate, ... (`manage.py help`)."""
+"""Run a command of the platform in this checkout: up, web, worker, migrate, ... (`manage.py help`)."""
 
-import gc
-import os
-import signal
 import sys
-
-#: structlog, Django REST Framework and Django's test client import these where they are installed, and nothing here
-#: uses them. They take a fifth of the imports of `web`. django.contrib.postgres imports psycopg, with SQLite too.
-UNUSED = ("rich", "pygments", "django.contrib.postgres", "jinja2")
 
 
 def main() -> int:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
-    try:
-        return run()
-    except KeyboardInterrupt:
-        return 130  # Ctrl-C before anything ran that could be drained
-
-
-def run() -> int:
     """Exit code of the command that `sys.argv` names."""
     if sys.version_info < (3, 11):  # noqa: UP036 (this file is what an old one is given)
         found = ".".join(map(str, sys.version_info[:3]))
@@ -29,37 +14,9 @@ def run() -> int:
             file=sys.stderr,
         )
         return 2
-    if sys.argv[1:2] in (["web"], ["worker"]):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: it has yet to read the file
-    gc.disable()  # until all is imported (tasks_app/apps.py)
-    for name in UNUSED:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        from tasks_app.management.help import Manage
-    except ImportError:
-        print("Django is not installed in this Python: use `make run`, or .venv/bin/python manage.py", file=sys.stderr)
-        return 2
-    from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, InternalError
+    from taskdaemon_site.__main__ import main as run
 
-    from tasks_app.conf import BadEnvironment
-
-    try:
-        Manage(sys.argv).execute()
-    except (DatabaseError, InterfaceError) as error:
-        if "--traceback" in sys.argv or isinstance(error, (DataError, IntegrityError, InternalError)):
-            raise
-        from tasks_app.queue.current import store
-
-        print(f"{store().advice(error)} (--traceback shows more)", file=sys.stderr)
-        return 2
-    except BadEnvironment as error:
-        print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        if error.handlers_faults:
-            print(
-                "Nor can handlers.toml:", *(f"  {fault}" for fault in error.handlers_faults), sep="\n", file=sys.stderr
-            )
-        return 2
-    return 0
+    return run()
 
 
 if __name__ == "__main__":

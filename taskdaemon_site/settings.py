@@ -3,14 +3,14 @@
 import logging
 from datetime import timedelta
 
-from tasks_app.conf import PROJECT, RELEASE, environment
+from tasks_app.conf import RELEASE, environment
+from tasks_app.conf.place import CODE
 from tasks_app.conf.reading import signing_key
 from tasks_app.logs.config import configure_logging
 from tasks_app.queue.settings import database_settings
 
 ENV = environment()
 
-BASE_DIR = PROJECT
 DEBUG = False
 SECRET_KEY = signing_key(ENV)
 # The key before this one. Its sessions stay valid and are signed with the new key at their next request.
@@ -72,7 +72,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         # Before the apps' own: templates of the admin with the same names replace Django's.
-        "DIRS": [PROJECT / "tasks_app" / "templates"],
+        "DIRS": [CODE / "tasks_app" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -47,14 +47,22 @@ def inherited() -> dict[str, str]:
 class Process:
     """A command of ours in a session of its own. What it says goes to files, so that nothing can block it."""
 
-    def __init__(self, home: Path, environment: dict[str, str], *command: str, inside: tuple[str, ...] = ()) -> None:
-        """`command` are the interpreter's words; `inside`: what they are to be run by."""
+    def __init__(
+        self,
+        home: Path,
+        environment: dict[str, str],
+        *command: str,
+        inside: tuple[str, ...] = (),
+        python: str | Path = sys.executable,
+        cwd: Path = PROJECT,
+    ) -> None:
+        """`command` are the words of the interpreter, `python`; `inside`: what they are to be run by."""
         number = len(list(home.glob("said.*.out")))
         self.out, self.err = home / f"said.{number}.out", home / f"said.{number}.err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.popen = subprocess.Popen(
-                [*inside, sys.executable, *command],
-                cwd=PROJECT,
+                [*inside, python, *command],
+                cwd=cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -1,6 +1,7 @@
 """The settings of a deployment, read once: the environment and handlers.toml, and every fault in them."""
 
-from tasks_app.conf.environment import LOOPBACK, PROJECT, Environment
+from tasks_app.conf.environment import LOOPBACK, Environment
+from tasks_app.conf.place import FOLDER, INSTALLED, PROGRAM, ours
 from tasks_app.conf.reading import (
     RELEASE,
     BadEnvironment,
@@ -14,6 +15,6 @@ from tasks_app.conf.reading import (
 )
 
 __all__ = [
-    "LOOPBACK", "PROJECT", "RELEASE", "BadEnvironment", "Environment", "environment", "forget_handlers", "handlers",
-    "handlers_faults", "read", "variables", "version",
+    "FOLDER", "INSTALLED", "LOOPBACK", "PROGRAM", "RELEASE", "BadEnvironment", "Environment", "environment",
+    "forget_handlers", "handlers", "handlers_faults", "ours", "read", "variables", "version",
 ]  # fmt: skip

@@ -38,7 +38,10 @@ def check_handlers(**_: Any) -> list[checks.CheckMessage]:
     try:
         conf.handlers()
     except HandlersError as error:
-        return [checks.Error(str(error), hint="docs/configuration.md has every key.", id="tasks_app.E001")]
+        hint = "docs/configuration.md has every key."
+        if conf.INSTALLED and not conf.environment().handler_config.exists():
+            hint = f"{conf.ours('up')} writes an example into a folder without it."
+        return [checks.Error(str(error), hint=hint, id="tasks_app.E001")]
     return []
 
 
@@ -62,7 +65,7 @@ def check_home(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"DAEMON_HOME: cannot write to {str(home)[:200]}",
-            hint="Set DAEMON_HOME to a folder that this user can write to. A relative path is relative to the project.",
+            hint=f"Set DAEMON_HOME to a folder that this user can write to. A relative path begins in {conf.FOLDER}.",
             id="tasks_app.E006",
         )
     ]

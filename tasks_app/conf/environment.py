@@ -14,11 +14,10 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks_app.conf import weak_secrets
+from tasks_app.conf.place import FOLDER
 from tasks_app.handlers.keys import memory
 from tasks_app.handlers.mounts import MountRules, normal
 from tasks_app.handlers.words import retention
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
@@ -180,7 +179,7 @@ class Environment(BaseModel):
         if file in ("", ":memory:"):
             raise ValueError("names no file (sqlite:////path/of/file); processes cannot share a database in memory")
         _, mark, query = value.partition("?")
-        return f"sqlite:///{quote(str(PROJECT / file))}{mark}{query}"
+        return f"sqlite:///{quote(str(FOLDER / file))}{mark}{query}"
 
     @field_validator("callback_secrets")
     @classmethod
@@ -241,8 +240,8 @@ class Environment(BaseModel):
 
     @field_validator("handler_config", "home", "db_path", "static_root")
     @classmethod
-    def _relative_to_the_project(cls, value: Path | None) -> Path | None:
-        return None if value is None else PROJECT / value.expanduser()
+    def _relative_to_the_folder(cls, value: Path | None) -> Path | None:
+        return None if value is None else FOLDER / value.expanduser()
 
     @model_validator(mode="after")
     def _safe(self) -> Environment:

@@ -15,7 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tasks_app.conf.environment import PROJECT, Environment
+from tasks_app.conf.environment import Environment
+from tasks_app.conf.place import CODE, EXAMPLES
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
@@ -232,10 +233,12 @@ def _stored_key(path: Path) -> str:
 def version() -> str:
     """The release and the beginning of a digest of the code, as in `0.1.0+3f2a9c41`.
 
-    Processes have the same one exactly if their Python files are the same, in an image or a checkout. It is read from
-    the files once: call it when a process starts, before an upgrade may replace them.
+    Processes have the same one exactly if their Python files are the same, in a wheel, an image or a checkout. It is
+    read from the files once: call it when a process starts, before an upgrade may replace them.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob(FILES)):
-        digest.update(f"{path.relative_to(PROJECT)}\n".encode() + path.read_bytes())
+    for path in sorted(path for package in PACKAGES for path in (CODE / package).rglob(FILES)):
+        name = path.relative_to(CODE)
+        if EXAMPLES not in name.parents:
+            digest.update(f"{name}\n".encode() + path.read_bytes())
     return f"{RELEASE}+{digest.hexdigest()[:8]}"

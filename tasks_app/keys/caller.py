@@ -45,7 +45,7 @@ USE_INTERVAL_SECONDS = 60.0
 #: How long a thread waits for another one's first reading.
 FIRST_READING_TIMEOUT_SECONDS = 2.0
 
-HOW_TO_CREATE = "manage.py apikey create NAME makes one"
+HOW_TO_CREATE = f"{conf.ours('apikey')} create NAME makes one"
 NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines and proxies are refused: {HOW_TO_CREATE}"
 KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
 NOT_BEARER = "the Authorization header must be: Bearer KEY"

@@ -41,7 +41,7 @@ def open_url(request: urllib.request.Request, timeout: float) -> HTTPResponse:
 TIMEOUT_SECONDS = 30
 #: Pauses before a call is made again whose connection was lost.
 RETRY_SECONDS = (0.5, 1.0, 2.0)
-NO_SERVER_HELP = "start the daemon (make run, or manage.py up), or say where it is: DAEMON_PORT, or --url"
+NO_SERVER_HELP = f"start the daemon ({conf.ours('up')}), or say where it is: DAEMON_PORT, or --url"
 
 
 class Answer(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management import ManagementUtility, get_commands
 
+from tasks_app import conf
 from tasks_app.handlers.words import aligned
 
 #: Those of Django that the documents tell people to use, with what they do here.
@@ -29,7 +30,7 @@ class Manage(ManagementUtility):
         others = ", ".join(sorted(apps.keys() - shown.keys()))
         return "\n".join(
             [
-                "The platform's commands (manage.py COMMAND --help says more of one):", "",
+                f"The platform's commands ({conf.ours('COMMAND')} --help says more of one):", "",
                 *(f"  {line}" for line in lines), "",
                 f"Those of Django and its libraries: {others}",
             ]

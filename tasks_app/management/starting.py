@@ -13,12 +13,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, SystemCheckError
 from django.db import Error, connection
 
+from tasks_app import conf
 from tasks_app.audit.record import record, system_account
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
@@ -63,10 +65,23 @@ def database_fault() -> str | None:
     return None
 
 
-def manage_py() -> str:
-    """How a user runs manage.py from this folder: with a relative path of the interpreter if it is inside."""
-    python = os.path.relpath(sys.executable)
-    return f"{sys.executable if python.startswith('..') else python} manage.py"
+def program() -> str:
+    """What a user types here before the name of a command. A path that leads into this folder is relative."""
+    python = Path(sys.executable)
+    if not conf.INSTALLED:
+        return f"{_near(python)} {conf.PROGRAM}"
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if os.environ.get("VIRTUAL_ENV") != sys.prefix:  # uvx has this folder on the PATH of this process alone
+        folders = [folder for folder in folders if folder != str(python.parent)]
+    if shutil.which(conf.PROGRAM, path=os.pathsep.join(folders)):
+        return conf.PROGRAM
+    script = python.with_name(conf.PROGRAM)
+    return _near(script) if script.exists() else f"{_near(python)} -m taskdaemon_site"
+
+
+def _near(path: Path) -> str:
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
 
 
 def reserve(host: str, port: int) -> str | None:
@@ -228,7 +243,7 @@ def first_task(base: str, key: str, names: Sequence[str]) -> str:
     name = "prime" if "prime" in names else names[0]
     if shutil.which("curl") is None:
         variable = f'DAEMON_API_KEY="{key}" ' if key else ""
-        return f"{variable}{manage_py()} post {name} '{json.dumps(data)}' --url {base}"
+        return f"{variable}{program()} post {name} '{json.dumps(data)}' --url {base}"
     bearer = f'-H "Authorization: Bearer {key}" ' if key else ""
     body = json.dumps({"type": name, "data": data})
     return f"""curl -X POST {base}/queue -H "Content-Type: application/json" {bearer}-d '{body}'"""

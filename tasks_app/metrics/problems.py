@@ -140,7 +140,7 @@ def _different_versions(reading: SystemReading) -> list[str]:
     which = "; ".join(f"{digest[:8]} on {', '.join(map(str, on))}" for digest, on in sorted(by_digest.items()))
     return [
         f"processes use different versions of handlers.toml: {which}; see that each has the new file: "
-        "manage.py reload says what each of them reads"
+        f"{conf.ours('reload')} says what each of them reads"
     ]
 
 
@@ -161,7 +161,7 @@ def _different_images(reading: SystemReading) -> list[str]:
             )
             sentences.append(
                 f"handler '{name}': its containers run {len(by_image)} versions of its image ({which}): "
-                f"manage.py reload --handler {name} lets each worker use what the tag is there now"
+                f"{conf.ours('reload')} --handler {name} lets each worker use what the tag is there now"
             )
     return sentences
 

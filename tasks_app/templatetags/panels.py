@@ -10,10 +10,12 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin.dashboard import Board, board
 from tasks_app.admin.navigation import bar
+from tasks_app.conf import ours
 from tasks_app.feature import registered
 from tasks_app.rights import OPERATE, SEE_TASKS, may
 
 register = template.Library()
+register.simple_tag(ours)
 
 
 @register.simple_tag(takes_context=True, name="board")

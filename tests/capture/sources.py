@@ -21,7 +21,7 @@ def settings() -> str:
 
     from tasks_app.conf import environment
 
-    left_out = {"INSTALLED_APPS", "MIDDLEWARE", "ENV", "DATABASES", "LOGGING", "STATIC_ROOT", "BASE_DIR", "TEMPLATES"}
+    left_out = {"INSTALLED_APPS", "MIDDLEWARE", "ENV", "DATABASES", "LOGGING", "STATIC_ROOT", "TEMPLATES"}
     found = [
         f"{name} = {getattr(values, name)!r}" for name in sorted(dir(values)) if name.isupper() and name not in left_out
     ]

@@ -17,12 +17,12 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "taskdaemon_site").mkdir()
     (tmp_path / "tasks_app" / "node" / "plan.py").write_text("A = 1\n")
     (tmp_path / "taskdaemon_site" / "settings.py").write_text("")
-    monkeypatch.setattr(reading, "PROJECT", tmp_path)
+    monkeypatch.setattr(reading, "CODE", tmp_path)
     return tmp_path
 
 
 def of(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(reading, "PROJECT", project)
+    monkeypatch.setattr(reading, "CODE", project)
     return version.__wrapped__()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.conf import PROJECT
+from testkit.process import PROJECT
 
 #: Prints the bytes that SQLite has counted as in use by an open connection: 0 if it does not count them.
 USED = """

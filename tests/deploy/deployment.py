@@ -108,7 +108,7 @@ class Deployment:
         last = max((TOP / "tasks_app/migrations").glob("0*.py")).stem
         (self.home / "later.py").write_text(migration.format(last=last))
         (self.home / "Dockerfile").write_text(
-            f"FROM {self.image}\nCOPY later.py /app/tasks_app/migrations/9999_later.py"
+            f"FROM {self.image}\nCOPY later.py /app/lib/tasks_app/migrations/9999_later.py"
         )
         before = str(docker.identity(self.image))
         docker.run("build", "-q", "--network=none", "-t", self.image, str(self.home))

@@ -72,10 +72,10 @@ def base() -> str:
 
 @by_one_process
 def wheels() -> str:
-    """A directory with what requirements-image.lock names, for the base's Python. Kept from run to run."""
-    lock = TOP / "requirements-image.lock"
+    """A directory with what the image's two locks name, for the base's Python. Kept from run to run."""
+    locks = [TOP / "requirements-image.lock", TOP / "requirements-build.lock"]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskdaemon-test"
-    there = cache / f"wheels-{hashed(lock.read_bytes())}"
+    there = cache / f"wheels-{hashed(*(lock.read_bytes() for lock in locks))}"
     if not there.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
@@ -84,7 +84,7 @@ def wheels() -> str:
             kinds = [f"--platform=manylinux{kind}_x86_64" for kind in ("2014", "_2_28")]
             what = ["--no-deps", "--only-binary=:all:", "--python-version=3.13", *kinds, "--require-hashes"]
             pip = [f"{scratch}/pip/bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
-            run(*pip, "download", *what, "-d", f"{scratch}/wheels", "-r", str(lock))
+            run(*pip, "download", *what, "-d", f"{scratch}/wheels", *(f"-r{lock}" for lock in locks))
             (Path(scratch) / "wheels").rename(there)
     return str(there)
 

@@ -14,7 +14,7 @@ from django.contrib import admin
 
 from tasks_app.feature import registered
 
-ROOT = Path(settings.BASE_DIR)
+ROOT = Path(__file__).parents[2]
 #: Not the migrations, which have the tables of all.
 ENGINE = [
     file

@@ -334,7 +334,7 @@ class Retention(NodeThread):
             return None
         return (
             f"retention has been removing old tasks for {span(took)} ({self._removed:,} so far) and is not done: if it "
-            "was not turned on lately, more tasks become old than it removes; manage.py prune removes them faster"
+            f"was not turned on lately, more tasks become old than it removes; {conf.ours('prune')} removes them faster"
         )
 
     def remove_due(self) -> int:

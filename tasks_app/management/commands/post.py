@@ -71,7 +71,7 @@ class Command(BaseCommand):
             task = self._ended(client, f"/api/tasks/{identity}", until)
         except KeyboardInterrupt:
             raise CommandError(
-                f"the task goes on; to follow it: manage.py logs -f {identity}", returncode=INTERRUPTED
+                f"the task goes on; to follow it: {conf.ours('logs')} -f {identity}", returncode=INTERRUPTED
             ) from None
         self.stdout.write(json.dumps(task, indent=2, ensure_ascii=False))
         if task["status"] in UNFINISHED:
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         if task["status"] != "completed":
             raise CommandError(
                 f"the task is {task['status']}: {harmless(str(task['last_error']))}\n"
-                f"What its handler has written: manage.py logs {identity}"
+                f"What its handler has written: {conf.ours('logs')} {identity}"
             )
 
     def _ended(self, client: ApiClient, path: str, until: float) -> dict[str, Any]:

@@ -20,14 +20,14 @@ from django.db.models.functions import Now
 from tasks_app import conf
 from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
-from tasks_app.management import shipped
+from tasks_app.management import first_files, shipped
 from tasks_app.management.starting import (
     PlatformCommand,
     administrator,
     create_environment_key,
     first_admin,
     listening_fault,
-    manage_py,
+    program,
 )
 from tasks_app.management.supervisor import Child, Supervisor
 from tasks_app.process.start import name_process
@@ -35,6 +35,8 @@ from tasks_app.queue.current import store
 
 #: For a database server that starts at the same time.
 DATABASE_TIMEOUT_SECONDS = 60.0
+#: In DAEMON_HOME; locked while an `up` runs.
+LOCK = "up.lock"
 
 
 class Command(PlatformCommand):
@@ -42,6 +44,16 @@ class Command(PlatformCommand):
 
     requires_system_checks = (*PlatformCommand.requires_system_checks, "web", "home")
     help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """As its base, which finds a handlers.toml in a folder where no `up` has run yet."""
+        env = conf.environment()
+        named = bool(os.environ.get("HANDLER_CONFIG"))
+        if conf.INSTALLED and not named and not (env.home / LOCK).exists() and first_files.write(env.handler_config):
+            self._say(
+                f"  example   wrote {first_files.PROGRAM} and handlers.toml, which names it: change them, add others"
+            )
+        super().check(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until a signal."""
@@ -66,7 +78,7 @@ class Command(PlatformCommand):
         sys.exit(Supervisor(env, web, worker, self._say, conf.handlers(), key, bearer).run())
 
     def _lock(self, env: conf.Environment) -> int:
-        lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(env.home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -118,7 +130,7 @@ class Command(PlatformCommand):
         keys = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None).count()
         needs_key = env.auth == "keys" and (env.exposed or ApiKey.objects.exists())
         if needs_key:
-            self._say(f"  keys      {keys} valid; every call needs one: {manage_py()} apikey create NAME")
+            self._say(f"  keys      {keys} valid; every call needs one: {program()} apikey create NAME")
         elif env.exposed:
             self._say("  keys      DAEMON_AUTH=off: open to every client that reaches this port")
         return needs_key
@@ -126,7 +138,7 @@ class Command(PlatformCommand):
 
 def _choose_handlers() -> str:
     """Use the shipped handlers in containers if possible. Returns why, or why not."""
-    choice = shipped.choose(conf.PROJECT, os.environ)
+    choice = shipped.choose(conf.FOLDER, os.environ)
     if choice.config is None:
         return choice.why
     os.environ["HANDLER_CONFIG"] = str(choice.config)  # for the children too
@@ -153,8 +165,8 @@ def _login(env: conf.Environment, password: str | None) -> str:
             f"user admin, password {'of DAEMON_ADMIN_PASSWORD' if env.admin_password else f'{password} (shown once)'}"
         )
     if (name := administrator()) is None:
-        return f"no user can log in: {manage_py()} createsuperuser"
-    return f"user {name}; to set a new password: {manage_py()} changepassword {name}"
+        return f"no user can log in: {program()} createsuperuser"
+    return f"user {name}; to set a new password: {program()} changepassword {name}"
 
 
 def address(env: conf.Environment) -> str:

@@ -7,6 +7,7 @@ from shlex import quote
 
 from django.db import connection
 
+from tasks_app.conf import ours
 from tasks_app.db.postgresql.calls import is_refused
 from tasks_app.db.write_health import first_line, is_full
 
@@ -33,7 +34,7 @@ def advice(error: Exception) -> str:
     # As the server's administrator, whatever user DATABASE_URL names.
     as_administrator = f"{host and f'-h {quote(host)} '}{port and f'-p {port} '}-U postgres"
     if lacks_tables(error):
-        return f"the database does not have all its tables ({reason}): run manage.py prepare"
+        return f"the database does not have all its tables ({reason}): run {ours('prepare')}"
     if is_full(reason):
         return f"the disk of the server {where} is full ({reason}): make room on it"
     if _NO_DATABASE.search(text):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.db import connection
 
+from tasks_app.conf import ours
 from tasks_app.db.write_health import first_line, is_full
 
 #: A database cannot be opened with less room on its disk.
@@ -22,7 +23,7 @@ def lacks_tables(error: BaseException) -> bool:
 def advice(error: Exception) -> str:
     reason, file = first_line(error), Path(connection.settings_dict["NAME"])
     if lacks_tables(error):
-        return f"the database does not have all its tables ({reason}): run manage.py prepare"
+        return f"the database does not have all its tables ({reason}): run {ours('prepare')}"
     if not file.parent.is_dir():
         return f"the database cannot be opened: there is no folder {file.parent}; create it, or {ANOTHER_FILE}"
     # Without room for its log, SQLite says no more than "disk I/O error".

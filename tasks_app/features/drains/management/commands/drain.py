@@ -10,6 +10,7 @@ from django.db import DatabaseError
 
 from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.audit.record import system_account
+from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, running_on
 from tasks_app.handlers.words import did_you_mean, plural
@@ -60,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(str(old)) from None
         what, option = ("tasks", "") if handler is None else (f"tasks of {handler}", f" --handler {handler}")
         self.stdout.write(
-            f"{node} takes no more {what}, until manage.py undrain {node}{option} or the end of its process"
+            f"{node} takes no more {what}, until {ours('undrain')} {node}{option} or the end of its process"
         )
         if wait:
             try:

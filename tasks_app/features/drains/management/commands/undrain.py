@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from tasks_app.audit.record import system_account
+from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.management.commands.drain import no_node, not_served
 from tasks_app.features.drains.verbs import NotServed, UnknownNode, undrain_node
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{node} takes tasks{of_type} again" if was_drained else f"{node} was not {drained}")
         left = Node.objects.get(pk=node)
         if handler is not None and left.drain is not None:
-            self.stdout.write(f"it is drained as a whole, until manage.py undrain {node}")
+            self.stdout.write(f"it is drained as a whole, until {ours('undrain')} {node}")
         elif handler is None:
             for name in left.type_drains:
-                self.stdout.write(f"it is drained for {name}, until manage.py undrain {node} --handler {name}")
+                self.stdout.write(f"it is drained for {name}, until {ours('undrain')} {node} --handler {name}")

@@ -75,7 +75,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if revoked is None:
             raise CommandError(
-                f"no valid key has the name or the first characters {name!r}; see: manage.py apikey list"
+                f"no valid key has the name or the first characters {name!r}; see: {conf.ours('apikey')} list"
             )
         self.stderr.write("Revoked: refused within two seconds.")
 

@@ -16,6 +16,7 @@ from tasks_app.api.list_parameters import CONDITIONS, DEFAULT_LIMIT, PARAMETERS,
 from tasks_app.api.task_acts import read_priority, read_redrive
 from tasks_app.audit.act_on_task import TaskUnfit, act_on_task
 from tasks_app.audit.record import system_account
+from tasks_app.conf import ours
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
@@ -131,7 +132,7 @@ class Command(BaseCommand):
                 time.sleep(POLL_SECONDS)
                 operation.refresh_from_db()
         except KeyboardInterrupt:
-            self.stderr.write(f"It goes on. To abort it: manage.py tasks abort {operation.pk}")
+            self.stderr.write(f"It goes on. To abort it: {ours('tasks')} abort {operation.pk}")
             raise
         self.stdout.write(operation.sentence)
         if operation.state != OperationState.COMPLETED:

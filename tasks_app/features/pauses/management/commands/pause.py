@@ -13,6 +13,7 @@ from django.db import DatabaseError
 
 from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.audit.record import system_account
+from tasks_app.conf import ours
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     BusyNode,
@@ -101,7 +102,7 @@ class Command(BaseCommand):
             raise no_handler(unknown, type) from None
         except PauseEnded as ended:
             raise CommandError(f"--until must be in the future: {ended}") from None
-        ends = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
+        ends = ours(f"resume {type}") if paused.until is None else moment_text(paused.until)
         self.stdout.write(f"{type} is paused until {ends}: workers stop starting its tasks within 2 s")
         if wait:
             try:
