@@ -93,6 +93,7 @@ class Environment(BaseModel):
     callback_hosts: str = _named("DAEMON_CALLBACK_HOSTS", "")
 
     testing: bool = _named("DAEMON_TESTING", False)
+    callback_hurry: float = _named("DAEMON_CALLBACK_HURRY", 1.0, ge=1, le=1_000_000, allow_inf_nan=False)
     fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
     @field_validator("task_selection", "handler_profile", "docker_transport", "log_level", "auth", mode="before")
@@ -188,7 +189,18 @@ class Environment(BaseModel):
             raise ValueError(f"{fault}; several are separated by commas")
         return value
 
-    @field_validator("allowed_hosts", "callback_hosts")
+    @field_validator("callback_hosts")
+    @classmethod
+    def _hosts_of_callbacks(cls, value: str) -> str:
+        for word in _words(value):
+            if not re.fullmatch(rf"(\.?[a-z0-9_-][a-z0-9._-]*|{_IPV6})(:[0-9]+)?", word, re.IGNORECASE):
+                raise ValueError(
+                    f"{word!r} is not a host name such as hooks.internal, or with a port, hooks.internal:8443, or "
+                    ".internal for its subdomains"
+                )
+        return value
+
+    @field_validator("allowed_hosts")
     @classmethod
     def _names_of_hosts(cls, value: str) -> str:
         for word in _words(value):
@@ -263,6 +275,11 @@ class Environment(BaseModel):
                 "DAEMON_FAIL_POINT: makes the process kill itself, only for tests; unset it, or set "
                 "DAEMON_TESTING=true to allow it"
             )
+        if self.callback_hurry != 1.0 and not self.testing:
+            faults.append(
+                "DAEMON_CALLBACK_HURRY: tries callbacks again too soon, only for tests; unset it, or set "
+                "DAEMON_TESTING=true to allow it"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -312,9 +329,9 @@ class Environment(BaseModel):
 
     @cached_property
     def private_hosts(self) -> frozenset[str]:
-        """To which callbacks may go although their addresses are private: names in lower case, `.example.org` for all
-        subdomains, addresses without brackets."""
-        return frozenset(word.lower().strip("[]") for word in _words(self.callback_hosts))
+        """To which callbacks may go although their addresses are private: hosts in lower case as URLs have them, with a
+        port or without, `.example.org` for all subdomains."""
+        return frozenset(word.lower() for word in _words(self.callback_hosts))
 
     @property
     def exposed(self) -> bool:

@@ -55,6 +55,8 @@ BAD = [
     ),
     ("DAEMON_CALLBACK_SECRETS", "whsec_c2hvcnQ=", "a secret that signs callbacks is whsec_"),
     ("DAEMON_CALLBACK_HOSTS", "http://localhost", "'http://localhost' is not a host name"),
+    ("DAEMON_CALLBACK_HOSTS", "10.0.0.0/8", "is not a host name such as hooks.internal, or with a port"),
+    ("DAEMON_CALLBACK_HURRY", "100", "or set DAEMON_TESTING=true"),
     ("DAEMON_TESTING", "perhaps", "must be true or false (it is 'perhaps')"),
     ("DAEMON_FAIL_POINT", "everywhere", "must be one of inside_claim, "),
     ("DAEMON_FAIL_POINT", "after_claim:explode", "followed by :kill or :raise"),
