@@ -96,6 +96,12 @@ class CallResults:
                 "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
                 outcome=str(result.kind), error=error, **({"stderr": last_words} if last_words else {}),
             )  # fmt: skip
+        if isinstance(call_result.outcome, Failure) and (why := call_result.outcome.ignored):
+            log.warning(
+                "a reply's retry_in is ignored", task_id=task.id, handler=task.task_type, attempt=task.attempt,
+                reason=why,
+                hint='reply {"status": "error", "error": ..., "retryable": true, "retry_in": SECONDS}',
+            )  # fmt: skip
         self._put(result)
 
 
@@ -103,13 +109,15 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
     """The attempt result of a finished call."""
     task, outcome = call_result.call.token, call_result.outcome
     success = outcome if isinstance(outcome, Success) else None
+    failure = outcome if isinstance(outcome, Failure) else None
     ending = outcome if isinstance(outcome, NoReply) else None
     return AttemptResult(
         task=task,
         kind=outcome.kind,
         result=success.json if success else None,
         error=None if isinstance(outcome, Success) else _storable(outcome.error)[:MAX_ERROR_CHARS],
-        retryable=outcome.retryable if isinstance(outcome, Failure) else True,
+        retryable=failure.retryable if failure else True,
+        retry_in=failure.retry_in if failure else None,
         container=call_result.container[:100],
         image=call_result.image or None,
         revision=call_result.revision or None,

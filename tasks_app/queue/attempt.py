@@ -128,10 +128,13 @@ def delay_before(retry: int, backoff: float) -> float:
     return random.uniform(0.0, Backoff(backoff, MAX_RETRY_DELAY_SECONDS, retry).pause)
 
 
-def decide_retry(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> RetryDecision:
+def decide_retry(
+    kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True, retry_in: float | None = None
+) -> RetryDecision:
     """Decide what follows an attempt that ended as `kind`, with `retries` already spent.
 
     `retryable` is the handler's own statement about its error; False also for a result that cannot be stored.
+    `retry_in`: the seconds that its handler asks for in place of the backoff.
     """
     if kind is _SUCCESS:
         return COMPLETED
@@ -140,9 +143,10 @@ def decide_retry(kind: OutcomeKind, retries: int, policy: Policy, retryable: boo
     lost = kind == OutcomeKind.WORKER_LOST
     allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
-        # A task whose node died has already waited for the end of a lease.
-        delay = 0.0 if lost else delay_before(retries + 1, policy.retry_backoff)
-        return RetryDecision(Status.PENDING.value, delay=delay, spent=1)
+        if retry_in is None:
+            # A task whose node died has already waited for the end of a lease.
+            retry_in = 0.0 if lost else delay_before(retries + 1, policy.retry_backoff)
+        return RetryDecision(Status.PENDING.value, delay=retry_in, spent=1)
     if kind == OutcomeKind.ERROR:
         reason = FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR
         return RetryDecision(Status.FAILED.value, reason.value)
@@ -191,6 +195,8 @@ class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remembe
     result_size: int | None = None
     #: Of a release: the seconds until the task is ready again.
     pause: float = 0.0
+    #: Of an error: the seconds until its retry that the handler asks for; None: it leaves that to the backoff.
+    retry_in: float | None = None
 
 
 class AttemptResult(_Facts):
@@ -201,7 +207,7 @@ class AttemptResult(_Facts):
         """What follows: decided once, and anew for a result that `_replace` makes."""
         if self.pause:
             return RetryDecision(Status.PENDING.value, delay=self.pause)
-        return decide_retry(self.kind, self.task.retries, self.task.policy, self.retryable)
+        return decide_retry(self.kind, self.task.retries, self.task.policy, self.retryable, self.retry_in)
 
     @property
     def makes_ready(self) -> bool:

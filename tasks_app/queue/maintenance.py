@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
@@ -21,8 +21,9 @@ from tasks_app.queue import counters
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
-from tasks_app.queue.models import FailureReason, IdempotencyKey, Status, Task
+from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task
 from tasks_app.queue.node_models import Turn
+from tasks_app.runner.endings import OutcomeKind
 
 #: The heartbeat, which renews leases, waits for it: its beats stay short on a slow database.
 MAX_SECONDS = 1.0
@@ -79,7 +80,8 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
     that becomes ready before the others, unless it has been started.
 
     Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
-    `set_back`: the clock was, and retries that would wait for longer than any pause are due too.
+    `set_back`: the clock was, and retries that would wait for longer than any backoff are due too, but for those whose
+    handlers asked for that.
     """
     highest: dict[str, int] = {}
     for due, order in _due(all_clocks, set_back):
@@ -102,7 +104,13 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
         conditions.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
         conditions.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
     if set_back:
-        conditions.append((Q(clock=ours, due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0), "due"))
+        # The settle has read the clock once for both times, so their distance is the pause.
+        backoff = ExpressionWrapper(OuterRef("due_at") - timedelta(seconds=MAX_RETRY_DELAY_SECONDS), DateTimeField())
+        asked = Exists(Attempt.objects.filter(
+            task_id=OuterRef("pk"), number=OuterRef("attempts"), outcome=OutcomeKind.ERROR, ended_at__lt=backoff
+        ))  # fmt: skip
+        too_late = Q(clock=ours, due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0)
+        conditions.append((too_late & ~Q(asked), "due"))
     return conditions
 
 

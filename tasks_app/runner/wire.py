@@ -20,6 +20,8 @@ MAX_REPLY_BYTES = 10 * 1024 * 1024
 SLACK_BYTES = 64 * 1024
 #: Largest error text; the rest is cut off.
 MAX_ERROR_BYTES = 2048
+#: The longest pause that a handler may ask for before a retry.
+MAX_RETRY_IN_SECONDS = 86_400
 #: Replaces an empty error text.
 NO_REASON = "the handler reported an error and gave no reason"
 #: Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse.
@@ -139,7 +141,8 @@ class Success:
 class Failure:
     """The handler reported an error. `error` has no NUL or surrogate and at most MAX_ERROR_BYTES bytes.
 
-    `task_id`: as in Success.
+    `task_id`: as in Success. `retry_in`: the seconds until the retry, from 0 to MAX_RETRY_IN_SECONDS; None: the handler
+    asks for no pause of its own. `ignored`: why the reply's `retry_in` does not count.
     """
 
     kind: ClassVar[OutcomeKind] = OutcomeKind.ERROR
@@ -147,6 +150,8 @@ class Failure:
     error: str
     retryable: bool = False
     task_id: str | None = field(compare=False, default=None, repr=False)
+    retry_in: float | None = None
+    ignored: str = ""
 
 
 def parse_reply(line: bytes) -> Success | Failure | None:
@@ -210,7 +215,16 @@ def _failure(reply: dict[str, Any]) -> Failure:
         raise BadReply("the reply has the status error and no string in `error`; write a text")
     if not isinstance(retryable, bool):
         raise BadReply("the reply's `retryable` is neither true nor false")
-    return Failure(_storable(error) if error.strip() else NO_REASON, retryable, _task_id_of(reply))
+    text, pause = _storable(error) if error.strip() else NO_REASON, reply.get("retry_in")
+    ignored = "" if pause is None else _no_pause(pause, retryable)
+    return Failure(text, retryable, _task_id_of(reply), None if ignored or pause is None else float(pause), ignored)
+
+
+def _no_pause(value: Any, retryable: bool) -> str:
+    """Why a `retry_in` does not count; blank: it does."""
+    if not _is_number(value, MAX_RETRY_IN_SECONDS):
+        return f"it is no number of seconds from 0 to {MAX_RETRY_IN_SECONDS:,}"
+    return "" if retryable else "the error is not retryable"
 
 
 def _task_id_of(reply: dict[str, Any]) -> str | None:

@@ -5,9 +5,9 @@ It imports nothing outside of the standard library.
     python actor.py EXECUTION_LOG
 
 `do`: echo (default), sleep (`seconds`), wait (until the FIFO `gate` is opened for writing), tick (for ever: a line in
-the file every 20 ms says that it still runs), error (`retryable`), crash (`code`), garbage, print. With `until`, it
-does so in the attempts before that number, and echoes from then on. With `size`, the result has so many letters. `says`
-is printed first.
+the file every 20 ms says that it still runs), error (`retryable`, `retry_in`), crash (`code`), garbage, print. With
+`until`, it does so in the attempts before that number, and echoes from then on. With `size`, the result has so many
+letters. `says` is printed first.
 """
 
 import json
@@ -56,7 +56,8 @@ for line in sys.stdin:
         print("going down", file=sys.stderr, flush=True)
         os._exit(data["code"])
     if do == "error":
-        answer(task, status="error", error="it did not work", retryable=data.get("retryable", False))
+        pause = {"retry_in": data["retry_in"]} if "retry_in" in data else {}
+        answer(task, status="error", error="it did not work", retryable=data.get("retryable", False), **pause)
     elif do == "garbage":
         answer(task, status="success")  # no result
     else:

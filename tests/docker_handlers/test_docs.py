@@ -6,11 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
+from tasks_app.runner.wire import Failure, parse_reply
 from testkit.images import docker
 from testkit.images.recipes import STAND_INS, TOP
 from testkit.needs import program
@@ -49,7 +52,7 @@ def test_every_block_of_the_page_is_tested() -> None:
         file.read_text() for file in TEMPLATES.rglob("*") if file.is_file() and "__pycache__" not in str(file)
     ]
     others = [kind for kind, _, text in BLOCK.findall(PAGE) if text not in of_templates]
-    assert others == ["json", "json", "toml", "sh", "sh", "json", "python"]
+    assert others == ["json", "json", "json", "python", "toml", "sh", "sh", "json", "python"]
     assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2
 
 
@@ -107,12 +110,40 @@ def test_the_line_that_tries_an_image_without_the_daemon_works_in_a_sandbox_too(
         assert json.loads(output.stdout) == {"status": "success", "task_id": "1", "result": {"hello": "Ada"}}
 
 
+@pytest.mark.parametrize(("status", "pause", "replies"), [
+    (429, "120", {"retryable": True, "retry_in": 120}), (503, "Mon, 1 Jan 2029 06:00:00 GMT", {"retryable": True}),
+    (404, None, {"retryable": False}),
+])  # fmt: skip
+def test_the_handler_that_waits_for_as_long_as_a_service_asks_does(
+    status: int, pause: str | None, replies: dict[str, Any]
+) -> None:
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if pause:
+                self.send_header("Retry-After", pause)
+            self.end_headers()
+
+        log_message = staticmethod(lambda *_: None)  # type: ignore[assignment]
+
+    (block,) = (text for text in blocks("python") if "retry_in" in text)
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.handle_request).start()
+        data = {"url": f"http://127.0.0.1:{server.server_port}/"}
+        line = json.dumps({"task_id": "1", "task_type": "x", "task_data": data, "attempt": 1})
+        said = subprocess.run([sys.executable, "-c", block], input=line, capture_output=True, text=True, check=True)
+    reply = json.loads(said.stdout)
+    assert {name: reply.get(name) for name in ("retryable", "retry_in") if name in reply} == replies
+    assert isinstance(parse_reply(said.stdout.encode()), Failure)
+
+
 def test_the_lines_of_the_protocol_are_json() -> None:
     (request, *replies) = [json.loads(line) for text in blocks("json") for line in text.splitlines()]
     assert set(request) == {"task_id", "task_type", "task_data", "attempt"}
     kinds: list[dict[str, Any]] = replies
     assert [set(reply) for reply in kinds] == [
-        {"status", "result"}, {"status", "error", "retryable"}, {"progress"}, {"progress", "message"}
+        {"status", "result"}, {"status", "error", "retryable"}, {"status", "error", "retryable", "retry_in"},
+        {"progress"}, {"progress", "message"},
     ]  # fmt: skip
 
 

@@ -97,6 +97,19 @@ def test_the_handler_decides_whether_its_error_may_be_retried(retryable: bool) -
     assert result.retryable is retryable
 
 
+def test_a_pause_that_the_handler_asks_for_is_the_retrys() -> None:
+    task = TASK._replace(policy=Policy(30.0, 3, 1.0, frozenset({"error"})))
+    result = attempt_result(finished(Failure("no", True, retry_in=3600.0)))._replace(task=task)
+    assert (result.retry_in, result.decision.delay, result.decision.spent) == (3600.0, 3600.0, 1)
+
+
+def test_a_pause_that_does_not_count_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, retry_in=0.0)))
+    CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, ignored="it is no number")))
+    _, _, ignored = (cast(dict[str, Any], record.msg) for record in caplog.records)
+    assert (ignored["event"], ignored["reason"]) == ("a reply's retry_in is ignored", "it is no number")
+
+
 def test_an_error_text_is_changed_so_that_every_database_accepts_it() -> None:
     result = attempt_result(finished(Failure("a\0b\ud800" + "x" * 10_000, False), container="c" * 500))
     assert result.error is not None

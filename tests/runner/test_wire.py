@@ -86,6 +86,26 @@ def test_an_empty_error_text_is_replaced(text: str) -> None:
     assert parse_reply(line.encode()) == Failure("the handler reported an error and gave no reason", True)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("1.5", 1.5), ("86400", 86_400.0), ("null", None)])
+def test_an_error_may_say_when_it_is_to_be_retried(text: str, seconds: float | None) -> None:
+    line = f'{{"status":"error","error":"x","retryable":true,"retry_in":{text}}}\n'
+    assert parse_reply(line.encode()) == Failure("x", True, retry_in=seconds)
+
+
+@pytest.mark.parametrize("text", [
+    "-1", "86400.1", "1e400", "NaN", "Infinity", "9" * 300, "true", '"60"', "[60]", "{}",
+])  # fmt: skip
+def test_a_pause_that_is_no_number_of_seconds_in_a_day_is_ignored_and_the_reply_counts(text: str) -> None:
+    line = f'{{"status":"error","error":"x","retryable":true,"retry_in":{text}}}\n'
+    assert parse_reply(line.encode()) == Failure("x", True, ignored="it is no number of seconds from 0 to 86,400")
+
+
+def test_a_pause_of_an_error_that_is_not_retried_is_ignored() -> None:
+    for said in ("", '"retryable":false,'):
+        line = f'{{"status":"error","error":"x",{said}"retry_in":60}}\n'
+        assert parse_reply(line.encode()) == Failure("x", False, ignored="the error is not retryable")
+
+
 def test_brackets_in_strings_are_not_nesting() -> None:
     text = json.dumps("[" * 2000)
     assert parse_reply(success(text)) == Success("[" * 2000)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +32,14 @@ def outcomes(daemon: Daemon, task: str) -> list[str]:
     return [attempt["outcome"] for attempt in daemon.attempts(task)]
 
 
+def ended_attempts(daemon: Daemon, task: str) -> list[dict[str, Any]]:
+    """As the API shows them, the first one first."""
+    return list(daemon.http.get(f"/api/tasks/{task}/attempts").json())
+
+
+moment = datetime.fromisoformat
+
+
 def short(task: dict[str, Any]) -> tuple[Any, ...]:
     return task["status"], task["failure_reason"], task["attempts"]
 
@@ -55,6 +65,38 @@ def test_a_retry_that_works_completes_the_task(daemon: Daemon) -> None:
     assert short(found) == ("completed", None, 2)
     assert found["result"] == {"do": "error", "retryable": True, "until": 2}
     assert outcomes(daemon, task) == ["error", "success"]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+def test_a_retry_comes_when_the_handler_asks_for_it(daemon: Daemon, seconds: float) -> None:
+    task = daemon.post("act", {"do": "error", "retryable": True, "retry_in": seconds, "until": 3})
+    assert short(daemon.until_final(task)) == ("completed", None, 3)
+    first, second, _ = ended_attempts(daemon, task)
+    assert moment(second["started_at"]) - moment(first["ended_at"]) >= timedelta(seconds=seconds)
+
+
+def test_a_long_pause_that_the_handler_asks_for_spends_a_retry_and_can_be_seen(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "error", "retryable": True, "retry_in": 7200})
+    until(lambda: outcomes(daemon, task) == ["error"], what="the first attempt")
+    [reason] = daemon.http.get(f"/api/tasks/{task}/why").json()["reasons"]
+    said = r"attempt 1 failed \(it did not work\); it is tried again in [\d.]+ (min|h) \(retry 1 of 2\)"
+    assert reason["reason"] == "retry" and re.fullmatch(said, reason["sentence"])
+    [attempt] = ended_attempts(daemon, task)
+    assert moment(reason["due_at"]) - moment(attempt["ended_at"]) == timedelta(hours=2)
+    assert daemon.http.post(f"/api/tasks/{task}/cancel").status_code == 200
+
+
+def test_without_retries_a_pause_brings_nothing_back(daemon: Daemon) -> None:
+    task = daemon.post("once", {"do": "error", "retryable": True, "retry_in": 0})
+    assert short(daemon.until_final(task)) == ("failed", "retries_exhausted", 1)
+
+
+def test_a_pause_of_more_than_a_day_is_ignored_and_the_log_says_so(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "error", "retryable": True, "retry_in": 86_401, "until": 2})
+    assert short(daemon.until_final(task)) == ("completed", None, 2)
+    [log] = daemon.home.glob("said.*.err")
+    said = [line for line in log.read_text().splitlines() if "a reply's retry_in is ignored" in line]
+    assert len(said) == 1 and task in said[0] and "86,400" in said[0]
 
 
 def test_a_redrive_gives_the_budget_back_and_goes_on_counting_attempts(daemon: Daemon) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 
 from tasks_app.queue import maintenance
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import SLOW_RETRY, failure, row, submitted, take, together, total
 
@@ -57,12 +58,26 @@ def test_without_due_rows_nothing_happens(notifications: list) -> None:
 
 def test_after_the_clock_was_set_back_retries_do_not_wait_for_it_and_delayed_tasks_do() -> None:
     stranded, pausing = scheduled(50, 50)
+    Attempt.objects.update(ended_at=FUTURE - timedelta(seconds=30))
     Task.objects.filter(pk=pausing).update(due=store().now() + 50.0)
     [delayed] = submitted(50)
     Task.objects.filter(pk=delayed).update(due=store().now() + 3600.0, due_at=FUTURE)
     assert promote() == []
     assert promote(set_back=True) == ["echo"]
     assert [row(each).due is None for each in (stranded, pausing, delayed)] == [True, False, False]
+
+
+def test_nor_do_retries_for_which_their_handlers_have_asked_to_wait() -> None:
+    submitted(50, 50, 50)
+    asked, briefly, backed_off = take(3, policy=SLOW_RETRY)
+    settle("node", [failure(asked, retry_in=7200.0), failure(briefly, retry_in=30.0), failure(backed_off)])
+    # Of the latter two, as if the clock had been set back by an hour since.
+    later = timedelta(hours=1)
+    for task in (briefly, backed_off):
+        Task.objects.filter(pk=task.id).update(due=store().now() + 3600.0, due_at=F("due_at") + later)
+        Attempt.objects.filter(task_id=task.id).update(ended_at=F("ended_at") + later)
+    assert promote(set_back=True) == ["echo"]
+    assert [row(each).due is None for each in (asked, briefly, backed_off)] == [False, True, True]
 
 
 def test_each_type_is_notified_once_with_its_highest_priority(notifications: list) -> None:

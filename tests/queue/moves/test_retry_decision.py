@@ -12,10 +12,10 @@ from tasks_app.queue.attempt import (
     decide_retry,
     delay_before,
 )
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
-from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
+from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, SLOW_RETRY, failure, row, running, take, total, tries
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +100,24 @@ def test_the_pause_doubles_with_full_jitter_up_to_a_minute(retry: int, most: flo
     pauses = [delay_before(retry, 0.5) for _ in range(300)]
     assert 0.0 <= min(pauses) < 0.2 * most
     assert 0.8 * most < max(pauses) <= most <= MAX_RETRY_DELAY_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [0.0, 90.0, 86_400.0])
+def test_a_pause_that_the_handler_asks_for_takes_the_place_of_the_backoff(seconds: float) -> None:
+    decision = decide_retry(K.ERROR, 1, SLOW_RETRY, retry_in=seconds)
+    assert decision == RetryDecision("pending", delay=seconds, spent=1)
+    task = running(SLOW_RETRY)
+    settle("node", [failure(task, retry_in=seconds)])
+    now = row(task)
+    assert (now.status, now.retries, now.due is None) == ("pending", 1, seconds == 0)
+    if now.due_at:
+        [attempt] = Attempt.objects.all()
+        assert (now.due_at - attempt.ended_at).total_seconds() == seconds
+
+
+def test_a_pause_brings_back_no_task_without_retries_or_that_retry_on_excludes() -> None:
+    assert decide_retry(K.ERROR, 3, AT_ONCE, retry_in=60.0) == RetryDecision("failed", "retries_exhausted")
+    assert decide_retry(K.ERROR, 0, NEVER, retry_in=60.0) == RetryDecision("failed", "handler_error")
 
 
 def test_no_backoff_is_a_retry_at_once() -> None:
