@@ -83,7 +83,7 @@ def detail(task: Task, payloads: bool, acts: bool) -> Detail:
     JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
     """
     texts: dict[str, Shown | None] = {}
-    known = Attempt.objects.filter(task_id=task.pk)
+    known = Attempt.objects.filter(task_id=task.pk).with_command()
     if payloads:
         too_large = unreadable(task.pk, COLUMNS)
         texts = dict.fromkeys(too_large, Shown(TOO_LARGE))
@@ -285,9 +285,9 @@ def as_json(pk: UUID, payloads: bool) -> JsonResponse | None:
     task = Task.objects.filter(pk=pk).values(*fields).first()
     if task is None:
         return None
-    columns = [field.attname for field in Attempt._meta.concrete_fields]
+    columns = [field.column or "" for field in Attempt._meta.concrete_fields]
     shown = [name for name in columns if name not in ("id", "task_id", *left_out)]
-    attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values(*shown)[:MAX_JSON_ATTEMPTS]
+    attempts = Attempt.objects.filter(task_id=pk).with_command().order_by("-number").values(*shown)[:MAX_JSON_ATTEMPTS]
     content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
     if omitted:
         content["omitted"] = sorted(omitted)

@@ -160,6 +160,7 @@ class AttemptsView(API):
         )
         rows = list(
             Attempt.objects.filter(task_id=identity, number__gt=after)
+            .with_command()
             .order_by("number")
             .values(*ATTEMPT_FIELDS)[: limit + 1]
         )

@@ -121,7 +121,6 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         container=call_result.container[:100],
         image=call_result.image or None,
         revision=call_result.revision or None,
-        command=call_result.command,
         exit_code=call_result.exit_code,
         oom=call_result.oom if call_result.image else None,
         seconds=call_result.seconds,

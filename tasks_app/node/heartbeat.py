@@ -86,6 +86,7 @@ class Heartbeat:
         self._forget_lost_at = store().elapsed() + FORGET_LOST_SECONDS
         self._live_log = LiveLog(record.name, in_flight)
         self._live_job = OutageGuard("store what running tasks write", retry_seconds=0.0)
+        self._commands_job = OutageGuard("store the commands of handlers", retry_seconds=10.0)
         self._side_jobs: list[SideJob] = [make(record.name) for make in registered("side_jobs")]
 
     def stop(self) -> None:
@@ -139,6 +140,7 @@ class Heartbeat:
         self._maintain()
         # Side jobs: they raise nothing.
         self._live_job.run(self._live_log.write)
+        self._commands_job.run(self._record.write_commands)
         for job in self._side_jobs:
             job.run(work)
 

@@ -17,10 +17,13 @@ from tasks_app import conf
 from tasks_app.metrics.system_reading import FORGET_SECONDS, living
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
+from tasks_app.queue.models import RevisionCommand
 from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.queue.reloads import RevisionColumns
 from tasks_app.runner.pool import Pool
 
+#: How many commands of revisions are stored: those that were used last.
+KEEP_COMMANDS = 10_000
 #: What is said if `deployment_id` raises Deployment.DoesNotExist.
 NO_DEPLOYMENT = (
     "the database has lost the row of its deployment (table taskdaemon_deployment), which the first migration writes: "
@@ -70,6 +73,9 @@ class NodeRecord:
         self.pools: Mapping[str, Pool] = pools
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
+        #: Commands that are not stored yet, by revision; and the revisions of those that are. By the heartbeat.
+        self._commands: dict[str, str | None] = {}
+        self._stored: set[str] = set()
         #: Written by `start_draining`, in the thread that stops the node.
         self._draining = False
 
@@ -108,6 +114,24 @@ class NodeRecord:
             with writing():
                 Node.objects.filter(pk=self.name).update(**self._uses())
             self._revision.wrote()
+
+    def write_commands(self) -> None:
+        """Store the commands of the revisions of which containers were started, if they are new."""
+        for pool in self.pools.values():
+            self._commands |= pool.new_commands()
+        if len(self._stored) > KEEP_COMMANDS:
+            self._stored.clear()
+        # Sorted: two nodes never wait for each other's rows.
+        if new := sorted(self._commands.keys() - self._stored):
+            rows = [RevisionCommand(pk=revision, command=self._commands[revision], used_at=Now()) for revision in new]
+            with writing():
+                RevisionCommand.objects.bulk_create(
+                    rows, update_conflicts=True, unique_fields=["id"], update_fields=["used_at"]
+                )
+                by_use = RevisionCommand.objects.order_by("-used_at")
+                RevisionCommand.objects.filter(pk__in=by_use.values("pk")[KEEP_COMMANDS:]).delete()
+        self._stored |= self._commands.keys()
+        self._commands = {}
 
     def close(self) -> None:
         """Mark the node as stopped."""

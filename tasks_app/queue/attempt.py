@@ -169,9 +169,8 @@ class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remembe
     container: str = ""
     #: The id of the container's image.
     image: str | None = None
-    #: What ran, see runner/revision; None: nothing did. Of the command also: the image's own.
+    #: What ran, see runner/revision; None: nothing did.
     revision: str | None = None
-    command: str | None = None
     exit_code: int | None = None
     #: Whether the engine reported it; None if no engine can.
     oom: bool | None = None

@@ -301,6 +301,36 @@ class Task(models.Model):
         return (self.started_at - self.ready_at).total_seconds()
 
 
+class RevisionCommand(models.Model):
+    """The command of a handler's revision. Apart from attempts: each settle would pay for a column.
+
+    A node writes the row when it has started a container of the revision; the last 10,000 that were used stay.
+    """
+
+    #: See runner/revision.
+    id = models.CharField(max_length=12, primary_key=True)
+    #: Null: the image's own.
+    command = models.TextField(null=True)  # noqa: DJ001
+    #: When a node first used it; of several nodes, the last.
+    used_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "taskdaemon_revision_command"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.command or 'the command of the image'}"
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    """Attempts, with what other tables know of them."""
+
+    def with_command(self) -> AttemptQuerySet:
+        """Each with `command`: what it ran by; None: nothing ran, the image's own command, or unknown."""
+        known = RevisionCommand.objects.filter(pk=OuterRef("revision")).values("command")
+        return self.annotate(command=Coalesce("old_command", models.Subquery(known)))
+
+
 class Attempt(models.Model):
     """An attempt that has ended. The transaction that ends it writes the row."""
 
@@ -314,9 +344,10 @@ class Attempt(models.Model):
     error = models.TextField(default="")
     #: Id (sha256:...) of the container's image; null: none, or unknown.
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
-    #: What ran, see runner/revision; null: nothing did, or unknown. Of the command also: it is the image's own.
+    #: What ran, see runner/revision; null: nothing did, or unknown.
     revision = models.CharField(max_length=12, null=True)  # noqa: DJ001
-    command = models.TextField(null=True)  # noqa: DJ001
+    #: What it ran by, in rows of earlier versions. RevisionCommand has that of others: see `with_command`.
+    old_command = models.TextField(null=True, db_column="command")  # noqa: DJ001
     exit_code = models.IntegerField(null=True)
     #: Whether the engine reported that the container exceeded its memory limit; null: it cannot tell.
     oom = models.BooleanField(null=True)
@@ -326,6 +357,11 @@ class Attempt(models.Model):
     seconds = models.FloatField(null=True)
     stdout_tail = models.TextField(default="")
     stderr_tail = models.TextField(default="")
+
+    #: Of rows that were read with `with_command`.
+    command: str | None
+
+    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         db_table = "taskdaemon_attempt"

@@ -225,7 +225,6 @@ def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
             container=result.container,
             image=result.image,
             revision=result.revision,
-            command=result.command,
             exit_code=result.exit_code,
             oom=result.oom,
             seconds=result.seconds,

@@ -221,8 +221,8 @@ class CallResult(NamedTuple):
     alive or the runner killed it. `seconds` count from the send to the outcome, `stopping` from there to the end of a
     clean-up; 0 without one. The tails hold what the handler wrote during the call besides its reply, at most 64 KiB
     each. `image` is the id of the container's image, "" without one. `oom`: the engine reports that the container, or a
-    process in it, was killed for memory. `live`: the call's output, if it was followed. `revision` (its id) and
-    `command`: what it ran, see Revision; "" and None if nothing was sent.
+    process in it, was killed for memory. `live`: the call's output, if it was followed. `revision`: the id of
+    what ran, see Revision; "" if nothing was sent.
     """
 
     call: Call
@@ -238,4 +238,3 @@ class CallResult(NamedTuple):
     stopping: float = 0.0
     live: LiveOutput | None = None
     revision: str = ""
-    command: str | None = None

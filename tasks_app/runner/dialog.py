@@ -30,7 +30,7 @@ class Dialog:
 
     def __init__(self, container: Container, revision: Revision) -> None:
         self.container, self.revision = container, revision
-        self._revision_id = revision.id(container.image)
+        self.revision_id = revision.id(container.image)
         self.calls = 0
         #: It has replied to a call in time, with a success or an error.
         self.replied = False
@@ -202,7 +202,7 @@ class Dialog:
         seconds, container = time.monotonic() - sent_at, self.container
         result = CallResult(
             call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom,
-            revision=self._revision_id, command=self.revision.command,
+            revision=self.revision_id,
         )  # fmt: skip
         return result if self._live is None else result._replace(live=self._live)
 

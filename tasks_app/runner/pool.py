@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.reactor import Reactor
@@ -87,6 +88,8 @@ class Pool:
         # By the slots' own threads.
         self._starts = 0
         self._deaths: Counter[DeathReason] = Counter()
+        #: See `new_commands`, whose caller empties it.
+        self._commands: dict[str, str | None] = {}
         #: The slots that replace their containers. By the threads that the slots run in, and the one that takes slots.
         self._roll = Roll()
         #: The slot that has begun to start a container while the pool probes. By the slots' own threads.
@@ -197,6 +200,12 @@ class Pool:
             engine_problem=problem and problem.engine,
             notice=next(filter(None, (slot.notice for slot in slots)), None),
         )
+
+    def new_commands(self) -> dict[str, str | None]:
+        """The commands of the containers that were started since the last time, by the ids of their revisions."""
+        with self._lock:
+            commands, self._commands = self._commands, {}
+        return commands
 
     def images(self) -> list[str]:
         """The ids of its containers' images, sorted: more than one while a tag has moved."""
@@ -340,9 +349,10 @@ class Pool:
             return False
         return slot.number not in self._free or self.probing.is_older(started_at)
 
-    def started(self, number: int) -> None:
+    def started(self, number: int, dialog: Dialog) -> None:
         with self._lock:
             self._starts += 1
+            self._commands[dialog.revision_id] = dialog.revision.command
             if self._probe == number:
                 self._probe = None
 

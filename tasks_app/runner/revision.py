@@ -37,7 +37,7 @@ class Revision:
     handler: Handler
     replaced: int = 0
     key: str = field(init=False)
-    #: What an attempt shows of the command; None: the image's own.
+    #: What is shown of the command; None: the image's own.
     command: str | None = field(init=False)
 
     def __post_init__(self) -> None:

@@ -427,7 +427,7 @@ class Slot:
             self._state = self._state.started(dialog, dialog.started_at + self._starter.probation())
             dialog.may_begin = self._owner.may_begin
             dialog.attach(self._reactor, self)
-        self._owner.started(self.number)
+        self._owner.started(self.number, dialog)
         self._reactor.check_soon(self)
         while not isinstance(left := self._handed_over.get(), Eviction):
             if isinstance(left, Stopping):

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.call import CallResult
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.revision import Revision
 
@@ -221,7 +222,7 @@ class SlotOwner(Protocol):
         `waited`: for how many seconds it has waited for this answer. Called under the slot's lock.
         """
 
-    def started(self, number: int) -> None:
+    def started(self, number: int, dialog: Dialog) -> None:
         """The slot has a new container."""
 
     def died(self, reason: DeathReason) -> None:

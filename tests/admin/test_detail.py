@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import RevisionCommand, Task
 from tasks_app.runner.call import Tail
 from testkit.clients import logged_in
 from tests.admin.rows import attempt, staff, task
@@ -54,15 +55,16 @@ def test_the_timeline_goes_from_the_creation_over_each_attempt_to_the_end(admin:
 def test_an_attempt_names_its_image_its_wait_and_a_kill_for_memory(admin: Client) -> None:
     one = task("failed", failure_reason="oom", attempts=2)
     attempt(one, 1, "error", image="sha256:" + "0123456789abcdef" * 4, oom=False, wait_seconds=0.003)
-    attempt(
-        one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True, revision="abcdef012345", command="run it"
-    )
+    attempt(one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True, revision="abcdef012345")
+    RevisionCommand.objects.create(pk="abcdef012345", command="run it", used_at=Now())
     found = page(admin, one).context["detail"]
     second, first = (dict(each.facts) for each in found.attempts)
     assert (second["Command"], second["Revision"]) == ("run it", "abcdef012345")
     assert first["Image"] == "sha256:0123456789ab" and first["Waited for a slot"] == "3 ms"
     assert "Killed for memory" not in first and "Waited for a slot" not in second
     assert second["Killed for memory"] == "yes, says the engine"
+    exported = admin.get(f"/admin/tasks_app/task/{one.pk}/json/").json()["tries"]
+    assert [each["command"] for each in exported] == ["run it", None] and "old_command" not in exported[0]
     details = [moment.detail for moment in found.moments if moment.what.endswith("started")]
     assert details == ["on node node-1, after 3 ms of waiting for a slot", "on node node-1"]
 

@@ -351,7 +351,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {
         "id", "task_id", "number", "node", "container", "started_at", "ended_at", "outcome", "image", "exit_code",
-        "oom", "wait_seconds", "seconds", "revision", "command",
+        "oom", "wait_seconds", "seconds", "revision", "old_command",
     }  # fmt: skip
     assert {f.attname for f in apps.get_model("tasks_app.attempt")._meta.concrete_fields} == of_attempts | {
         *ATTEMPT_PAYLOAD

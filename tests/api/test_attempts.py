@@ -7,11 +7,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 
 from tasks_app.api.document import document
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.cancel import delete
+from tasks_app.queue.models import Attempt, RevisionCommand
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
 from tests.api.test_openapi import resolved
@@ -41,8 +43,9 @@ def attempted(times: int) -> ClaimedTask:
 def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) -> None:
     first = running()
     settle("node", [failure(first, OutcomeKind.CRASH, container="0123456789ab", exit_code=7, seconds=0.25,
-                            image="sha256:" + "5" * 64, oom=True, revision="0123456789ab", command="python one.py",
+                            image="sha256:" + "5" * 64, oom=True, revision="0123456789ab",
                             stdout_tail="half a li", stderr_tail="going\tdown\n")])  # fmt: skip
+    RevisionCommand.objects.create(pk="0123456789ab", command="python one.py", used_at=Now())
     (second,) = take()
     settle("node", [success(second, seconds=1.5, container="pid-17")])
     one, two = attempts(api, first)
@@ -60,6 +63,14 @@ def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) 
         "image": None, "revision": None, "command": None, "exit_code": None, "oom": None, "seconds": 1.5,
         "stdout_tail": "", "stderr_tail": "",
     }  # fmt: skip
+
+
+def test_an_attempt_of_an_earlier_version_has_its_command_in_its_own_row(api: Client) -> None:
+    task = running()
+    settle("node", [success(task, revision="0123456789ab")])
+    assert attempts(api, task)[0]["command"] is None, "its node has not written it yet"
+    Attempt.objects.filter(task_id=task.id).update(old_command="python old.py")
+    assert attempts(api, task)[0]["command"] == "python old.py"
 
 
 def test_an_attempt_matches_the_openapi_document(api: Client) -> None:

@@ -20,6 +20,7 @@ from tasks_app.features.history import history
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
+from tasks_app.node import record
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
@@ -31,7 +32,7 @@ from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.maintenance import due_work
-from tasks_app.queue.models import LiveEvent, Task
+from tasks_app.queue.models import LiveEvent, RevisionCommand, Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.reloads import AskedReloads, RevisionColumns, ask_reload
@@ -56,7 +57,10 @@ class BeatingNode:
         self.marked_ready: list[str] = []
         self.shared: list[bool] = []
         self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None, notice=None)
-        self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
+        self.commands: dict[str, str | None] = {}
+        self.pools: Any = {
+            "echo": SimpleNamespace(stats=lambda: self.stats, images=list, new_commands=self.commands.copy)
+        }
         self.availability = Availability()
         self.problem: str | None = None
         self.watcher = Watcher()
@@ -105,6 +109,32 @@ def test_its_row_says_what_it_uses_of_handlers_toml_and_it_passes_on_what_is_ask
     beating.beat()
     again = Node.objects.get(pk="me")
     assert ((again.revision or {})["reload"], again.revision_at) == (number, first.revision_at)
+
+
+def test_the_command_of_a_revision_is_stored_once_by_each_node(tmp_path: Path) -> None:
+    first, second = BeatingNode(tmp_path), BeatingNode(tmp_path)
+    first.commands |= {"0123456789ab": "python one.py", "ab0123456789": None}
+    first.beat()
+    stored = {each.pk: each for each in RevisionCommand.objects.all()}
+    assert {key: each.command for key, each in stored.items()} == first.commands
+    with CaptureQueriesContext(connection) as sent:
+        first.beat()
+    assert not [query for query in sent if "revision_command" in query["sql"]]
+    second.commands |= {"0123456789ab": "python one.py"}
+    second.beat()
+    again = RevisionCommand.objects.get(pk="0123456789ab")
+    assert again.command == "python one.py" and again.used_at >= stored["0123456789ab"].used_at
+
+
+def test_of_the_commands_of_revisions_those_stay_that_were_used_last(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "KEEP_COMMANDS", 2)
+    for day in (1, 2, 3):
+        RevisionCommand.objects.create(pk=f"{day}", used_at=PAST - timedelta(days=day))
+    beating.commands["3"] = None
+    beating.beat()
+    assert {*RevisionCommand.objects.values_list("pk", flat=True)} == {"1", "3"}
 
 
 def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(beating: BeatingNode) -> None:

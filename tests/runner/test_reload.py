@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 import threading
 from collections import Counter
@@ -94,9 +95,13 @@ def test_a_change_that_no_container_depends_on_replaces_none(pool: Reloading, ch
 
 @pytest.mark.parametrize("change", [{"env": {"VERSION": "two"}}, {"command": (*COMMAND, "two")}])
 def test_a_change_that_containers_depend_on_replaces_each_one(pool: Reloading, change: dict[str, Any]) -> None:
-    before = pool.containers()
-    pool.pool.adopt(dataclasses.replace(handler(), **change))
+    before, old = pool.containers(), pool.pool.new_commands()
+    changed = dataclasses.replace(handler(), **change)
+    pool.pool.adopt(changed)
     assert not pool.settled() & before and deaths(pool) == {"recycled": 3}
+    new = pool.pool.new_commands()
+    assert len(old) == len(new) == 1 and not old.keys() & new.keys()
+    assert [*new.values()] == [shlex.join(changed.command or ())[:200]] and not pool.pool.new_commands()
 
 
 def test_idle_containers_are_replaced_one_after_the_other(pool: Reloading) -> None:

@@ -154,7 +154,7 @@ def insert_keyed(
 _SETTLED = (
     "id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text,"
     " container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text, size int,"
-    " revision text, command text"
+    " revision text"
 )
 #: coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
 #: which every settle would read. The time is read once for each task, or a pause of the server would give the task's
@@ -174,9 +174,9 @@ WITH d AS (
   RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
-    exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail, revision, command)
+    exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail, revision)
   SELECT id, number, $2, container, image, started_at, moment, outcome, coalesce(error, ''),
-    exit_code, oom, wait, seconds, out, err, revision, command FROM kept
+    exit_code, oom, wait, seconds, out, err, revision FROM kept
 ), counted AS (
   INSERT INTO taskdaemon_counter_delta (counts) SELECT $3 WHERE (SELECT count(*) FROM kept) = $4::int
 )
@@ -220,8 +220,6 @@ def _rows(settled: Sequence[Settled]) -> list[dict[str, Any]]:
             row["result"], row["size"] = result.result, result.result_size
         if result.revision is not None:
             row["revision"] = result.revision
-        if result.command is not None:
-            row["command"] = result.command
         if result.image is not None:
             row |= {"image": result.image, "oom": result.oom}
         if result.error is not None or decision.reason is not None or result.exit_code is not None:

@@ -111,8 +111,8 @@ WHERE id = ?1 AND status = 'processing' AND attempts = ?2
 """
 INSERT_ATTEMPT = """
 INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
-  seconds, stdout_tail, stderr_tail, image, oom, wait_seconds, revision, command)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  seconds, stdout_tail, stderr_tail, image, oom, wait_seconds, revision)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -147,7 +147,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             attempts.append((
                 key, number, node, result.container, task.started_at, moment, result.kind._value_, result.error or "",
                 result.exit_code, result.seconds, result.stdout_tail, result.stderr_tail, result.image, result.oom,
-                task.known_wait, result.revision, result.command,
+                task.known_wait, result.revision,
             ))  # fmt: skip
         raw.executemany(INSERT_ATTEMPT, attempts)
         add_counts(count(kept, dropped))

@@ -88,7 +88,7 @@ def test_the_attempt_says_what_happened() -> None:
     task = running(node="north")
     fields = {
         "container": "abc", "image": "sha256:" + "5" * 64, "exit_code": 3, "oom": True, "seconds": 0.25,
-        "stdout_tail": "out", "stderr_tail": "err", "revision": "0123456789ab", "command": "python one.py",
+        "stdout_tail": "out", "stderr_tail": "err", "revision": "0123456789ab",
     }  # fmt: skip
     settle("north", [failure(task, OutcomeKind.CRASH, **fields)])
     attempt = Attempt.objects.get(task_id=task.id)
@@ -103,7 +103,7 @@ def test_unknown_fields_of_an_attempt_are_null() -> None:
     settle("node", [success(task)])
     attempt = Attempt.objects.get(task_id=task.id)
     assert (attempt.image, attempt.oom, attempt.exit_code, attempt.seconds) == (None, None, None, None)
-    assert (attempt.revision, attempt.command) == (None, None)
+    assert attempt.revision is None
 
 
 def test_each_attempt_says_how_long_the_task_had_been_ready_before_its_claim() -> None:
