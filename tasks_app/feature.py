@@ -63,6 +63,10 @@ class Feature(AppConfig):
     side_jobs: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
+    #: A function or class that gets the name of a web process and returns a function: what each web process does about
+    #: once a second, on the thread that writes its row and its counts. The function raises nothing, and no call to the
+    #: database takes long: `OutageGuard` sees to both.
+    web_jobs: str = ""
     #: {table: dotted path}: the tables of handlers.toml that it reads, each by a function (`ReadTable` in
     #: `tasks_app/handlers/handlers_toml.py`). `conf.handlers().tables` has what it returns.
     tables: Mapping[str, str] = MappingProxyType({})

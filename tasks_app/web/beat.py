@@ -1,4 +1,5 @@
-"""The beat of a web process: its row, what `manage.py reload` asks, and its host's shares of the rates of API keys."""
+"""The beat of a web process: its row, what `manage.py reload` asks, its host's shares of the rates of API keys, and
+what features do."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tasks_app.conf.watching import Watcher
 from tasks_app.db.node_lock import lock_domain
+from tasks_app.feature import registered
 from tasks_app.keys.caller import Keys
 from tasks_app.queue.reloads import AskedReloads, RevisionColumns, newest_reload
 from tasks_app.queue.web_process import WebProcessRow
@@ -24,12 +26,18 @@ class WebBeat:
         self._keys, self._clock = keys, clock
         self._asked, self._revision = AskedReloads(watcher), RevisionColumns(watcher)
         self._row = WebProcessRow(lock_domain(home), self._revision)
+        self._jobs = [job(self._row.name) for job in registered("web_jobs")]
         self._beaten_at = -math.inf
 
     def beat(self) -> None:
         """Pass what is asked to the watcher. If it is time, or this process uses another revision: write the row, and
-        share the rates with the web processes of other hosts."""
+        share the rates with the web processes of other hosts. Then do what features have to do."""
         self._asked.on_beat(newest_reload())
+        self._write()
+        for job in self._jobs:
+            job()
+
+    def _write(self) -> None:
         now, rates, shares = self._clock(), self._keys.rates(), self._keys.shares
         every = BEAT_SECONDS if rates and shares.hosts > 1 else LONE_BEAT_SECONDS
         passed = now - self._beaten_at

@@ -19,6 +19,7 @@ from tests.chaos.pairing import foreign, released_unread
 from tests.chaos.readings import reading_faults
 from tests.chaos.removed_rows import retention_faults
 from tests.chaos.retries import lease_faults, retry_faults
+from tests.chaos.schedules import schedule_faults
 from tests.chaos.streams import stream_faults
 from tests.chaos.times import delay_faults, expiry_faults
 from tests.chaos.values import expected, size_faults
@@ -55,6 +56,7 @@ def violations(evidence: Evidence) -> list[Violation]:
     ]
     found += [Violation("keys", what) for what in key_faults(evidence)]
     found += [Violation("operations", what) for what in operation_faults(evidence)]
+    found += [Violation("schedules", what) for what in schedule_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     found += [Violation("readings", what) for what in reading_faults(evidence)]
     found += [
@@ -197,7 +199,8 @@ def _posts(evidence: Evidence) -> Iterator[str]:
     """A POST makes one task, or none if it was refused."""
     of: dict[int, list[str]] = {}
     for task, row in evidence.tasks.items():
-        of.setdefault(row["task_data"].get("n", -1), []).append(task)
+        if row.get("schedule") is None:
+            of.setdefault(row["task_data"].get("n", -1), []).append(task)
     refused = {line["n"] for line in evidence.lines("refused")}
     for n, tasks in of.items():
         if n not in evidence.posts:

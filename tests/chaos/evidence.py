@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tests.chaos.hold import Hold
+from tests.chaos.hold import Hold, SchedulePause
 from tests.chaos.horizon import Horizon
 from tests.chaos.lives import Lives, end_between, lives_of
 from tests.chaos.outages import Outages
@@ -37,7 +37,9 @@ class Evidence:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
     may have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for
     which ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach. Tasks that were
-    removed without a client's asking are in `tasks` too, with `removed_at`.
+    removed without a client's asking are in `tasks` too, with `removed_at`. `firings`: the ledger of schedules;
+    `schedule_pauses`: of schedules; `schedule_runs`: by hand, each a schedule and the tasks that answers named;
+    `nodes`: the names of the programs, as faults name them.
     """
 
     journal: list[dict[str, Any]]
@@ -57,6 +59,10 @@ class Evidence:
     holds: list[Hold] = field(default_factory=list)
     retention: float | None = None
     attached: bool = False
+    firings: list[dict[str, Any]] = field(default_factory=list)
+    schedule_pauses: list[SchedulePause] = field(default_factory=list)
+    schedule_runs: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
 
     @cached_property
     def stories(self) -> dict[str, Story]:

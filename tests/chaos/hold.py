@@ -11,3 +11,14 @@ class Hold:
     name: str
     since: float
     until: float
+
+
+@dataclass(frozen=True)
+class SchedulePause:
+    """A pause of a schedule: when it was asked for and answered, and when its end was asked for and answered."""
+
+    name: str
+    asked: float
+    paused: float
+    over: float
+    resumed: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.correct_run import attempt, executed, result
+from tests.chaos.correct_run import FAULTS, VICTIMS, attempt, executed, result
 from tests.chaos.correct_streams import FOLLOWED
 from tests.chaos.correct_values import DIGITS, DIGITS_DATA, SMALL, TEXT
 from tests.chaos.evidence import Evidence
@@ -22,15 +22,17 @@ def spend(e: Evidence, outcome: str, fault: str) -> None:
     e.events[:] = [one for one in e.events if one.task != SMALL] + executed(SMALL, 2, 71.4, 71.8)
     e.tasks[SMALL] |= {"attempts": 2, "retries": 1, "result": result(SMALL, 33, 2)}
     e.budget["quick"] = 1  # type: ignore[index]
-    e.metrics["handlers"]["quick"] |= {  # type: ignore[index]
-        "attempts": {"success": 1, outcome: 1}, "retries": 1, "leases_lost": int(outcome == "worker_lost"),
+    quick = e.metrics["handlers"]["quick"]  # type: ignore[index]
+    quick |= {
+        "attempts": quick["attempts"] | {outcome: 1}, "retries": 1, "leases_lost": int(outcome == "worker_lost"),
     }  # fmt: skip
     hurt(e, fault, 71.1, 71.1)
 
 
 def hurt(e: Evidence, *fault: object) -> None:
     """Let there be one fault more."""
-    object.__setattr__(e, "outages", Outages([("node.kill", 52.5, 52.5), fault], recovery=0.0))  # type: ignore[list-item]
+    faults = [*FAULTS, fault]
+    object.__setattr__(e, "outages", Outages(faults, recovery=0.0, victims=VICTIMS))  # type: ignore[arg-type]
 
 
 @breaks("retries", "small spent a retry in attempt 1 (crash), and no fault explains it")

@@ -12,6 +12,7 @@ from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
 from tests.chaos.order import compared
 from tests.chaos.pairing import unbegun
+from tests.chaos.schedules import ticks
 
 
 @dataclass
@@ -40,6 +41,7 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
         "claims compared with waiting tasks": sum(1 for _ in compared(evidence)),
         **acts(evidence),
+        **ticks(evidence),
         **({} if evidence.retention is None else {"removed by retention": sum("removed_at" in row for row in rows)}),
         **({} if evidence.held is None else {"share of the run with a held snapshot": round(evidence.held, 3)}),
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from testkit.servers.postgresql import Postgres
-from tests.chaos import journal, rows, witness
+from tests.chaos import journal, rows, schedule_acts, witness
 from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, overload, within
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
@@ -34,6 +34,7 @@ def run(options: Options, say: Callable[[str], None] = print) -> Report:
     began = time.monotonic()
     scene = Scene(options, say)
     try:
+        schedule_acts.define(scene)
         say(f"set up in {time.monotonic() - began:.0f} s: {options}")
         with ExitStack() as sessions:
             watch = held = None
@@ -64,6 +65,7 @@ def _run(
     if sampler is not None:
         sampler.stop()
     clients.stop()
+    schedule_acts.end(scene)
     slowness = overload()
     say(f"all {sum(storm.thrown.values())} faults are healed; {clients.counts.get('accepted', 0)} tasks accepted")
 
@@ -115,7 +117,13 @@ def _run(
         held=None if held is None else held.share,
         operations=rows.operations(scene.database),
         holds=list(scene.holds),
-        outages=Outages(storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness),
+        outages=Outages(
+            storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness, storm.victims
+        ),
+        firings=rows.firings(scene.database),
+        schedule_pauses=list(scene.schedule_pauses),
+        schedule_runs=list(scene.schedule_runs),
+        nodes=[node.name for node in scene.nodes],
     )
     if held is not None:
         say(f"a snapshot was held for {held.share:.1%} of the run; it was taken {held.taken} times")

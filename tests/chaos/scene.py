@@ -22,11 +22,12 @@ from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
-from tests.chaos.hold import Hold
+from tests.chaos.hold import Hold, SchedulePause
 from tests.chaos.options import Options
 from tests.chaos.program import Program
 from tests.chaos.removed_rows import keep_removed
 from tests.chaos.rows import as_json
+from tests.chaos.schedules import IN_FILE
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
 from tests.docker.engines import PYTHON
@@ -51,6 +52,9 @@ class Scene:
         self.programs: list[Program] = []
         #: The pauses and drains that an operator has ended again.
         self.holds: list[Hold] = []
+        self.schedule_pauses: list[SchedulePause] = []
+        #: Of a schedule by hand, each with the tasks that answers named.
+        self.schedule_runs: list[tuple[str, frozenset[str]]] = []
         self._closers: list[Callable[[], None]] = []
         self._over = threading.Event()
         try:
@@ -148,7 +152,7 @@ class Scene:
                 command = ["python3", "-S", "-E", "-c", ACTOR.read_text(), "/witness/fifo"]
                 lines += [f'image = "{PYTHON}"', f'mounts = ["{self.witness.fifo.parent}:/witness"]']
             lines.append(f"command = {json.dumps(command)}")
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, IN_FILE])
 
     def _migrate(self) -> None:
         migrate = Process(self.home, self.environment(), "manage.py", "migrate", "--verbosity", "0")

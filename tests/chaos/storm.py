@@ -19,7 +19,7 @@ class Storm:
 
     Each kind comes once, in random order, before any comes again; the victim is random. `thrown` counts by kind;
     `failed`: faults that could not be injected or healed, which is an error of the chaos itself; `windows`: the
-    name of each fault, and from when to when it lasted.
+    name of each fault, and from when to when it lasted; `victims`: whom it hit, likewise.
     """
 
     def __init__(self, scene: Scene, log: Path) -> None:
@@ -37,6 +37,7 @@ class Storm:
         self.thrown: Counter[str] = Counter()
         self.failed: list[str] = []
         self.windows: list[tuple[str, float, float]] = []
+        self.victims: list[tuple[str, float, float]] = []
 
     def run(self, seconds: float) -> None:
         """Inject faults for `seconds`."""
@@ -76,6 +77,7 @@ class Storm:
         with self._lock, self._log.open("a") as log:
             log.write(json.dumps(line) + "\n")
             self.windows.append((fault.name, began, ended))
+            self.victims.append((fault.victim, began, ended))
 
     def _hold(self, seconds: float) -> bool:
         return self._over.wait(seconds)

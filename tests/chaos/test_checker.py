@@ -8,7 +8,8 @@ import pytest
 
 from tests.chaos.checker import violations
 from tests.chaos.correct_acts import DELAYED, KEYED, add_acts
-from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
+from tests.chaos.correct_run import FAULTS, FINE, LIVES, TRIED, VICTIMS, correct_run, line
+from tests.chaos.correct_schedules import add_schedules
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
 from tests.chaos.correct_values import TEXT, add_values
 from tests.chaos.evidence import Evidence
@@ -16,9 +17,9 @@ from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.outages import Outages
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
 from tests.chaos.planted_acts import expire_what_a_handler_had_begun
+from tests.chaos.planted_schedules import PLANTED
 from tests.chaos.planted_streams import lose_more_than_the_last_second_of_a_lost_attempt, streamed
 from tests.chaos.planted_values import (
-    PLANTED,
     charge_for_a_fourth_unread_line_while_its_type_does_not_answer,
     spend,
 )
@@ -30,6 +31,7 @@ def evidence() -> Evidence:
     add_acts(run)
     add_streams(run)
     add_values(run)
+    add_schedules(run)
     return run
 
 
@@ -99,7 +101,8 @@ def test_a_stream_of_a_task_that_was_removed_may_end_anywhere(evidence: Evidence
 def test_lines_of_a_lost_attempt_may_be_lost_while_its_node_stood_still(evidence: Evidence) -> None:
     lose_more_than_the_last_second_of_a_lost_attempt(evidence)
     assert [each.rule for each in violations(evidence)] == ["streams"]
-    assert violations(replace(evidence, outages=Outages([("node.freeze", 51.5, 55.0)]))) == []
+    frozen = Outages([*FAULTS, ("node.freeze", 51.5, 55.0)], victims=VICTIMS)
+    assert violations(replace(evidence, outages=frozen)) == []
 
 
 @pytest.mark.parametrize(("outcome", "fault"), [

@@ -11,6 +11,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -28,7 +29,7 @@ from tasks_app.features.schedules.day import Mark, day_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
 from tasks_app.features.schedules.fields import FIELDS, name_fault, read
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
-from tasks_app.features.schedules.objects import next_ticks, when
+from tasks_app.features.schedules.objects import next_ticks, when, without_definitions
 from tasks_app.handlers.words import utc_text
 from tasks_app.logs.harmless import harmless_json
 from tasks_app.queue.models import Task
@@ -154,6 +155,9 @@ class ScheduleAdmin(PageAdmin):
     source_column = column("defined in", lambda row: "the API" if row.source == Source.API else row.source)
     state = column("state", lambda row: state_of(row))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        return without_definitions(super().get_queryset(request))
+
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "tasks_app_schedule"
         acts = [
@@ -168,8 +172,12 @@ class ScheduleAdmin(PageAdmin):
         now = timezone.now()
         if (day := day_of(request.GET.get("day", ""), now)) is None:
             raise Refusal(400, f"“{line(request.GET['day'], 40)}” is no day: write it as 2026-01-31")
-        definition = Definition.of(row.definition)
-        shown = marks(row, definition, day, now)
+        not_understood, timing = "", None
+        try:
+            timing = verbs.definition_of(row).timing
+        except verbs.NotChanged as refused:
+            not_understood = str(refused)
+        shown = marks(row, timing, day, now)
         verb_names = ("run", "resume" if row.paused_at is not None else "pause", "delete")
         return self.page(
             request,
@@ -177,7 +185,8 @@ class ScheduleAdmin(PageAdmin):
             row.pk,
             row=row,
             state=state_of(row),
-            facts=_facts(row, definition, may(request, SEE_PAYLOADS)),
+            facts=_facts(row, may(request, SEE_PAYLOADS)),
+            not_understood=not_understood,
             next=[utc_text(tick) for tick in next_ticks(row)],
             day=day,
             before=day - timedelta(days=1),
@@ -186,7 +195,7 @@ class ScheduleAdmin(PageAdmin):
             lines=[_line(mark) for mark in reversed(shown) if mark.line is not None][:MAX_LINES],
             tasks=listed(),
             may_act=may(request, OPERATE),
-            may_edit=self.has_add_permission(request) and row.source == Source.API,
+            may_edit=self.has_add_permission(request) and row.source == Source.API and not not_understood,
             acts=[name for name in verb_names if name != "delete" or row.source == Source.API],
         )
 
@@ -197,7 +206,14 @@ class ScheduleAdmin(PageAdmin):
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form of one that there is."""
         row = self.seen(request, object_id)
-        return self.missing(request, object_id) if row is None else self._edit(request, row)
+        if row is None:
+            return self.missing(request, object_id)
+        try:
+            verbs.definition_of(row)  # the form would leave out what it does not know
+        except verbs.NotChanged as refused:
+            self.message_user(request, f"Nothing was done: {line(str(refused), 300)}.", messages.WARNING)
+            return HttpResponseRedirect(page_of(row.pk))
+        return self._edit(request, row)
 
     def _edit(self, request: HttpRequest, row: Schedule | None) -> HttpResponse:
         if not self.has_add_permission(request):
@@ -277,7 +293,7 @@ def _line(mark: Mark) -> tuple[str, SafeString, SafeString | str, str]:
     return f"{utc_text(found.scheduled_for)}{until}", shown, task, line(found.reason, 300)
 
 
-def _facts(row: Schedule, definition: Definition, payload: bool) -> list[tuple[str, str | SafeString]]:
+def _facts(row: Schedule, payload: bool) -> list[tuple[str, str | SafeString]]:
     given = row.definition
     hidden = set() if payload else {"data", "metadata"}
     options = {name: given[name] for name in given if name not in ("type", "cron", "every", "timezone", *hidden)}

@@ -33,6 +33,7 @@ from tasks_app.features.schedules.verbs import (
 )
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, NAME_PATTERN, is_name
 from tasks_app.handlers.words import rfc3339
+from tasks_app.queue.current import store
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, allowed, needs
 
 
@@ -43,7 +44,7 @@ class FiringObject(serializers.Serializer):
     # No enumeration: a generated client must also work with later ones.
     outcome = serializers.CharField(
         help_text="`made`: its task; `skipped`: by `overlap` or `unique_key`; `refused`: no task could be stored; "
-        "`missed`: no worker was there in time. Expect further ones."
+        "`missed`: no worker fired it in time. Expect further ones."
     )
     task_id = serializers.UUIDField(allow_null=True, help_text="The task; of a `unique_key` the one that has it.")
     reason = serializers.CharField(help_text="Why it has made no task; blank if it has.")
@@ -105,6 +106,8 @@ NAME = OpenApiParameter(
     description="The schedule's name.",
 )
 
+#: Bytes of definitions in a page. They are parsed, which takes several times as much memory.
+MAX_PAGE_BYTES = 4 * 1024 * 1024
 PAGE = {
     "limit": digits(1, 100, "How many, in the order of their names.", default=20),
     "cursor": pages.NAME_CURSOR,
@@ -191,11 +194,24 @@ class SchedulesView(ScheduleAPI):
         examples=_SHOWN,
     )
     def get(self, request: Request) -> Response:
-        """List schedules in the order of their names."""
+        """List schedules in the order of their names. A page of large ones ends earlier, after at least one."""
         limit = self.asked.get("limit", 20)
-        rows = list(self.known(request).filter(pk__gt=self.asked.get("cursor", "")).order_by("pk")[: limit + 1])
-        headers = pages.next_page(request, rows[limit - 1].pk if len(rows) > limit else None)
-        return Response(self.objects(request, rows[:limit]), headers=headers)
+        rows = self.known(request).filter(pk__gt=self.asked.get("cursor", "")).order_by("pk")
+        sized = rows.annotate(bytes=store().json_bytes("definition")).values_list("pk", "bytes")
+        names, size, end = list[str](), 0, None
+        for name, more in sized[: limit + 1]:
+            if names and (len(names) == limit or size + more > MAX_PAGE_BYTES):
+                end = names[-1]
+                break
+            names.append(name)
+            size += more
+        reservation = pages.response_budget.reserve(size)
+        try:
+            objects = self.objects(request, rows.filter(pk__in=names))
+            return reservation.until_closed(Response(objects, headers=pages.next_page(request, end)))
+        except BaseException:
+            reservation.release()
+            raise
 
 
 class ScheduleView(ScheduleAPI):
@@ -293,7 +309,7 @@ class RunScheduleView(ScheduleAPI):
         {
             200: OpenApiResponse(ScheduleRun, "The task is stored and survives a power cut."),
             **NO_SCHEDULE,
-            409: schema.failure("No handler has its type any more."),
+            409: schema.failure("No handler has its type any more, or a newer version of the platform defined it."),
             429: schema.failure("The queue is full (DAEMON_MAX_QUEUE)."),
         },
         [NAME, schema.LOCATION],

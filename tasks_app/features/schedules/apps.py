@@ -18,5 +18,6 @@ class Schedules(Feature):
     panels = "tasks_app.features.schedules.admin.panels"
     tables = MappingProxyType({"schedules": "tasks_app.features.schedules.table.read_table"})
     side_jobs = "tasks_app.features.schedules.node.Schedules"
+    web_jobs = "tasks_app.features.schedules.files.web_job"
     problems = "tasks_app.features.schedules.node.problems"
     families = "tasks_app.features.schedules.metrics.families"

@@ -11,8 +11,8 @@ from django.db.models import Q
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule
+from tasks_app.features.schedules.timing import Timing
 
 #: A day has so many parts, of a quarter of an hour.
 PARTS, PART = 96, timedelta(minutes=15)
@@ -43,8 +43,8 @@ def day_of(text: str, now: datetime) -> date | None:
     return day if 1970 <= day.year < MAXYEAR else None
 
 
-def marks(row: Schedule, definition: Definition, day: date, now: datetime) -> list[Mark]:
-    """What there is of a day in UTC, in the order of the ticks."""
+def marks(row: Schedule, timing: Timing | None, day: date, now: datetime) -> list[Mark]:
+    """What there is of a day in UTC, in the order of the ticks. `timing`: None if it is not known."""
     begin = datetime.combine(day, time(), tzinfo=UTC)
     end = begin + timedelta(days=1)
     within = Q(scheduled_for__gte=begin) | Q(scheduled_for__lt=begin, until__gte=begin)
@@ -57,10 +57,10 @@ def marks(row: Schedule, definition: Definition, day: date, now: datetime) -> li
         )
         for line in lines[:MAX_READ]
     ]
-    if row.next_at is not None and end > now:
+    if timing is not None and row.next_at is not None and end > now:
         for part in range(max(_part(max(row.next_at, now), begin), 0), PARTS):
             starts = begin + part * PART
-            if definition.timing.next(max(starts, now) - timedelta(microseconds=1)) < starts + PART:
+            if timing.next(max(starts, now) - timedelta(microseconds=1)) < starts + PART:
                 found.append(Mark(part, part, None))
     return found
 

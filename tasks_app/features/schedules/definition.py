@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,18 @@ from tasks_app.features.schedules.timing import Timing, cron_of, every_of, zone_
 from tasks_app.queue.submission import NewTask, TaskOptions
 
 OVERLAP, CATCH_UP = ("allow", "skip"), ("one", "none")
-#: The options of a task that a schedule gives to each of its tasks.
-OPTIONS = ("expires_in", "timeout", "max_retries", "metadata", "unique_key")
+#: The options of a task that a schedule gives to each of its tasks as they are.
+OPTIONS = {option.name for option in fields(TaskOptions)} - {
+    "delay", "run_at", "expires_at", "tags", "schedule", "scheduled_for"
+}  # fmt: skip
+#: What a definition may have.
+KNOWN = OPTIONS | {
+    "type", "cron", "every", "timezone", "overlap", "catch_up", "jitter", "enabled", "data", "priority", "tags"
+}  # fmt: skip
+
+
+class NotUnderstood(ValueError):
+    """A newer version wrote this definition, and this version does not know what it means."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,18 @@ class Definition:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Definition:
-        """The definition of a JSON object that was checked. Raises ValueError, KeyError or TypeError if this version
-        does not understand it."""
+        """The definition of a JSON object that was checked. Raises NotUnderstood."""
+        try:
+            return cls._of(given)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotUnderstood(str(error)) from error
+
+    @classmethod
+    def _of(cls, given: Mapping[str, Any]) -> Definition:
+        if unknown := given.keys() - KNOWN:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        if given.get("overlap", "allow") not in OVERLAP or given.get("catch_up", "one") not in CATCH_UP:
+            raise ValueError("another value of overlap or catch_up")
         cron, every = given.get("cron"), given.get("every")
         timing = Timing(
             None if cron is None else cron_of(cron),

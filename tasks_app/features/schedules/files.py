@@ -1,13 +1,13 @@
-"""The schedules of handlers.toml: each node writes them once its own file has changed (`table` reads them), and later
-those alone that are missing.
+"""The schedules of handlers.toml: each process writes them once its own file has changed (`table` reads them), and
+later those alone that are missing.
 
-The newest write wins. A schedule goes once no node's revision of the file has it; `/health` names processes whose
-revisions differ.
+The newest write wins. A schedule goes once no living process's revision of the file has it; `/health` names processes
+whose files define schedules differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import timedelta
 from typing import Any
 
@@ -19,17 +19,22 @@ from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.models import FileRevision, Schedule, Source
 from tasks_app.features.schedules.verbs import write
 from tasks_app.handlers.handlers_toml import Handlers
+from tasks_app.handlers.words import plural
+from tasks_app.metrics.system_reading import living, living_processes
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.node_models import Deployment, Node
+from tasks_app.queue.web_process import living_web_processes
 
 log = structlog.get_logger(__name__)
 
 TABLE = "schedules"
-#: Between two looks for schedules that no node's file has.
+#: Between two looks for schedules that no process's file has.
 GONE_SECONDS = 5.0
-#: A revision that no node uses is forgotten after so long.
+#: A revision that no process writes is forgotten after so long.
 KEEP_DAYS = 30
+#: Schedules that a sentence of `/health` names.
+MAX_NAMED = 5
 
 
 def schedules_of(handlers: Handlers) -> Mapping[str, Any]:
@@ -37,62 +42,67 @@ def schedules_of(handlers: Handlers) -> Mapping[str, Any]:
     return handlers.tables.get(TABLE, {})
 
 
-def write_file(handlers: Handlers, node: str, missing_only: bool = False) -> None:
-    """Write the schedules of this node's file; `missing_only`: those that are not there. Raises DatabaseError."""
+def write_file(handlers: Handlers, process: str, missing_only: bool = False) -> None:
+    """Write the schedules of this process's file; `missing_only`: those that are not there. Raises DatabaseError."""
     given = schedules_of(handlers)
     with writing():
         _lock()
-        rows = Schedule.objects.in_bulk(list(given))
+        rows, hashes = Schedule.objects.in_bulk(list(given)), dict[str, str]()
         for name, values in given.items():
             definition, row = Definition.of(values), rows.get(name)
+            hashes[name] = definition.hash
             changed = row is not None and row.source == Source.FILE and row.hash != definition.hash
             if row is None or (changed and not missing_only):
-                write(name, definition, Source.FILE, node)
+                write(name, definition, Source.FILE, process)
                 log.info("a schedule of handlers.toml is in force", schedule=name, revision=handlers.revision)
         FileRevision.objects.update_or_create(
-            revision=handlers.revision, defaults={"names": sorted(given), "written_at": store().moment()[1]}
+            revision=handlers.revision, defaults={"names": hashes, "written_at": store().moment()[1]}
         )
         FileRevision.objects.filter(written_at__lt=Now() - timedelta(days=KEEP_DAYS)).exclude(
             revision=handlers.revision
         ).delete()
 
 
-def write_missing(handlers: Handlers, node: str) -> None:
+def write_missing(handlers: Handlers, process: str) -> None:
     """Write what the file has and nobody else, as once the schedule of the API that had the name is deleted.
 
     Raises DatabaseError.
     """
     names = list(schedules_of(handlers))
     if names and Schedule.objects.filter(pk__in=names).count() < len(names):
-        write_file(handlers, node, missing_only=True)
+        write_file(handlers, process, missing_only=True)
 
 
-def remove_gone() -> None:
-    """Remove the schedules that the file of no node has any more. Raises DatabaseError."""
-    if not _gone():
-        return
+def remove_gone(before: Set[str]) -> Set[str]:
+    """Remove the schedules that no living process's file has any more, if that was so at an earlier look (`before`)
+    too: a process that could not reach the database for some time looks dead at first.
+
+    Returns those that no file has. Raises DatabaseError.
+    """
+    gone = _gone()
+    if not gone & before:
+        return gone
     with writing():
         _lock()
-        gone = _gone()  # a node may have written its file meanwhile
-        Schedule.objects.filter(pk__in=gone, source=Source.FILE).delete()
-    for name in gone:
-        log.info("no node's handlers.toml has this schedule any more: it is removed", schedule=name)
+        removed = _gone() & before  # a process may have written its file meanwhile
+        Schedule.objects.filter(pk__in=removed, source=Source.FILE).delete()
+    for name in sorted(removed):
+        log.info("no process's handlers.toml has this schedule any more: it is removed", schedule=name)
+    return gone
 
 
 def _gone() -> set[str]:
     names = set(Schedule.objects.filter(source=Source.FILE).values_list("pk", flat=True))
     if not names:
         return set()
-    used = {(revision or {}).get("revision") for revision in _revisions()}
+    # A node that has not ended goes on with its file when it is back.
+    revisions = [*Node.objects.filter(stopped_at=None).values_list("revision", flat=True)]
+    revisions += [web.revision for web in living_web_processes()]
+    used = {(revision or {}).get("revision") for revision in revisions}
     files = FileRevision.objects.in_bulk([revision for revision in used if revision])
     if not used or used - files.keys():
-        return set()  # a node of an earlier version, or one that has not written its file yet
+        return set()  # a process of an earlier version, or one that has not written its file yet
     return names - {name for file in files.values() for name in file.names}
-
-
-def _revisions() -> list[Any]:
-    """What the nodes that have not ended use; one that is silent goes on with its file when it is back."""
-    return list(Node.objects.filter(stopped_at=None).values_list("revision", flat=True))
 
 
 def _lock() -> None:
@@ -113,15 +123,41 @@ def taken() -> list[str]:
     ]
 
 
-class WriteFile:
-    """A part of a node's side job."""
+def differing_files() -> list[str]:
+    """The schedules that the files of living processes define differently, in a sentence. Raises DatabaseError."""
+    nodes = [node for node in living() if node.taking]
+    processes = [process for process in living_processes(nodes) if process.used.revision]
+    used = {process.used.revision for process in processes}
+    if len(used) < 2 or not all(process.settled for process in processes):
+        return []
+    files = FileRevision.objects.in_bulk(list(used))
+    hashes = {revision: dict(file.names) for revision, file in files.items() if isinstance(file.names, dict)}
+    names = sorted({name for has in hashes.values() for name in has})
+    differ = [name for name in names if len({has.get(name) for has in hashes.values()}) > 1]
+    if not differ:
+        return []
+    more = "" if len(differ) <= MAX_NAMED else f" and {len(differ) - MAX_NAMED} more"
+    which = "; ".join(
+        f"{revision} on {', '.join(str(process) for process in processes if process.used.revision == revision)}"
+        for revision in sorted(hashes)
+    )
+    named = ", ".join(f"'{name}'" for name in differ[:MAX_NAMED])
+    return [
+        f"processes define the {plural(len(differ), 'schedule')} {named}{more} differently ({which}): what was written "
+        "last counts; see that each has the new handlers.toml"
+    ]
 
-    def __init__(self, node: str) -> None:
-        self._node, self._written = node, ""
+
+class WriteFile:
+    """What each process does about once a second."""
+
+    def __init__(self, process: str) -> None:
+        self._process, self._written = process, ""
         self._write = OutageGuard("write the schedules of handlers.toml", retry_seconds=2.0)
         self._remove = OutageGuard("remove schedules that handlers.toml has no more", retry_seconds=GONE_SECONDS)
         self._missing = OutageGuard("write missing schedules of handlers.toml", retry_seconds=GONE_SECONDS)
         self._look_at = float("-inf")
+        self._gone: Set[str] = frozenset()
 
     def run(self) -> None:
         """Write the file's schedules if it is new to this process, else those that are missing; remove what is gone.
@@ -129,10 +165,19 @@ class WriteFile:
         Raises nothing.
         """
         handlers = conf.handlers()
-        if handlers.revision != self._written and self._write.run(lambda: write_file(handlers, self._node)):
+        if handlers.revision != self._written and self._write.run(lambda: write_file(handlers, self._process)):
             self._written = handlers.revision
         if (now := store().elapsed()) >= self._look_at:
             self._look_at = now + GONE_SECONDS
-            self._remove.run(remove_gone)
+            self._remove.run(self._remove_gone)
             if handlers.revision == self._written:
-                self._missing.run(lambda: write_missing(handlers, self._node))
+                self._missing.run(lambda: write_missing(handlers, self._process))
+
+    def _remove_gone(self) -> None:
+        before, self._gone = self._gone, frozenset()  # after a look that fails it begins anew
+        self._gone = remove_gone(before)
+
+
+def web_job(process: str) -> Callable[[], None]:
+    """What a web process does about once a second (`Feature.web_jobs`)."""
+    return WriteFile(process).run

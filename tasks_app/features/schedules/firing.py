@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.db.write_health import first_line
-from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule
 from tasks_app.features.schedules.timing import Missed, Timing
 from tasks_app.handlers.words import moment_text, span
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 #: A tick that is later than this was missed.
 LATE_SECONDS = 10.0
+WHY_MISSED = f"no node fired it within {LATE_SECONDS:.0f} s: none lived, or the database took no writes"
 #: A schedule whose tick is later than this is a problem: no node fires it.
 OVERDUE_SECONDS = 15.0
 #: Missed ticks of a cron line that one transaction counts.
@@ -166,7 +167,7 @@ def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) 
     for row in rows:
         try:
             definition = Definition.of(row.definition)
-        except Exception as error:  # of a newer version
+        except NotUnderstood as error:
             _pass(row.pk, passed, error)
             continue
         if row.next_at is None:
@@ -235,8 +236,7 @@ def _note_missed(schedule: str, timing: Timing, missed: tuple[datetime, datetime
     if line is not None and line.outcome == Outcome.MISSED and timing.next(line.until or line.scheduled_for) == first:
         Firing.objects.filter(pk=line.pk).update(until=last, count=line.count + count, at=now)
     else:
-        reason = "no node was there to fire it in time"
-        values = {"outcome": Outcome.MISSED, "at": now, "until": last, "count": count, "reason": reason}
+        values = {"outcome": Outcome.MISSED, "at": now, "until": last, "count": count, "reason": WHY_MISSED}
         # As a tick, the first may have its line already.
         if not Firing.objects.get_or_create(values, schedule=schedule, scheduled_for=first)[1]:
             return
@@ -290,7 +290,7 @@ def _bring_back(names: list[str]) -> None:
     for row in Schedule.objects.filter(pk__in=names, next_at__gt=now):
         try:
             tick = Definition.of(row.definition).timing.next(now)
-        except (ValueError, KeyError, TypeError):  # of a newer version
+        except NotUnderstood:
             continue
         if row.next_at is not None and tick < row.next_at:
             with writing():

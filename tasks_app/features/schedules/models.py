@@ -56,9 +56,10 @@ class Schedule(models.Model):
 
 
 class FileRevision(models.Model):
-    """The schedules that a revision of handlers.toml has, as a node has written them."""
+    """The schedules that a revision of handlers.toml has, as a process has written them."""
 
     revision = models.CharField(max_length=12, primary_key=True)
+    #: {name: the hash of its definition}.
     names = models.JSONField()
     written_at = models.DateTimeField()
 

@@ -38,4 +38,4 @@ class Schedules:
 
 def problems() -> list[str]:
     """What is wrong with schedules, in sentences. Raises DatabaseError."""
-    return [*firing.problems(), *files.taken()]
+    return [*firing.problems(), *files.taken(), *files.differing_files()]

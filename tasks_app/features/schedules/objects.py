@@ -6,7 +6,10 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any
 
-from tasks_app.features.schedules.definition import Definition
+from django.db.models import QuerySet
+from django.db.models.fields.json import KT
+
+from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.fields import FIELDS
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.handlers.words import rfc3339
@@ -17,10 +20,17 @@ NEXT_TICKS = 5
 ALWAYS = ("cron", "every")
 
 
-def when(row: Schedule) -> str:
-    """Its cron line with the time zone, or its interval."""
-    given = row.definition
-    return f"every {given['every']}" if "every" in given else f"{given.get('cron')} {given.get('timezone', 'UTC')}"
+def without_definitions(rows: QuerySet[Schedule]) -> QuerySet[Schedule]:
+    """These rows without their definitions, which may be large; `when` knows them."""
+    times = {f"given_{name}": KT(f"definition__{name}") for name in ("cron", "every", "timezone")}
+    return rows.defer("definition").annotate(**times)
+
+
+def when(row: Any) -> str:
+    """The cron line of a schedule (see `without_definitions`) with the time zone, or its interval."""
+    if row.given_every is not None:
+        return f"every {row.given_every}"
+    return f"{row.given_cron} {row.given_timezone or 'UTC'}"
 
 
 def firing_object(line: Firing) -> dict[str, Any]:
@@ -43,7 +53,7 @@ def next_ticks(row: Schedule) -> list[datetime]:
         return []
     try:
         timing = Definition.of(row.definition).timing
-    except (ValueError, KeyError, TypeError):
+    except NotUnderstood:
         return [row.next_at]
     return list(islice(chain([row.next_at], timing.after(row.next_at)), NEXT_TICKS))
 
@@ -53,13 +63,14 @@ def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
     given = row.definition
     names = [name for name in FIELDS if name in given or FIELDS[name].default is not None or name in ALWAYS]
     shown = {name: given.get(name, FIELDS[name].default) for name in names}
+    if isinstance(shown["jitter"], int):  # a newer version may have another type
+        shown["jitter"] = float(shown["jitter"])
     if not payload:
         shown = {name: value for name, value in shown.items() if name != "metadata"} | {"data": {}}
     last = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for").first()
     return {
         "name": row.pk,
         **shown,
-        "jitter": float(given.get("jitter", 0)),
         "defined_in": row.source,
         "revision": row.revision,
         "changed_at": rfc3339(row.changed_at),

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tasks_app.audit.record import Actor, acting, record
-from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.firing import Refusals, Tick, make
 from tasks_app.features.schedules.models import Schedule, Source
 from tasks_app.queue.current import store
@@ -78,7 +78,7 @@ def _next_of_same(row: Schedule, definition: Definition) -> datetime | None:
     """The next tick of a row that fires at the same times as a definition; None if it does not."""
     try:
         return row.next_at if Definition.of(row.definition).timing == definition.timing else None
-    except (ValueError, KeyError, TypeError):  # of a newer version
+    except NotUnderstood:
         return None
 
 
@@ -106,12 +106,12 @@ def pause(name: str, actor: Actor) -> None:
 def resume(name: str, actor: Actor) -> None:
     """Let a paused schedule fire from now on. Ticks of the pause are not made up for.
 
-    Raises UnknownSchedule and DatabaseError.
+    Raises UnknownSchedule, NotChanged and DatabaseError.
     """
     with acting(actor, name):
         row = _locked(name)
         if row.paused_at is not None:
-            definition, now = Definition.of(row.definition), store().moment()[1]
+            definition, now = definition_of(row), store().moment()[1]
             Schedule.objects.filter(pk=name).update(
                 next_at=definition.timing.next(now) if definition.enabled else None,
                 paused_at=None, paused_by=None, revision=row.revision + 1,
@@ -122,17 +122,28 @@ def resume(name: str, actor: Actor) -> None:
 def run(name: str, actor: Actor, at: datetime | None = None) -> UUID:
     """Make a task of a schedule now, also while it is paused or a task of it runs. Returns the task's id.
 
-    `at`: what the ledger calls its moment; None: now, by the database's clock. Raises UnknownSchedule, Refused and
-    DatabaseError.
+    `at`: what the ledger calls its moment; None: now, by the database's clock. Raises UnknownSchedule, NotChanged,
+    Refused and DatabaseError.
     """
     refusals, at = Refusals(), at or store().moment()[1]
     with acting(actor, f"{name} {at.isoformat()}"):
-        definition = Definition.of(_locked(name).definition)
+        definition = definition_of(_locked(name))
         if why := refusals.of(name, definition.task.task_type):
             raise Refused(why, why == refusals.full())
         (task,) = make([Tick(name, definition, at)], store().moment()[1], by=actor.name[:150])
         record(actor, "run_schedule", name, task=str(task))
     return task
+
+
+def definition_of(row: Schedule) -> Definition:
+    """The definition of a schedule. Raises NotChanged if this version does not understand it."""
+    try:
+        return Definition.of(row.definition)
+    except NotUnderstood:
+        raise NotChanged(
+            f'a newer version of the platform defined the schedule "{row.pk}", and this one does not understand it: '
+            "upgrade this process, or define the schedule again"
+        ) from None
 
 
 def _locked(name: str) -> Schedule:

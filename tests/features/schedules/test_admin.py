@@ -84,7 +84,7 @@ def test_a_day_shows_what_ran_and_why_not(admin: Client) -> None:
     line("skipped", NOON + timedelta(minutes=1), reason="a task of the schedule is not final")
     line("missed", NOON - timedelta(hours=20), until=NOON - timedelta(hours=10), count=11)
     row.next_at = NOON + timedelta(hours=1)
-    found = marks(row, Definition.of(row.definition), DAY, NOON + timedelta(minutes=30))
+    found = marks(row, Definition.of(row.definition).timing, DAY, NOON + timedelta(minutes=30))
     assert [(mark.first, mark.last) for mark in found if mark.line is not None] == [(0, 8), (48, 48), (48, 48)]
     assert [mark.first for mark in found if mark.line is None] == list(range(52, PARTS, 4))
     page = admin.get(f"{LIST}nightly/change/?day=2026-01-01").text
@@ -113,3 +113,17 @@ def test_viewers_see_schedules_without_data_and_change_none(admin: Client) -> No
         assert viewer.post(f"{LIST}{address}", NEW).status_code == 403
     assert "secret" in admin.get(f"{LIST}nightly/change/").text
     assert HOSTILE not in admin.get(f"{LIST}nightly/change/").text
+
+
+def test_a_definition_of_a_newer_version_has_a_page_that_says_so(admin: Client) -> None:
+    schedule()
+    line("made", NOON)
+    Schedule.objects.update(definition={"type": "echo", "every": "1 moon", "phase": "full"})
+    page = admin.get(f"{LIST}nightly/change/?day=2026-01-01").text
+    assert "does not understand it" in page and "every 1 moon" in page and "12:00: 1 made" in page
+    assert ">Edit<" not in page and "every 1 moon" in admin.get(LIST).text
+    admin.post(f"{LIST}nightly/pause/")
+    for act in ("run", "resume"):
+        assert "does not understand it" in admin.post(f"{LIST}nightly/{act}/", follow=True).text, act
+    assert "does not understand it" in admin.get(f"{LIST}nightly/edit/", follow=True).text
+    assert not Task.objects.exists()

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tasks_app.api.pages import BUDGET_BYTES, SMALL_BYTES, response_budget
 from tasks_app.audit.models import AuditEntry
+from tasks_app.features.schedules import api as schedules
 from tasks_app.features.schedules.firing import fire_due
 from tasks_app.features.schedules.models import Firing, Schedule, Source
 from tasks_app.keys.api_keys import create
@@ -182,3 +184,38 @@ def test_a_definition_of_a_newer_version_is_shown_as_it_is(api: Client) -> None:
     Schedule.objects.update(definition={"type": "echo", "every": "1 moon", "phase": "full"})
     (said,) = api.get(AT).json()
     assert said["every"] == "1 moon" and len(said["next"]) == 1
+    Schedule.objects.update(definition={"type": "echo", "every": "1h", "jitter": "30s"})
+    assert api.get(f"{AT}/newer").json()["jitter"] == "30s"
+
+
+def test_a_definition_of_a_newer_version_is_neither_run_nor_resumed_but_replaced(api: Client) -> None:
+    schedule("newer", every="1h")
+    Schedule.objects.update(definition={"type": "echo", "every": "1h", "phase": "full"})
+    assert post(api, f"{AT}/newer/pause").status_code == 200
+    for verb in ("run", "resume"):
+        refused = post(api, f"{AT}/newer/{verb}")
+        assert refused.status_code == 409 and "does not understand" in refused.json()["error"], verb
+    assert not Task.objects.exists() and Schedule.objects.get().paused_at is not None
+    assert put(api, "newer", DAILY).status_code == 200
+    assert post(api, f"{AT}/newer/resume").status_code == post(api, f"{AT}/newer/run").status_code == 200
+
+
+def test_a_page_of_large_schedules_ends_earlier(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "MAX_PAGE_BYTES", 5_000)
+    for number in range(5):
+        schedule(f"s{number}", data={"text": "x" * (9_000 if number == 3 else 2_000)})
+    pages, address = list[list[str]](), f"{AT}?limit=100"
+    while address:
+        page = api.get(address)
+        pages.append([each["name"] for each in page.json()])
+        address = page["Link"].split(">")[0][1:] if "Link" in page.headers else ""
+    assert pages == [["s0", "s1"], ["s2"], ["s3"], ["s4"]]
+    assert response_budget._reserved == 0
+
+
+def test_a_page_of_schedules_waits_for_room_as_other_large_answers_do(api: Client) -> None:
+    schedule("large", data={"text": "x" * SMALL_BYTES})
+    other = response_budget.reserve(BUDGET_BYTES)
+    assert api.get(AT).status_code == 503
+    other.release()
+    assert api.get(AT).status_code == 200

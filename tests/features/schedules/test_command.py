@@ -46,10 +46,14 @@ def test_a_schedule_is_put_shown_paused_run_and_deleted(tmp_path: Path) -> None:
         (("put", "a", '{"type":'), "the definition is not valid"),
         (("put", "a", "[]"), "the definition must be a JSON object"),
         (("put", "a", "@/nowhere"), "the definition cannot be read"),
+        (("run", "newer"), "does not understand it"),
     ],
 )
 def test_refusals_say_why(words: tuple[str, ...], said: str) -> None:
     run("schedules", "put", "daily", DAILY)
+    if "newer" in words:
+        run("schedules", "put", "newer", DAILY)
+        Schedule.objects.filter(pk="newer").update(definition={"type": "echo", "every": "1 moon"})
     with pytest.raises(CommandError) as refused:
         run("schedules", *words)
     assert said in str(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,21 @@ import pytest
 from tasks_app import conf
 from tasks_app.conf.watching import RevisionInForce
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.files import WriteFile, remove_gone, taken, write_file, write_missing
+from tasks_app.features.schedules.files import (
+    WriteFile,
+    differing_files,
+    remove_gone,
+    taken,
+    write_file,
+    write_missing,
+)
 from tasks_app.features.schedules.models import Firing, Schedule, Source
 from tasks_app.features.schedules.verbs import pause, remove, write
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.queue.current import writing
-from tasks_app.queue.node_models import Node
+from tasks_app.queue.node_models import Node, WebProcess
 from testkit.rows import node
-from tests.features.schedules.kit import ALICE, schedule
+from tests.features.schedules.kit import ALICE, now, schedule
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -43,7 +51,21 @@ def lives(name: str, handlers: Handlers) -> Node:
 
 def ends(row: Node) -> None:
     Node.objects.filter(pk=row.pk).update(stopped_at=row.seen_at)
-    remove_gone()
+    look_twice()
+
+
+def look_twice() -> None:
+    remove_gone(remove_gone(set()))
+
+
+def serves(name: str, handlers: Handlers, seconds_ago: float = 0.0) -> None:
+    """A web process that uses this file, has written its schedules, and has written its row so long ago."""
+    used = RevisionInForce(handlers.revision, handlers.digest)._asdict()
+    at = now() - timedelta(seconds=seconds_ago)
+    WebProcess.objects.update_or_create(
+        name=name, defaults={"lock_domain": "x", "seen_at": at, "revision": used, "revision_at": at}
+    )
+    write_file(handlers, name)
 
 
 def defined() -> dict[str, Any]:
@@ -79,7 +101,7 @@ def test_nodes_that_are_replaced_forth_and_back_leave_what_their_files_have(tmp_
     ends(first)
     first = lives("one", new)
     assert defined() == {"a": "2h", "b": "1h", "c": "1h"}, "the newest write wins; b is of a node that lives"
-    remove_gone()
+    look_twice()
     ends(second)
     assert defined() == {"a": "2h", "c": "1h"}
     second = lives("two", new)
@@ -118,7 +140,7 @@ def test_a_name_is_the_apis_or_the_files(tmp_path: Path, monkeypatch: pytest.Mon
     lives("one", handlers)
     assert defined() == {"a": "5h"}
     assert taken()[0].startswith("schedule 'a' of handlers.toml is not used")
-    remove_gone()
+    look_twice()
     write_missing(handlers, "one")
     with writing():
         write("a", Definition.of({"type": "echo", "every": "1h"}), Source.FILE, "one")
@@ -157,3 +179,51 @@ def test_a_node_writes_its_file_when_it_starts_and_when_it_has_changed_and_never
     job.run()
     assert defined() == {"a": "1h"}
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_the_file_of_a_web_process_counts_while_it_lives(tmp_path: Path) -> None:
+    serves("web", file(tmp_path, a='every = "1h"'))
+    row = lives("one", file(tmp_path, b='every = "1h"'))
+    look_twice()
+    assert defined() == {"a": "1h", "b": "1h"}
+    ends(row)
+    assert defined() == {"a": "1h"}
+    serves("web", file(tmp_path, a='every = "2h"', c='every = "1h"'))
+    assert defined() == {"a": "2h", "c": "1h"}
+    lives("one", file(tmp_path, c='every = "1h"'))
+    serves("web", file(tmp_path, a='every = "2h"'), seconds_ago=60.0)
+    look_twice()
+    assert defined() == {"c": "1h"}
+
+
+def test_a_schedule_is_removed_only_if_it_was_gone_at_two_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, none = file(tmp_path, a='every = "1h"'), file(tmp_path)
+    monkeypatch.setattr(conf, "handlers", lambda: none)
+    job = WriteFile("web")
+    serves("web", none)
+    serves("other", both, seconds_ago=60.0)  # as after an outage of the database
+    job._remove_gone()
+    serves("other", both)
+    job._remove_gone()
+    WebProcess.objects.filter(pk="other").delete()
+    job._remove_gone()
+    assert defined() == {"a": "1h"}
+    job._remove_gone()
+    assert defined() == {}
+
+
+def test_health_names_processes_whose_files_define_a_schedule_differently(tmp_path: Path) -> None:
+    old, new = file(tmp_path, a='every = "1h"', b='every = "1h"'), file(tmp_path, a='every = "2h"', b='every = "1h"')
+    serves("web", old, seconds_ago=8.0)
+    row = lives("one", old)
+    assert differing_files() == []
+    Node.objects.filter(pk=row.pk).delete()
+    lives("two", new)
+    Node.objects.update(revision_at=now() - timedelta(seconds=8))
+    (said,) = differing_files()
+    assert said.startswith("processes define the schedule 'a' differently (") and "'b'" not in said
+    assert f"{old.revision} on web server web" in said and f"{new.revision} on node two" in said
+    Node.objects.update(revision_at=now())
+    assert differing_files() == [], "a reload is under way"

@@ -19,6 +19,7 @@ from tasks_app.features.schedules.verbs import pause, put, remove, resume, run
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
+from tasks_app.queue.redrive import redrive
 from tests.features.schedules.kit import ALICE, ledger, move, now, schedule, tasks
 from tests.queue.moves.kit import submitted
 
@@ -111,6 +112,17 @@ def test_a_tick_is_skipped_while_any_task_of_the_schedule_is_not_final() -> None
     assert ledger() == [("made", 1)]
 
 
+def test_a_task_of_long_ago_that_was_sent_again_is_one_that_is_not_final() -> None:
+    schedule(overlap="skip")
+    first, *_ = [run("nightly", ALICE) for _ in range(3)]
+    Task.objects.update(status="failed", failure_reason="handler_error", completed_at=NOON)
+    assert not Task.objects.living_of("nightly").exists()
+    assert redrive(first) is not None
+    move("nightly", 1.0)
+    fire_due()
+    assert ("skipped", 1) in ledger() and Task.objects.living_of("nightly").get().pk == first
+
+
 def test_a_tick_that_cannot_make_its_task_is_refused_with_the_reason(
     listen: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,9 +180,10 @@ def test_what_a_transaction_of_many_cannot_is_done_one_at_a_time(monkeypatch: py
     assert Firing.objects.count() == 3
 
 
-def test_a_definition_that_this_version_does_not_understand_stops_no_other_schedule() -> None:
+@pytest.mark.parametrize("newer", [{"every": "1 moon"}, {"moon": "full"}, {"overlap": "queue"}, {"cron": ["@daily"]}])
+def test_a_definition_that_this_version_does_not_understand_stops_no_other_schedule(newer: dict[str, Any]) -> None:
     schedule("a", due_before=2.0)
-    Schedule.objects.filter(pk="a").update(definition={"type": "echo", "moon": "full", "every": "1 moon"})
+    Schedule.objects.filter(pk="a").update(definition={"type": "echo", "every": "1h", **newer})
     schedule("b", due_before=1.0)
     fire_due()
     assert ledger("b") == [("made", 1)] and ledger("a") == []

@@ -58,6 +58,23 @@ def test_no_tick_is_lost_or_fires_twice_while_nodes_are_killed(
     assert lives.stop() == 0
 
 
+def test_a_web_server_alone_writes_the_schedules_of_its_file(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    daemon.handler("act")
+    without = daemon.config.read_text()
+    daemon.config.write_text(without + '[schedules.beat]\ntype = "act"\nevery = "1h"\n')
+    daemon.web()
+    until(lambda: daemon.answers("/health/ready") and names(daemon) == ["beat"], what="the schedule of the file")
+    beat = daemon.http.get("/api/schedules/beat").json()
+    assert (beat["defined_in"], beat["every"], len(beat["next"])) == ("handlers.toml", "1h", 5)
+    daemon.config.write_text(without + '[schedules.other]\ntype = "act"\nevery = "2h"\n')
+    until(lambda: names(daemon) == ["other"], what="the schedules of the changed file")
+
+
+def names(daemon: Daemon) -> list[str]:
+    return [each["name"] for each in daemon.http.get("/api/schedules").json()]
+
+
 def test_a_schedule_of_handlers_toml_comes_changes_and_goes_with_the_file(deployment: Callable[..., Daemon]) -> None:
     daemon = deployment()
     daemon.handler("act")

@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
 READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
-PARTIAL = READY | {"task_waiting", "task_running", "task_not_begun", "task_ungrouped"}
+PARTIAL = READY | {"task_waiting", "task_running", "task_not_begun", "task_ungrouped", "task_of_schedule"}
 #: Values of `due_work`'s statement on PostgreSQL.
 DUE_WORK = "'mine', 0, 0, '{}', 0"
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}
@@ -253,6 +253,7 @@ def holding() -> object:
 
 
 VERBS: dict[str, Callable[[], object]] = {
+    "a task of a schedule that is not final": lambda: not Task.objects.living_of("nightly").exists(),
     "promote": promote,
     "promote on the present clock": lambda: promote(all_clocks=False),
     "rescue of leases": rescue,

@@ -15,7 +15,7 @@ from tasks_app.audit.record import system_account
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.fields import EXAMPLE, name_fault, read
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.objects import schedule_object, when
+from tasks_app.features.schedules.objects import schedule_object, when, without_definitions
 from tasks_app.features.schedules.verbs import (
     NotChanged,
     Refused,
@@ -98,7 +98,7 @@ def _row(name: str) -> Schedule:
 
 def _list() -> str:
     rows = [("NAME", "TYPE", "WHEN", "NEXT", "DEFINED IN")]
-    for row in Schedule.objects.order_by("pk"):
+    for row in without_definitions(Schedule.objects.order_by("pk")):
         still = "paused" if row.paused_at is not None else "not enabled"
         next_at = still if row.next_at is None else utc_text(row.next_at)
         rows.append((row.pk, harmless(row.task_type), when(row), next_at, row.source))

@@ -1,0 +1,79 @@
+"""What is done to schedules during the chaos: they are made, paused and resumed, run by hand, and paused in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import httpx
+
+from testkit.process import until
+from tests.chaos.fault import Fault, Throw
+from tests.chaos.hold import SchedulePause
+from tests.chaos.scene import Scene
+from tests.chaos.schedules import APART, BEAT, BY_API, CAREFUL
+
+#: How long a call is repeated while servers are away.
+PATIENCE_SECONDS = 90.0
+
+
+def define(scene: Scene, names: Collection[str] = tuple(BY_API)) -> None:
+    """Make those of the API, and wait for that of the file."""
+    for name, body in BY_API.items():
+        if name not in names:
+            continue
+        _call(scene.addresses, "PUT", f"/api/schedules/{name}", lambda: 0, body)
+    _call(scene.addresses, "GET", f"/api/schedules/{BEAT}", lambda: 0)
+
+
+def end(scene: Scene, names: Collection[str] = tuple(APART)) -> None:
+    """Pause them: a schedule has never made its last task."""
+    for name in names:
+        asked = time.time()
+        _call(scene.addresses, "POST", f"/api/schedules/{name}/pause", lambda: 0)
+        scene.schedule_pauses.append(SchedulePause(name, asked, time.time(), float("inf"), float("inf")))
+
+
+def of_schedules(scene: Scene) -> list[Fault]:
+    """One pause, and runs by hand."""
+
+    def pause(throw: Throw) -> str:
+        name, server = throw.chance.choice((BEAT, CAREFUL)), lambda: throw.chance.randrange(len(scene.addresses))
+        asked = time.time()
+        _call(scene.addresses, "POST", f"/api/schedules/{name}/pause", server)
+        paused = time.time()
+        throw.hold(throw.between(3, 8))
+        over = time.time()
+        _call(scene.addresses, "POST", f"/api/schedules/{name}/resume", server)
+        scene.schedule_pauses.append(SchedulePause(name, asked, paused, over, time.time()))
+        return f"{name} for {over - paused:.1f} s"
+
+    def run(throw: Throw) -> str:
+        name, server = throw.chance.choice(tuple(APART)), lambda: throw.chance.randrange(len(scene.addresses))
+        key = f"run-{throw.chance.getrandbits(64):x}"
+        headers, path = {"Idempotency-Key": key}, f"/api/schedules/{name}/run"
+        answers = {_call(scene.addresses, "POST", path, server, headers=headers)["task_id"] for _ in range(2)}
+        scene.schedule_runs.append((name, frozenset(answers)))
+        return f"{name}: {', '.join(answers)}"
+
+    return [Fault("operator.schedule", "schedules", pause), Fault("operator.run", "a run by hand", run)]
+
+
+def _call(
+    addresses: list[str], method: str, path: str, server: Callable[[], int], body: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:  # fmt: skip
+    """Call until it is answered with success. Returns the answer."""
+    found: list[Any] = []
+
+    def answered() -> bool:
+        try:
+            answer = httpx.request(method, addresses[server()] + path, json=body, headers=headers, timeout=30)
+        except httpx.HTTPError:
+            return False
+        found[:] = [answer.json()] if answer.is_success else []
+        return answer.is_success
+
+    until(answered, PATIENCE_SECONDS, f"{method} {path}")
+    return found[0]
