@@ -2,7 +2,7 @@
 
 from taskdaemon_client._async.client import AsyncClient
 from taskdaemon_client._sync.client import Client
-from taskdaemon_client.answers import Task
+from taskdaemon_client.answers import Queued, Task
 from taskdaemon_client.errors import (
     ApiError,
     BadRequest,
@@ -18,17 +18,24 @@ from taskdaemon_client.errors import (
     WaitTimeout,
 )
 from taskdaemon_client.options import Filter, NewTask, ScheduleDefinition, TaskOptions
+from taskdaemon_client.progress import ProgressBar
+from taskdaemon_client.settings import BadSettings
+from taskdaemon_client.webhooks import BadWebhook, Webhook, verify_webhook
 
 __all__ = [
     "ApiError",
     "AsyncClient",
     "BadRequest",
+    "BadSettings",
+    "BadWebhook",
     "Client",
     "Conflict",
     "Filter",
     "NewTask",
     "NotAllowed",
     "NotFound",
+    "ProgressBar",
+    "Queued",
     "ScheduleDefinition",
     "ServerFault",
     "Task",
@@ -39,4 +46,6 @@ __all__ = [
     "TryLater",
     "Unreachable",
     "WaitTimeout",
+    "Webhook",
+    "verify_webhook",
 ]

@@ -36,7 +36,7 @@ def _readers(cls: type[Answer]) -> dict[str, Callable[[Any], Any]]:
 def _reader(hint: Any) -> Callable[[Any], Any]:
     """What turns a JSON value into a value of this type."""
     if hint is datetime:
-        return _moment
+        return moment
     if isinstance(hint, type) and issubclass(hint, Answer):
         return lambda value: None if value is None else hint.read(value)
     if get_origin(hint) is list:
@@ -47,7 +47,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     return lambda value: value
 
 
-def _moment(value: str | None) -> datetime | None:
+def moment(value: str | None) -> datetime | None:
     # Before Python 3.11 fromisoformat knows no Z.
     return None if value is None else datetime.fromisoformat(value.replace("Z", "+00:00"))
 
@@ -329,6 +329,15 @@ class Schedule(Answer):
     paused: SchedulePause | None
     next: list[datetime]
     last: Firing | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery(Answer):
+    """What is told to a task's `callback_url`. `id` is the receiver's `webhook-id`."""
+
+    id: str
+    status: str
+    tries: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import uuid
@@ -64,6 +65,13 @@ def encoded(value: Any) -> bytes:
 def query(**parameters: Any) -> dict[str, Any]:
     """Parameters of an address: None is left out, several values are joined by commas (a tag is repeated)."""
     return {name: _text(name, value) for name, value in parameters.items() if value is not None}
+
+
+def matching(filter: Mapping[str, Any]) -> dict[str, Any]:
+    """The filter of an operation: what is None is left out."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in filter.items() if value is not None
+    }
 
 
 def _text(name: str, value: Any) -> Any:
@@ -164,6 +172,44 @@ def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
         values += its_values
     if batch:
         yield Batch(first, batch)
+
+
+class Watched:
+    """Tasks that are waited for, in turns of as many as a list takes.
+
+    Tasks mostly end in their order, so it waits for the first ones. When none of these ends, it looks at all others.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        #: Which have not ended, in their order.
+        self.open = dict.fromkeys(ids)
+        #: Which are not there.
+        self.gone: list[str] = []
+        self._look: list[list[str]] = []
+        self._longest = 1
+        self._waits = True
+
+    def next(self) -> tuple[list[str], int]:
+        """The ids to ask for, and for how many seconds the platform may wait."""
+        while self._look:
+            if ids := [each for each in self._look.pop() if each in self.open]:
+                self._waits = False
+                return ids, 0
+        self._waits = True
+        return list(itertools.islice(self.open, MOST_IDS)), self._longest if len(self.open) > MOST_IDS else LONGEST_WAIT
+
+    def saw(self, asked: list[str], there: set[str], ended: set[str]) -> None:
+        """Note what was answered."""
+        gone = [each for each in asked if each not in there]
+        self.gone += gone
+        for each in (*gone, *ended):
+            self.open.pop(each, None)
+        if gone or ended:
+            self._longest = 1
+        elif self._waits and len(self.open) > MOST_IDS:
+            others = list(self.open)[MOST_IDS:]
+            self._look = [others[first : first + MOST_IDS] for first in range(0, len(others), MOST_IDS)]
+            self._longest = min(2 * self._longest, LONGEST_WAIT)
 
 
 def unreachable_sentence(url: str, error: Exception) -> str:

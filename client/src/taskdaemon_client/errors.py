@@ -26,10 +26,10 @@ class Unreachable(TaskdaemonError):
 
 
 class WaitTimeout(TaskdaemonError):
-    """The time of a wait is over. `ids`: the tasks that have not ended."""
+    """The time of a wait is over. `ids`: what has not ended."""
 
-    def __init__(self, ids: list[str], seconds: float) -> None:
-        what = f"task {ids[0]} has" if len(ids) == 1 else f"{len(ids)} tasks have"
+    def __init__(self, ids: list[str], seconds: float, kind: str = "task") -> None:
+        what = f"{kind} {ids[0]} has" if len(ids) == 1 else f"{len(ids)} {kind}s have"
         super().__init__(f"{what} not ended within {seconds:g} s")
         self.ids = ids
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import math
 import re
 import time
@@ -14,10 +15,30 @@ from urllib.parse import quote
 import httpx2
 
 from taskdaemon_client._async.connection import AsyncConnection
-from taskdaemon_client.answers import Attempt, Health, Queued, Reason, Task
-from taskdaemon_client.calls import LONGEST_WAIT, Batch, Call, Named, Retries, batches, id_of, remembered
-from taskdaemon_client.errors import ApiError, BadRequest, Fault, TaskdaemonError, WaitTimeout
+from taskdaemon_client._async.groups import (
+    AsyncCallbacks,
+    AsyncHandlers,
+    AsyncNodes,
+    AsyncOperations,
+    AsyncSchedules,
+)
+from taskdaemon_client.answers import Attempt, Event, Health, Queued, Reason, Task
+from taskdaemon_client.calls import (
+    LONGEST_WAIT,
+    Batch,
+    Call,
+    Named,
+    Retries,
+    Watched,
+    batches,
+    encoded,
+    id_of,
+    query,
+    remembered,
+)
+from taskdaemon_client.errors import ApiError, BadRequest, Fault, TaskdaemonError, TasksGone, TryLater, WaitTimeout
 from taskdaemon_client.options import Filter, NewTask, TaskOptions
+from taskdaemon_client.progress import ProgressBar, bar
 from taskdaemon_client.settings import settings
 
 if TYPE_CHECKING:
@@ -45,6 +66,11 @@ class AsyncClient:
     ) -> None:
         self.settings = settings(url, api_key, profile)
         self._connection = AsyncConnection(self.settings, Retries(retries), timeout, transport)
+        self.handlers = AsyncHandlers(self._connection)
+        self.nodes = AsyncNodes(self._connection)
+        self.operations = AsyncOperations(self._connection)
+        self.schedules = AsyncSchedules(self._connection)
+        self.callbacks = AsyncCallbacks(self._connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,6 +186,61 @@ class AsyncClient:
         async for row in self._connection.pages("/api/tasks", limit, order=order, **filter):
             yield Task.read(row)
 
+    def rows(
+        self, fields: Iterable[str], *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """As `list`, with only these fields of each task, as the platform sends them. `progress` may be one."""
+        return self._connection.pages("/api/tasks", limit, fields=tuple(fields), order=order, **filter)
+
+    async def as_completed(
+        self, tasks: Iterable[Named], timeout: float | None = None, *, progress: bool | ProgressBar = False
+    ) -> AsyncIterator[Task]:
+        """Any number of tasks, each once it is `completed` or `failed`, in the order in which they end.
+
+        `progress`: show a bar on stderr, if that is a terminal. At the end raises `TasksGone` with those that do not
+        exist; after `timeout` seconds `WaitTimeout` with those that have not ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        watched = Watched(id_of(task) for task in tasks)
+        with bar(progress, len(watched.open)) as shown:
+            while watched.open:
+                ids, longest = watched.next()
+                wait = min(longest, _wait_until(deadline))
+                pages = self._connection.pages("/api/tasks", ids=ids, wait=wait)
+                there = [Task.read(row) async for row in pages]
+                ended = [task for task in there if task.ended]
+                watched.saw(ids, {task.id for task in there}, {task.id for task in ended})
+                for task in ended:
+                    shown.ended(failed=task.status == "failed")
+                    yield task
+                if watched.open and deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimeout(builtins.list(watched.open), timeout or 0)
+        if watched.gone:
+            raise TasksGone(watched.gone)
+
+    async def events(self, task: Named, *, after: str | None = None) -> AsyncIterator[Event]:
+        """What has happened to a task, and then what happens to it until its `end`, over lost connections.
+
+        `after`: the id of an event; only those after it.
+        """
+        last, repeated = after, 0
+        while True:
+            failure: Exception = httpx2.RemoteProtocolError("the events broke off before their end")
+            try:
+                headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
+                async with self._connection.stream(Call("GET", _path(task, "events"), headers=headers)) as response:
+                    if response.status_code == 204:
+                        return  # `after` is the id of the end
+                    async for sent in httpx2.EventSource(response):
+                        last, repeated = sent.id or last, 0
+                        yield Event(raw=json.loads(sent.data), id=sent.id or None, event=sent.event)
+                        if sent.event == "end":
+                            return
+            except (httpx2.TransportError, httpx2.DecodingError, TryLater) as error:
+                failure = error
+            await self._connection.pause(repeated, failure)
+            repeated += 1
+
     async def cancel(self, task: Named, *, idempotency_key: str | None = None) -> Task:
         """End a task: it is `failed`, `cancelled`. Raises `Conflict` if it has ended."""
         return Task.read(await self._connection.post(_path(task, "cancel"), None, idempotency_key))
@@ -207,6 +288,21 @@ class AsyncClient:
         """The numbers of `GET /api/metrics`."""
         numbers: dict[str, Any] = await self._connection.get("/api/metrics")
         return numbers
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """The JSON of any call, such as one that this version does not know; None if the answer has no content."""
+        content = None if body is None else encoded(body)
+        call = Call(method, path, query(**parameters), content)
+        response = await self._connection.send(call, idempotency_key)
+        return response.json() if response.content else None
 
 
 def _path(task: Named, *rest: str) -> str:

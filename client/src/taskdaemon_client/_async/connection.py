@@ -52,12 +52,11 @@ class AsyncConnection:
 
     async def pages(self, path: str, limit: int | None = None, **parameters: Any) -> AsyncIterator[Any]:
         """The rows of a list: all, or the first `limit`, in pages."""
+        largest = 1_000 if path == "/api/tasks" else 100
         cursor, left = None, limit
         while left is None or left > 0:
-            size = None if left is None else min(left, self._page_size(path))
-            response = await self.send(
-                Call("GET", path, query(**parameters, limit=size or self._page_size(path), cursor=cursor))
-            )
+            size = largest if left is None else min(left, largest)
+            response = await self.send(Call("GET", path, query(**parameters, limit=size, cursor=cursor)))
             rows = response.json()
             for row in rows:
                 yield row
@@ -65,10 +64,6 @@ class AsyncConnection:
             cursor = response.headers.get("Next-Cursor")
             if cursor is None:
                 return
-
-    def _page_size(self, path: str) -> int:
-        """The largest page of a list."""
-        return 100 if path.endswith(("/attempts", "/operations", "/firings", "/callbacks")) else 1_000
 
     async def send(self, call: Call, idempotency_key: str | None = None) -> httpx2.Response:
         """The answer to a call, which is sent again while that may help. Raises `TaskdaemonError`."""

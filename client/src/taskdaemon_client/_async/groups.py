@@ -1,0 +1,240 @@
+"""The calls about handlers, nodes, operations, schedules and callbacks."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import anyio
+
+from taskdaemon_client._async.connection import AsyncConnection
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.calls import Call, Named, encoded, id_of, matching
+from taskdaemon_client.errors import WaitTimeout
+from taskdaemon_client.options import Filter, ScheduleDefinition
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def _path(*parts: str) -> str:
+    return "/".join(("/api", *(quote(part, safe="") for part in parts)))
+
+
+class _Group:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+
+class AsyncHandlers(_Group):
+    """`client.handlers`: what handlers.toml has."""
+
+    async def list(self) -> builtins.list[Handler]:
+        """All handlers, by name."""
+        return [Handler.read(row) async for row in self._connection.pages(_path("handlers"))]
+
+    async def get(self, type: str) -> Handler:
+        """A handler. Raises `NotFound`."""
+        return Handler.read(await self._connection.get(_path("handlers", type)))
+
+    async def pause(
+        self,
+        type: str,
+        *,
+        seconds: float | None = None,
+        until: datetime | str | None = None,
+        reason: str | None = None,
+        wait: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handler:
+        """Start none of its tasks, from 2 s after the answer on: for `seconds`, `until` a time, or until it is resumed.
+
+        `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
+        """
+        body = {"for": seconds, "until": until, "reason": reason}
+        path = _path("handlers", type, "pause")
+        return Handler.read(await self._connection.post(path, body, idempotency_key, wait=wait))
+
+    async def resume(self, type: str, *, idempotency_key: str | None = None) -> Handler | None:
+        """End a pause. None if handlers.toml no longer has the handler."""
+        answer = await self._connection.post(_path("handlers", type, "resume"), None, idempotency_key)
+        return answer and Handler.read(answer)
+
+
+class AsyncNodes(_Group):
+    """`client.nodes`: the worker processes."""
+
+    async def list(self) -> builtins.list[Node]:
+        """The nodes that have not ended, by name."""
+        return [Node.read(row) async for row in self._connection.pages(_path("nodes"))]
+
+    async def get(self, name: str) -> Node:
+        """A node, also one that has ended. Raises `NotFound`."""
+        return Node.read(await self._connection.get(_path("nodes", name)))
+
+    async def drain(
+        self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Node:
+        """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
+        body = {"type": type, "reason": reason}
+        return Node.read(await self._connection.post(_path("nodes", name, "drain"), body, idempotency_key))
+
+    async def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
+        """End the drain of a node, or that of a type."""
+        return Node.read(await self._connection.post(_path("nodes", name, "undrain"), {"type": type}, idempotency_key))
+
+
+class AsyncOperations(_Group):
+    """`client.operations`: acts on all tasks that match a filter. An empty filter is refused.
+
+    `rate`: tasks a second. `limit`: at most so many tasks.
+    """
+
+    def list(self, *, limit: int | None = None) -> AsyncIterator[Operation]:
+        """Operations, newest first. `limit`: at most so many."""
+        return self._list(limit)
+
+    async def _list(self, limit: int | None) -> AsyncIterator[Operation]:
+        async for row in self._connection.pages(_path("operations"), limit):
+            yield Operation.read(row)
+
+    async def get(self, operation: Named) -> Operation:
+        """An operation as it is. Raises `NotFound`."""
+        return Operation.read(await self._connection.get(_path("operations", id_of(operation))))
+
+    async def wait(self, operation: Named, timeout: float | None = None) -> Operation:
+        """An operation once it is over. Raises `WaitTimeout` after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while (now := await self.get(operation)).state == "running":
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout([now.id], timeout or 0, "operation")
+            await anyio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return now
+
+    async def abort(self, operation: Named, *, idempotency_key: str | None = None) -> Operation:
+        """End an operation before its next batch. Raises `Conflict` if it is over."""
+        path = _path("operations", id_of(operation), "abort")
+        return Operation.read(await self._connection.post(path, None, idempotency_key))
+
+    async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
+        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, or `priority` with a `priority`."""
+        body = {"filter": matching(filter), "dry_run": True, "priority": priority}
+        return Preview.read(await self._connection.post(_path("tasks", verb), body))
+
+    async def redrive(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        canary: int | None = None,
+        stop_share: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Run failed tasks again. `canary`: so many first; the others only if all of these succeed within 10 minutes.
+
+        `stop_share`: end once more than this share of them has failed again.
+        """
+        body = {"rate": rate, "limit": limit, "canary": canary, "stop_share": stop_share}
+        return await self._start("redrive", filter, body, idempotency_key)
+
+    async def cancel(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Cancel pending and processing tasks."""
+        return await self._start("cancel", filter, {"rate": rate, "limit": limit}, idempotency_key)
+
+    async def delete(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Delete tasks in any status."""
+        return await self._start("delete", filter, {"rate": rate, "limit": limit}, idempotency_key)
+
+    async def set_priority(
+        self,
+        filter: Filter,
+        priority: int,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Give pending tasks another priority."""
+        body = {"priority": priority, "rate": rate, "limit": limit}
+        return await self._start("priority", filter, body, idempotency_key)
+
+    async def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
+        body = {"filter": matching(filter), **body}
+        started = await self._connection.post(_path("tasks", verb), body, idempotency_key)
+        return await self.get(started["operation_id"])
+
+
+class AsyncSchedules(_Group):
+    """`client.schedules`: what queues tasks at its times."""
+
+    async def list(self) -> builtins.list[Schedule]:
+        """All schedules, by name."""
+        return [Schedule.read(row) async for row in self._connection.pages(_path("schedules"))]
+
+    async def get(self, name: str) -> Schedule:
+        """A schedule. Raises `NotFound`."""
+        return Schedule.read(await self._connection.get(_path("schedules", name)))
+
+    async def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
+        """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
+        call = Call("PUT", _path("schedules", name), body=encoded(definition))
+        return Schedule.read((await self._connection.send(call)).json())
+
+    async def delete(self, name: str) -> None:
+        """Delete a schedule; its tasks stay."""
+        await self._connection.send(Call("DELETE", _path("schedules", name)))
+
+    def firings(self, name: str, *, limit: int | None = None) -> AsyncIterator[Firing]:
+        """What became of each tick, newest first. `limit`: at most so many."""
+        return self._firings(name, limit)
+
+    async def _firings(self, name: str, limit: int | None) -> AsyncIterator[Firing]:
+        async for row in self._connection.pages(_path("schedules", name, "firings"), limit):
+            yield Firing.read(row)
+
+    async def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
+        """Let it queue no tasks until it is resumed."""
+        return Schedule.read(await self._connection.post(_path("schedules", name, "pause"), None, idempotency_key))
+
+    async def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
+        """End a pause."""
+        return Schedule.read(await self._connection.post(_path("schedules", name, "resume"), None, idempotency_key))
+
+    async def run(self, name: str, *, idempotency_key: str | None = None) -> str:
+        """Queue a task of it now. Answers the task's id."""
+        answer = await self._connection.post(_path("schedules", name, "run"), None, idempotency_key)
+        return str(answer["task_id"])
+
+
+class AsyncCallbacks(_Group):
+    """`client.callbacks`: what was told to the `callback_url` of tasks."""
+
+    async def list(self, task: Named) -> builtins.list[Delivery]:
+        """The deliveries of a task, newest first."""
+        path = _path("tasks", id_of(task), "callbacks")
+        return [Delivery.read(row) async for row in self._connection.pages(path)]
+
+    async def retry(self, task: Named, *, idempotency_key: str | None = None) -> None:
+        """Send the task's last delivery again. Raises `NotFound`, `Conflict`."""
+        await self._connection.post(_path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)

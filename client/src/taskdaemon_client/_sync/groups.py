@@ -1,0 +1,239 @@
+# Made of _async by client/generate_sync.py: change it there.
+"""The calls about handlers, nodes, operations, schedules and callbacks."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from taskdaemon_client._sync.connection import Connection
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.calls import Call, Named, encoded, id_of, matching
+from taskdaemon_client.errors import WaitTimeout
+from taskdaemon_client.options import Filter, ScheduleDefinition
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def _path(*parts: str) -> str:
+    return "/".join(("/api", *(quote(part, safe="") for part in parts)))
+
+
+class _Group:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+
+class Handlers(_Group):
+    """`client.handlers`: what handlers.toml has."""
+
+    def list(self) -> builtins.list[Handler]:
+        """All handlers, by name."""
+        return [Handler.read(row) for row in self._connection.pages(_path("handlers"))]
+
+    def get(self, type: str) -> Handler:
+        """A handler. Raises `NotFound`."""
+        return Handler.read(self._connection.get(_path("handlers", type)))
+
+    def pause(
+        self,
+        type: str,
+        *,
+        seconds: float | None = None,
+        until: datetime | str | None = None,
+        reason: str | None = None,
+        wait: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handler:
+        """Start none of its tasks, from 2 s after the answer on: for `seconds`, `until` a time, or until it is resumed.
+
+        `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
+        """
+        body = {"for": seconds, "until": until, "reason": reason}
+        path = _path("handlers", type, "pause")
+        return Handler.read(self._connection.post(path, body, idempotency_key, wait=wait))
+
+    def resume(self, type: str, *, idempotency_key: str | None = None) -> Handler | None:
+        """End a pause. None if handlers.toml no longer has the handler."""
+        answer = self._connection.post(_path("handlers", type, "resume"), None, idempotency_key)
+        return answer and Handler.read(answer)
+
+
+class Nodes(_Group):
+    """`client.nodes`: the worker processes."""
+
+    def list(self) -> builtins.list[Node]:
+        """The nodes that have not ended, by name."""
+        return [Node.read(row) for row in self._connection.pages(_path("nodes"))]
+
+    def get(self, name: str) -> Node:
+        """A node, also one that has ended. Raises `NotFound`."""
+        return Node.read(self._connection.get(_path("nodes", name)))
+
+    def drain(
+        self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Node:
+        """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
+        body = {"type": type, "reason": reason}
+        return Node.read(self._connection.post(_path("nodes", name, "drain"), body, idempotency_key))
+
+    def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
+        """End the drain of a node, or that of a type."""
+        return Node.read(self._connection.post(_path("nodes", name, "undrain"), {"type": type}, idempotency_key))
+
+
+class Operations(_Group):
+    """`client.operations`: acts on all tasks that match a filter. An empty filter is refused.
+
+    `rate`: tasks a second. `limit`: at most so many tasks.
+    """
+
+    def list(self, *, limit: int | None = None) -> Iterator[Operation]:
+        """Operations, newest first. `limit`: at most so many."""
+        return self._list(limit)
+
+    def _list(self, limit: int | None) -> Iterator[Operation]:
+        for row in self._connection.pages(_path("operations"), limit):
+            yield Operation.read(row)
+
+    def get(self, operation: Named) -> Operation:
+        """An operation as it is. Raises `NotFound`."""
+        return Operation.read(self._connection.get(_path("operations", id_of(operation))))
+
+    def wait(self, operation: Named, timeout: float | None = None) -> Operation:
+        """An operation once it is over. Raises `WaitTimeout` after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while (now := self.get(operation)).state == "running":
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout([now.id], timeout or 0, "operation")
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return now
+
+    def abort(self, operation: Named, *, idempotency_key: str | None = None) -> Operation:
+        """End an operation before its next batch. Raises `Conflict` if it is over."""
+        path = _path("operations", id_of(operation), "abort")
+        return Operation.read(self._connection.post(path, None, idempotency_key))
+
+    def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
+        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, or `priority` with a `priority`."""
+        body = {"filter": matching(filter), "dry_run": True, "priority": priority}
+        return Preview.read(self._connection.post(_path("tasks", verb), body))
+
+    def redrive(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        canary: int | None = None,
+        stop_share: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Run failed tasks again. `canary`: so many first; the others only if all of these succeed within 10 minutes.
+
+        `stop_share`: end once more than this share of them has failed again.
+        """
+        body = {"rate": rate, "limit": limit, "canary": canary, "stop_share": stop_share}
+        return self._start("redrive", filter, body, idempotency_key)
+
+    def cancel(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Cancel pending and processing tasks."""
+        return self._start("cancel", filter, {"rate": rate, "limit": limit}, idempotency_key)
+
+    def delete(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Delete tasks in any status."""
+        return self._start("delete", filter, {"rate": rate, "limit": limit}, idempotency_key)
+
+    def set_priority(
+        self,
+        filter: Filter,
+        priority: int,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Give pending tasks another priority."""
+        body = {"priority": priority, "rate": rate, "limit": limit}
+        return self._start("priority", filter, body, idempotency_key)
+
+    def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
+        body = {"filter": matching(filter), **body}
+        started = self._connection.post(_path("tasks", verb), body, idempotency_key)
+        return self.get(started["operation_id"])
+
+
+class Schedules(_Group):
+    """`client.schedules`: what queues tasks at its times."""
+
+    def list(self) -> builtins.list[Schedule]:
+        """All schedules, by name."""
+        return [Schedule.read(row) for row in self._connection.pages(_path("schedules"))]
+
+    def get(self, name: str) -> Schedule:
+        """A schedule. Raises `NotFound`."""
+        return Schedule.read(self._connection.get(_path("schedules", name)))
+
+    def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
+        """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
+        call = Call("PUT", _path("schedules", name), body=encoded(definition))
+        return Schedule.read((self._connection.send(call)).json())
+
+    def delete(self, name: str) -> None:
+        """Delete a schedule; its tasks stay."""
+        self._connection.send(Call("DELETE", _path("schedules", name)))
+
+    def firings(self, name: str, *, limit: int | None = None) -> Iterator[Firing]:
+        """What became of each tick, newest first. `limit`: at most so many."""
+        return self._firings(name, limit)
+
+    def _firings(self, name: str, limit: int | None) -> Iterator[Firing]:
+        for row in self._connection.pages(_path("schedules", name, "firings"), limit):
+            yield Firing.read(row)
+
+    def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
+        """Let it queue no tasks until it is resumed."""
+        return Schedule.read(self._connection.post(_path("schedules", name, "pause"), None, idempotency_key))
+
+    def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
+        """End a pause."""
+        return Schedule.read(self._connection.post(_path("schedules", name, "resume"), None, idempotency_key))
+
+    def run(self, name: str, *, idempotency_key: str | None = None) -> str:
+        """Queue a task of it now. Answers the task's id."""
+        answer = self._connection.post(_path("schedules", name, "run"), None, idempotency_key)
+        return str(answer["task_id"])
+
+
+class Callbacks(_Group):
+    """`client.callbacks`: what was told to the `callback_url` of tasks."""
+
+    def list(self, task: Named) -> builtins.list[Delivery]:
+        """The deliveries of a task, newest first."""
+        path = _path("tasks", id_of(task), "callbacks")
+        return [Delivery.read(row) for row in self._connection.pages(path)]
+
+    def retry(self, task: Named, *, idempotency_key: str | None = None) -> None:
+        """Send the task's last delivery again. Raises `NotFound`, `Conflict`."""
+        self._connection.post(_path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)

@@ -1,0 +1,69 @@
+"""Checks that a callback is the platform's: Standard Webhooks, https://www.standardwebhooks.com."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from taskdaemon_client.answers import Task, moment
+from taskdaemon_client.errors import TaskdaemonError
+
+
+class BadWebhook(TaskdaemonError):
+    """It is not signed with a known secret, or too old: answer 400, and do nothing."""
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A task has ended. `type`: `task.completed` or `task.failed`. `id` is the same if it is sent again.
+
+    `truncated`: the task was too large; `task_data` and `result` are None, read the task for them.
+    """
+
+    id: str
+    type: str
+    timestamp: datetime | None
+    task: Task
+    truncated: bool
+
+
+def verify_webhook(
+    body: bytes, headers: Mapping[str, str], *secrets: str, tolerance: float = 300, now: float | None = None
+) -> Webhook:
+    """The callback in a request's body. Raises `BadWebhook`.
+
+    `body`: as it arrived, not decoded and encoded again. `headers`: of the request; case does not count. `secrets`:
+    `whsec_...`; one of them has to fit, so that they can be changed. `tolerance`: seconds that its clock may differ.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    try:
+        id, sent, signatures = (given[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
+        seconds = int(sent)
+    except (KeyError, ValueError):
+        raise BadWebhook("it lacks webhook-id, webhook-timestamp or webhook-signature") from None
+    if abs((time.time() if now is None else now) - seconds) > tolerance:
+        raise BadWebhook(f"it is not of the last {tolerance:g} seconds")
+    signed = b"%s.%s.%s" % (id.encode(), sent.encode(), body)
+    digests = [base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)) for secret in secrets]
+    given_digests = [text[3:].encode() for text in signatures.split() if text.startswith("v1,")]
+    if not any(hmac.compare_digest(ours, theirs) for ours in digests for theirs in given_digests):
+        raise BadWebhook("no secret fits its signature")
+    told: dict[str, Any] = json.loads(body)
+    task = told["data"]
+    truncated = bool(told.get("truncated") or task.get("truncated"))
+    return Webhook(id, told["type"], moment(told.get("timestamp")), Task.read(task), truncated)
+
+
+def _key(secret: str) -> bytes:
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        raise ValueError("a secret is whsec_ and base64") from None
