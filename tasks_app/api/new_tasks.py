@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
@@ -13,6 +13,7 @@ from rest_framework import serializers
 from tasks_app.api import fields, repeats
 from tasks_app.api.errors import Invalid, TooLarge
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
+from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue.submission import NewTask, TaskOptions, encode, too_large
 from tasks_app.runner.wire import stored_size
@@ -22,6 +23,7 @@ MAX_SECONDS = 31_536_000
 MAX_TAGS, MAX_TAG_CHARS = 10, 64
 MAX_METADATA_BYTES = 4096
 MAX_UNIQUE_KEY_CHARS = 255
+MAX_URL_CHARS = 2048
 #: In a batch.
 MAX_TASKS = 1000
 #: JSON levels of a batch around each of its tasks.
@@ -75,6 +77,13 @@ def _unique_key(name: str, value: Any, faults: Faults) -> Any:
         long = isinstance(value, str) and len(value) > MAX_UNIQUE_KEY_CHARS
         valid = f"a string of 1 to {MAX_UNIQUE_KEY_CHARS} characters without a NUL"
         refuse(faults, name, valid, f"one of {len(value):,}" if long else shown(value))
+    return value
+
+
+def _callback_url(name: str, value: Any, faults: Faults) -> Any:
+    if not isinstance(value, str):
+        refuse(faults, name, "a URL such as https://example.org/tasks", kind(value))
+        return None
     return value
 
 
@@ -161,18 +170,28 @@ _MARKS = {
         },
         _unique_key,
     ),
+    "callback_url": Field(
+        {
+            "type": "string",
+            "format": "uri",
+            "minLength": 1,
+            "maxLength": MAX_URL_CHARS,
+            "description": "Where its end is told by a signed POST (Standard Webhooks): http or https.",
+        },
+        _callback_url,
+    ),
 }
 #: In the order in which faults name them.
 TASK_FIELDS = {**_PLAIN, **_TIMES, **{name: of(None) for name, of in _LIMITS.items()}, **_MARKS}
 
 
-def new_task(body: Any, handlers: Mapping[str, Handler], limit: int) -> NewTask:
+def new_task(body: Any, handlers: Mapping[str, Handler], limit: int, signer: int | None = None) -> NewTask:
     """The task of a request's body. Raises Invalid with every fault at once.
 
-    `limit`: bytes that its data may have once it is stored. Raises TooLarge.
+    `limit`: bytes that its data may have once it is stored. Raises TooLarge. `signer`: the caller's.
     """
     faults: Faults = []
-    if (task := task_of(body, handlers, faults)) is None:
+    if (task := task_of(body, handlers, faults, signer=signer)) is None:
         raise Invalid(faults)
     if (sentence := too_large(task.text, limit)) is not None:
         raise TooLarge([("data", sentence)])
@@ -185,11 +204,17 @@ def meaning_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def task_of(
-    body: Any, handlers: Mapping[str, Handler], faults: Faults, what: str = "the body", hints: bool = True
+    body: Any,
+    handlers: Mapping[str, Handler],
+    faults: Faults,
+    what: str = "the body",
+    hints: bool = True,
+    signer: int | None = None,
 ) -> NewTask | None:
     """The task of a JSON value, or None; then its faults are added to `faults`.
 
-    `hints`: the faults name the valid values and the nearest match, which is slow to find.
+    `hints`: the faults name the valid values and the nearest match, which is slow to find. `signer`: the id of the API
+    key whose own secret signs its callbacks (`Caller.signer`).
     """
     if not isinstance(body, dict):
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
@@ -198,7 +223,7 @@ def task_of(
         fields.check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
     given = fields.read_body(body, _PLAIN, faults)
-    options = None if plain else options_of(body, handlers.get(task_type), faults)
+    options = None if plain else options_of(body, handlers.get(task_type), faults, signer)
     return None if faults else NewTask(task_type, given.get("data", {}), given.get("priority", 50), options)
 
 
@@ -217,7 +242,9 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
     return ""
 
 
-def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults) -> TaskOptions | None:
+def options_of(
+    body: Mapping[str, Any], handler: Handler | None, faults: Faults, signer: int | None = None
+) -> TaskOptions | None:
     """The options in a task's JSON object; None if it asks for nothing.
 
     Of moments only those are compared that the request names itself: what is valid stays valid, so that a repeated
@@ -235,8 +262,19 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
     if run_at is not None and expires_at is not None and expires_at <= run_at:
         faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))
     limits = {name: of(handler) for name, of in _LIMITS.items()}
-    options = TaskOptions(**times, **fields.read_body(body, limits, faults), **fields.read_body(body, _MARKS, faults))
+    marks = fields.read_body(body, _MARKS, faults)
+    if (url := marks.get("callback_url")) is not None:
+        if (why := _callback_fault(url, signer)) is not None:
+            faults.append(("callback_url", why))
+        marks["callback_key"] = signer
+    options = TaskOptions(**times, **fields.read_body(body, limits, faults), **marks)
     return None if options == TaskOptions() else options
+
+
+def _callback_fault(url: str, signer: int | None) -> str | None:
+    for fault in registered("callback_fault"):
+        return cast("str | None", fault(url, signer is not None))
+    return "callback_url is refused: this deployment tells nobody of the ends of tasks"
 
 
 def _tasks(name: str, value: Any, faults: Faults) -> Any:
@@ -250,8 +288,8 @@ def _tasks(name: str, value: Any, faults: Faults) -> Any:
 BATCH_FIELDS = {"tasks": Field({}, _tasks, required=True)}
 
 
-def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[NewTask]:
-    """The tasks of a batch, each with at most `limit` bytes of data once it is stored.
+def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int, signer: int | None = None) -> list[NewTask]:
+    """The tasks of a batch, each with at most `limit` bytes of data once it is stored. `signer`: the caller's.
 
     Raises Invalid with every fault at once, each with its path: `tasks[3].priority`; TooLarge if all are of size.
     """
@@ -262,7 +300,7 @@ def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[Ne
     wrong = large = 0
     for index, value in enumerate(tasks):
         inner: Faults = []
-        task = task_of(value, known, inner, "a task", hints=wrong < MAX_HINTED_TASKS)
+        task = task_of(value, known, inner, "a task", wrong < MAX_HINTED_TASKS, signer)
         if task is not None and (sentence := too_large(task.text, limit)) is not None:
             large += 1
             inner.append(("data", sentence))

@@ -236,16 +236,19 @@ def task_objects(page: Page) -> list[bytes]:
 
 
 def objects_by_id(
-    ids: Sequence[UUID], fields: Sequence[str] | None = None, omitted: Sequence[str] = ()
+    ids: Sequence[UUID],
+    fields: Sequence[str] | None = None,
+    omitted: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> dict[UUID, bytes]:
     """The task objects of those of these tasks that exist as JSON, with these fields; None: all that each has.
 
-    `omitted`: fields that they do not have, and that they name instead.
+    `omitted`: fields that they do not have, and that they name instead; those of `without` they do not name either.
     """
     if not ids:
         return {}
     shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
-    shown = [name for name in shown if name not in omitted]
+    shown = [name for name in shown if name not in (*omitted, *without)]
     texts: dict[str, Any] = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
     if PROGRESS in shown:

@@ -64,6 +64,7 @@ class TaskObject(serializers.Serializer):
     tags = serializers.ListField(child=serializers.RegexField(f"^{TAG_PATTERN}$"), max_length=MAX_TAGS, required=False)
     metadata = JSONObject(required=False)
     unique_key = serializers.CharField(required=False)
+    callback_url = serializers.CharField(required=False, help_text="Where its end is told.")
     schedule = serializers.CharField(required=False, help_text="The schedule that has made it, if one has.")
     scheduled_for = serializers.DateTimeField(required=False, help_text="The tick of the schedule.")
     omitted = serializers.ListField(

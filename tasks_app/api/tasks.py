@@ -113,7 +113,7 @@ class QueueView(admission.RateHeaders, view.API):
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
-        new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
+        new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body, caller.signer)
         view.check_type(caller, new.task_type)
         key = view.key_of_request(request, body, lambda: new_tasks.meaning_of(body))
         if seconds and deferred is not None:
@@ -144,7 +144,7 @@ class BatchView(admission.RateHeaders, view.API):
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
         caller = view.caller_of(request)
         body = body_of(request, MAX_DEPTH + new_tasks.OUTER_LEVELS)
-        new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body)
+        new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body, caller.signer)
         view.check_types(caller, new)
         key = view.key_of_request(request, body, lambda: [new_tasks.meaning_of(task) for task in body["tasks"]])
         submitted = admission.admit_and_store(new, key, caller.rate)

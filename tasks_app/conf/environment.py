@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "after_commit_before_notification",
     "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer", "inside_firing",
-    "after_firing",
+    "after_firing", "inside_telling", "after_telling",
 )  # fmt: skip
 
 ENCODED = "special characters in a user or password are percent-encoded (p%40ss)"
@@ -322,12 +322,12 @@ class Environment(BaseModel):
         """The proxies whose X-Forwarded-For is believed."""
         return tuple(ip_network(word) for word in _words(self.trusted_proxies))
 
-    @cached_property
+    @property
     def signing_secrets(self) -> tuple[str, ...]:
         """What signs callbacks (`whsec_...`) of tasks whose API key has no secret of its own; each adds a signature."""
         return tuple(_words(self.callback_secrets))
 
-    @cached_property
+    @property
     def private_hosts(self) -> frozenset[str]:
         """To which callbacks may go although their addresses are private: hosts in lower case as URLs have them, with a
         port or without, `.example.org` for all subdomains."""

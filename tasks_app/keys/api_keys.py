@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from tasks_app.conf import Environment
-from tasks_app.conf.weak_secrets import KEY_MARK, key_fault
+from tasks_app.conf.weak_secrets import KEY_MARK, key_fault, new_signing_secret
 from tasks_app.keys.caller import PREFIX_CHARACTERS, Grant, digest
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
@@ -63,6 +63,18 @@ def _store(name: str, key: str, grant: Grant) -> str:
 
 def _stored(words: Sequence[str] | None) -> list[str] | None:
     return None if words is None else sorted(set(words))
+
+
+def new_callback_secret(name: str) -> str:
+    """Give the key in force with this name a secret, which signs the callbacks of its tasks, and return it.
+
+    An earlier one signs nothing any more. Raises KeyRefused.
+    """
+    secret = new_signing_secret()
+    with writing():
+        if not ApiKey.objects.filter(name=name, revoked_at=None).update(callback_secret=secret):
+            raise KeyRefused(f"no key in force is named {name!r}")
+    return secret
 
 
 def revoke(which: str) -> str | None:

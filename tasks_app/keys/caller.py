@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import Error, OperationalError
-from django.db.models import Q, TextField
+from django.db.models import BooleanField, ExpressionWrapper, Q, TextField
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
@@ -119,6 +119,7 @@ class Caller:
 
     `key`: the id of its API key; None if none is required, or for the supervisor. `types`: the only types of tasks that
     exist for it. `rate`: how fast it may post. `expires_at`: when its key ends. `name`: the key's, for the audit log.
+    `signer`: `key` if a secret of its own signs the callbacks of its tasks; None: the deployment's secrets do.
     """
 
     key: int | None = None
@@ -127,6 +128,7 @@ class Caller:
     rate: KeyRate | None = None
     expires_at: datetime | None = None
     name: str = "(no API key)"
+    signer: int | None = None
 
     @property
     def expired(self) -> bool:
@@ -224,13 +226,15 @@ class Keys:
         # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
         limits = (Cast(name, TextField()) for name in ("scopes", "types"))
         in_use = ApiKey.objects.filter(revoked_at=None).order_by("pk")
-        rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
+        signs = ExpressionWrapper(Q(callback_secret__isnull=False), BooleanField())
+        rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", signs, *limits))
         if last is not None and rows and rows == last.rows:
             return last
         in_force: dict[str, tuple[StoredKey, ...]] = {}
         self._keep_rates({pk: rate for _, _, pk, rate, *_ in rows if rate is not None})
-        for prefix, hashed, pk, _, expires_at, name, scopes, types in rows:
-            caller = Caller(pk, _words(scopes), _words(types), self._rates.get(pk), expires_at, name)
+        for prefix, hashed, pk, _, expires_at, name, signs, scopes, types in rows:
+            rate, signer = self._rates.get(pk), pk if signs else None
+            caller = Caller(pk, _words(scopes), _words(types), rate, expires_at, name, signer)
             in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
         return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
 

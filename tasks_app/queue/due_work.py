@@ -25,12 +25,13 @@ class FirstTimes(NamedTuple):
     """Where a scan of an index by time may start: no row is before.
 
     `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire.
-    `ungrouped_at`: when a failure without a group ended.
+    `ungrouped_at`: when a failure without a group ended. `untold_at`: when a task ended whose end is to be told.
     """
 
     due: float = -math.inf
     expires_at: datetime = _NONE
     ungrouped_at: datetime = _NONE
+    untold_at: datetime = _NONE
 
 
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;

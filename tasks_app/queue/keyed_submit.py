@@ -143,6 +143,8 @@ def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: 
         unique_key=options.unique_key,
         schedule=options.schedule,
         scheduled_for=options.scheduled_for,
+        callback_url=options.callback_url,
+        callback_key=options.callback_key,
     )  # fmt: skip
     delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
     if delay <= 0.0:

@@ -54,10 +54,10 @@ def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority:
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
         if task_data is not None or priority is not None:
             failed = failed.select_for_update()  # they must not change between the read and the write
-        row = failed.values_list("task_type", "priority", "unique_key", "failure_group").first()
+        row = failed.values_list("task_type", "priority", "unique_key", "failure_group", "callback_url").first()
         if row is None:
             return None
-        task_type, before, key, group = row
+        task_type, before, key, group, url = row
         values: dict[str, Any] = {}
         changes: dict[str, Any] = {}
         if priority is not None and priority != before:
@@ -69,6 +69,8 @@ def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority:
                 changes["data"] = [_recorded(was), _recorded(text)]
         if group is None:
             tell("leaves_failed", [task_id])
+        if url is not None:
+            tell("leaves_end", [task_id])
         if not (_move(task_id, values) if key is None else _move_keyed(task_id, task_type, key, values)):
             return None
         counters.add([(f"redriven|{task_type}", 1)])
@@ -127,6 +129,8 @@ def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
     Returns the ids of those that were redriven, and of those with a living twin (see LivingTwin). Of several tasks with
     one unique key the first one is redriven.
     """
+    if followed := [task.pk for task in tasks if task.callback_url is not None]:
+        tell("leaves_end", followed)
     positions = store().next_positions(len(tasks))
     rows = {task.pk: (task.pk, position) for task, position in zip(tasks, positions, strict=True)}
     plain = [task for task in tasks if task.unique_key is None]

@@ -28,7 +28,9 @@ class TaskOptions:
     `delay`, `expires_in`: seconds from the moment at which the task is stored. `run_at`, `expires_at`: the same as
     moments with a time zone; of each pair at most one is given. `timeout`: seconds of one attempt. `metadata`: a JSON
     object, which the handler does not get. `unique_key`: at most one task of the type that is not final has it.
-    `schedule`, `scheduled_for`: the name of the schedule that makes it, and its tick; no caller asks for them.
+    `callback_url`: where its end is told; `callback_key`: the id of the API key whose own secret signs that, None: the
+    deployment's secrets do. `schedule`, `scheduled_for`: the name of the schedule that makes it, and its tick; no
+    caller asks for them.
     """
 
     delay: float | None = None
@@ -42,6 +44,8 @@ class TaskOptions:
     unique_key: str | None = None
     schedule: str | None = None
     scheduled_for: datetime | None = None
+    callback_url: str | None = None
+    callback_key: int | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,8 @@ class NewRow(NamedTuple):
     unique_key: str | None = None
     schedule: str | None = None
     scheduled_for: datetime | None = None
+    callback_url: str | None = None
+    callback_key: int | None = None
 
 
 class NewIdempotencyKey(NamedTuple):

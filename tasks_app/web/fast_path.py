@@ -95,7 +95,7 @@ class FastPath:
             direct = is_direct(self._env, host_of(scope.client) if self._env.proxies else "", names)
             caller = access.admit(self._env, headers.get("authorization"), direct=direct, may_query=False)
             body = loads(request.body)
-            new = new_tasks.new_task(body, conf.handlers(), self._env.max_body)
+            new = new_tasks.new_task(body, conf.handlers(), self._env.max_body, caller.signer)
             if not caller.may_post(new.task_type):
                 return None
             header = headers.get("idempotency-key")

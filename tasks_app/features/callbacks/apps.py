@@ -11,3 +11,6 @@ class Callbacks(Feature):
     """
 
     name = "tasks_app.features.callbacks"
+    callback_fault = "tasks_app.features.callbacks.options.callback_fault"
+    side_jobs = "tasks_app.features.callbacks.telling.Telling"
+    leaves_end = "tasks_app.features.callbacks.telling.tell_before"

@@ -61,6 +61,11 @@ class NewKeyForm(forms.Form):
         widget=forms.NumberInput({"step": "any"}),
         help_text="Tasks a second that it may post, to all web servers together. Empty: no limit.",
     )
+    callback_secret = forms.BooleanField(
+        label="A secret of its own for callbacks",
+        required=False,
+        help_text="It signs the callbacks of the key's tasks. Without it, the deployment's secrets do.",
+    )
 
     def __init__(self, data: object = None) -> None:
         super().__init__(data)  # type: ignore[arg-type]
@@ -79,7 +84,7 @@ class ApiKeyAdmin(RowAdmin):
 
     seen_by = (SEE_KEYS,)
     list_display = (
-        "shown_name", "begins", "state", "shown_scopes", "shown_types", "shown_rate", "made", "ends", "used",
+        "shown_name", "begins", "state", "shown_scopes", "shown_types", "shown_rate", "signs", "made", "ends", "used",
     )  # fmt: skip
     ordering = ("-created_at",)
     search_fields = ("name", "prefix")
@@ -111,11 +116,13 @@ class ApiKeyAdmin(RowAdmin):
         try:
             with writing():
                 key = api_keys.create(name, grant)
-                record(actor(request), "create_key", name, **grant.limits())
+                signs = {"signs": True} if form.cleaned_data["callback_secret"] else {}
+                secret = api_keys.new_callback_secret(name) if signs else None
+                record(actor(request), "create_key", name, **grant.limits(), **signs)
         except api_keys.KeyRefused as refused:
             form.add_error(None, str(refused))
             return {}
-        return {"key": key, "name": line(name)}
+        return {"key": key, "name": line(name), "secret": secret}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -164,6 +171,9 @@ class ApiKeyAdmin(RowAdmin):
     shown_scopes = column("scopes", lambda key: "all" if key.scopes is None else ", ".join(key.scopes))
     shown_types = column("types", lambda key: "all" if key.types is None else line(", ".join(key.types), 300))
     shown_rate = column("rate", lambda key: "no limit" if key.rate is None else f"{key.rate:g}/s")
+    signs = column(
+        "callbacks", lambda key: "the deployment's secrets" if key.callback_secret is None else "its own secret"
+    )
     ends = column("expires", lambda key: utc_text(key.expires_at, "minutes") if key.expires_at else "never")
     made = column("made", lambda key: utc_text(key.created_at, "minutes"))
     used = column("last used", lambda key: ago(key.last_used_at, timezone.now()) if key.last_used_at else "never")

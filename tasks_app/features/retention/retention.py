@@ -19,7 +19,7 @@ import structlog
 from axes.models import AccessLog
 from django.contrib.sessions.models import Session
 from django.db import Error, connection
-from django.db.models import Count
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q
 
 from tasks_app import conf
 from tasks_app.audit.models import AuditEntry
@@ -131,6 +131,8 @@ class OldTasks:
         return Task.objects.failed() if self.status == Status.FAILED else Task.objects.all()
 
 
+#: Whether a task has a `callback_url`.
+_FOLLOWED = ExpressionWrapper(Q(callback_url__isnull=False), BooleanField())
 #: Few enough that no other writer waits long.
 TASKS_PER_TRANSACTION = 500
 #: Rows that a statement looks at, at most: most of them may have to stay.
@@ -169,9 +171,11 @@ class PruneWalk:
             # Checked again, and locked: no redrive may come between the check and the delete. SKIP LOCKED avoids a
             # deadlock with it.
             locked = self._old.rows().filter(pk__in=ids).select_for_update(skip_locked=True)
-            rows = list(locked.values_list("pk", "task_type"))
+            rows = list(locked.values_list("pk", "task_type", _FOLLOWED))
             if self._old.status == Status.FAILED:
                 tell("leaves_failed", [row[0] for row in rows])
+            if followed := [row[0] for row in rows if row[2]]:
+                tell("leaves_end", followed)
             remove_rows([row[0] for row in rows])
             types = sorted(Counter(row[1] for row in rows).items())
             status = self._old.status

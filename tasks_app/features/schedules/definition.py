@@ -16,7 +16,7 @@ from tasks_app.queue.submission import NewTask, TaskOptions
 OVERLAP, CATCH_UP = ("allow", "skip"), ("one", "none")
 #: The options of a task that a schedule gives to each of its tasks as they are.
 OPTIONS = {option.name for option in fields(TaskOptions)} - {
-    "delay", "run_at", "expires_at", "tags", "schedule", "scheduled_for"
+    "delay", "run_at", "expires_at", "tags", "schedule", "scheduled_for", "callback_key"
 }  # fmt: skip
 #: What a definition may have.
 KNOWN = OPTIONS | {

@@ -59,7 +59,8 @@ SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', cr
 FROM ROWS FROM (json_to_recordset($1::json) AS (
     id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
     due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
-    tags jsonb, metadata jsonb, unique_key text, schedule text, scheduled_for timestamptz, size int
+    tags jsonb, metadata jsonb, unique_key text, schedule text, scheduled_for timestamptz,
+    callback_url text, callback_key bigint, size int
   )) WITH ORDINALITY AS n(
     id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, size, ordinal)
 ORDER BY ordinal

@@ -181,8 +181,8 @@ def _on_hold(handlers: str | None, drained: bool, drained_types: str | None) -> 
 
 def first_times() -> FirstTimes:
     start = scan_start() or ScanStart()
-    expires, ungrouped = (_EPOCH + timedelta(microseconds=micros) for micros in (start.expires, start.ungrouped))
-    return FirstTimes(start.due, expires, ungrouped)
+    times = (_EPOCH + timedelta(microseconds=micros) for micros in (start.expires, start.ungrouped, start.untold))
+    return FirstTimes(start.due, *times)
 
 
 # How many ready tasks come before one: read as a claim reads them, in the opposite direction.

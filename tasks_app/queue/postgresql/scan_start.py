@@ -23,9 +23,9 @@ from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.postgresql.horizon import Sample, all_ended, writers
 from tasks_app.queue.postgresql.marks import EMPTY, MICROS, READY_AGAIN, SINCE, TOP, Marks, ask, moved
-from tasks_app.queue.sql import NOT_BEGUN, READY
+from tasks_app.queue.sql import NOT_BEGUN, READY, UNTOLD
 
-READ = "SELECT id, state FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
+READ = "SELECT id, state, coalesce(untold, 0) FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
 _BEGAN_IN = SINCE.format(since="{since}::bigint")
 #: All running tasks: those that began since, and of those that began earlier the ones that are listed. ORDER BY keeps
 #: the planner from a scan of the table, coalesce() from the index of running tasks, and ARRAY(...) from all partial
@@ -55,7 +55,8 @@ class ScanStart(NamedTuple):
     """Where the indexes begin. Microseconds since 1970; `due` in seconds on the server's clock.
 
     Every running task whose attempt began before `micros` is in `running`. No task waits for an earlier time than
-    `due`, none that may expire does so before `expires`, and no failure before `ungrouped` has no group.
+    `due`, none that may expire does so before `expires`, no failure before `ungrouped` has no group, and no end before
+    `untold` is still to be told.
     """
 
     order: Selection = "fifo"
@@ -65,6 +66,7 @@ class ScanStart(NamedTuple):
     expires: int = 0
     ungrouped: int = 0
     types: Mapping[str, TypeStart] = {}
+    untold: int = 0
 
     @property
     def began(self) -> tuple[int, str]:
@@ -72,31 +74,38 @@ class ScanStart(NamedTuple):
         return self.micros, "{" + ",".join(self.running) + "}"
 
     def text(self) -> str:
-        """JSON."""
+        """JSON, without what has a column of its own."""
         types = {
             name: [start.marks.bands, start.marks.since, start.new, start.again] for name, start in self.types.items()
         }
-        return json.dumps(self._asdict() | {"types": types})
+        values = self._asdict() | {"types": types}
+        del values["untold"]
+        return json.dumps(values)
 
 
 def scan_start() -> ScanStart | None:
     """The row; None if there is none yet."""
-    return next((_parsed(state) for _, state in prepared(READ, ())), None)
+    return next((start for _, start in _read()), None)
 
 
 def with_id() -> tuple[int, ScanStart] | None:
     """The same with the row's id."""
-    return next(((key, _parsed(state)) for key, state in prepared(READ, ())), None)
+    return next(_read(), None)
 
 
-def _parsed(text: str) -> ScanStart:
+def _read() -> Iterator[tuple[int, ScanStart]]:
+    for key, state, untold in prepared(READ, ()):
+        yield key, _parsed(state, untold)
+
+
+def _parsed(text: str, untold: int) -> ScanStart:
     state: dict[str, Any] = json.loads(text)
     bands = type(EMPTY[state["order"]])
     types = {
         name: TypeStart(Marks(bands(*_tuples(values)), since), new, again)
         for name, (values, since, new, again) in state.pop("types").items()
     }
-    return ScanStart(**state | {"running": tuple(state["running"]), "types": types})
+    return ScanStart(**state | {"running": tuple(state["running"]), "types": types, "untold": untold})
 
 
 def _tuples(value: Any) -> Any:
@@ -167,6 +176,8 @@ SELECT
   (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
     WHERE status = 'failed' AND failure_group IS NULL
     AND completed_at >= {SINCE.format(since="$6::bigint")} ORDER BY completed_at LIMIT 1),
+  (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
+    WHERE {UNTOLD} AND completed_at >= {SINCE.format(since="$7::bigint")} ORDER BY completed_at LIMIT 1),
   (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")})
 """
 #: It moves once so many tasks were stored or have ended, or after so many seconds; not if another process has moved it
@@ -241,15 +252,15 @@ class Advance:
             if whole:
                 self._whole_at = begun + (time.monotonic() - begun) / MAX_WHOLE_SHARE
             prepared("DELETE FROM taskdaemon_scan_start WHERE id = $1", (key,))
-            prepared("INSERT INTO taskdaemon_scan_start (state) VALUES ($1)", (state.text(),))
+            prepared("INSERT INTO taskdaemon_scan_start (state, untold) VALUES ($1, $2)", (state.text(), state.untold))
 
 
 def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> ScanStart:
     from_on = ScanStart(order) if whole else known
     types = _types(known, order, whole)
     asked = [{"type": name, "new": start.new, "again": start.again} for name, start in types.items()]
-    values = (json.dumps(asked), *from_on.began, from_on.due, from_on.expires, from_on.ungrouped)
-    [(firsts, due, expires, ungrouped, running)] = prepared(FIRST, values)
+    values = (json.dumps(asked), *from_on.began, from_on.due, from_on.expires, from_on.ungrouped, from_on.untold)
+    [(firsts, due, expires, ungrouped, untold, running)] = prepared(FIRST, values)
     by_type = {name: (new, again) for name, new, again in json.loads(firsts)}
     earliest = proven.micros - int(MARGIN_SECONDS * 1e6)
     marks = _marks(types, proven)
@@ -264,6 +275,7 @@ def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> S
             name: TypeStart(marks[name], _least(new, proven.position), _least(again, proven.micros))
             for name, (new, again) in by_type.items()
         },
+        _least(untold, earliest),
     )
 
 

@@ -41,7 +41,7 @@ FROM json_each(?3)
 INSERT_ROWS = f"""
 INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
-  value ->> 5, value ->> 17, {", ".join(f"value ->> {n}" for n in range(7, 17))}
+  value ->> 5, value ->> 19, {", ".join(f"value ->> {n}" for n in range(7, 19))}
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
 """
 INSERT_KEYS = """

@@ -17,6 +17,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from tasks_app.db.postgresql.base import TimeoutConnection
+from tasks_app.features.callbacks.telling import tell_ended
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.history import history
 from tasks_app.metrics.reading import read
@@ -90,13 +91,14 @@ def feed(batches: int, order: Selection) -> None:
     """Of each batch some tasks are retried, fail or expire. One of the first runs on, and some stay ready."""
     for _ in range(batches):
         submit_many([NewTask("echo", WIDE, 10 + 80 * (n % 2)) for n in range(100)])
-        submit_many([NewTask("brief", WIDE, options=TaskOptions(expires_in=0.02))] * 30)
+        followed = TaskOptions(expires_in=0.02, callback_url="https://example.org/")
+        submit_many([NewTask("brief", WIDE, options=followed)] * 30)
         tasks = take(85, order=order, policy=RETRIED_SOON)
         settle("node", [success(task) for task in tasks[:55]] + [failure(task) for task in tasks[55:]])
         settle("node", [failure(task, retryable=False) for task in take(5, task_type="brief", order=order)])
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(0.03)")
-        for verb in (promote, expire, group_failures, maintain, poll):
+        for verb in (promote, expire, group_failures, tell_ended, maintain, poll):
             verb()
         settle("node", [success(task) for task in take(45, order=order)])
 
@@ -115,6 +117,7 @@ BY_THE_CLOCK: Mapping[str, Callable[[], object]] = {
     "promote": promote,
     "expire": expire,
     "group failures": group_failures,
+    "tell ended": tell_ended,
     "live events": forget_lost_live_events,
     "types that are ready": poll,
     "maintain": maintain,

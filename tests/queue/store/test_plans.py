@@ -9,12 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tasks_app.features.history.models import HistoryRow
@@ -38,7 +39,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
 READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
-PARTIAL = READY | {"task_waiting", "task_running", "task_not_begun", "task_ungrouped", "task_of_schedule"}
+PARTIAL = READY | {
+    "task_waiting",
+    "task_running",
+    "task_not_begun",
+    "task_ungrouped",
+    "task_untold",
+    "task_of_schedule",
+}
 #: Values of `due_work`'s statement on PostgreSQL.
 DUE_WORK = "'mine', 0, 0, '{}', 0"
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}
@@ -385,7 +393,7 @@ def test_45_a_reading_reads_each_index_from_where_it_begins(order: Selection) ->
             used = set(re.findall(r"task_\w+", " ".join(plan))) & PARTIAL
             assert scans(plan) == [], plan
             assert used == {INDEX_OF[order], "task_ready_by_place", "task_ready_again", "task_waiting", "task_running"}
-    for plan in planned_in_all_ways(FIRST, "'[]', 9, '{}', 0, 0, 0"):
+    for plan in planned_in_all_ways(FIRST, "'[]', 9, '{}', 0, 0, 0, 0"):
         assert scans(plan) == [], plan
 
 
@@ -395,6 +403,14 @@ def test_45_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
             assert scans(plan) == [], plan
             assert any("started_at >=" in line and "Index Cond" in line for line in plan), plan
             assert any("taskdaemon_task_pkey" in line for line in plan), plan
+
+
+def test_45_ends_that_are_to_be_told_are_found_by_their_index() -> None:
+    untold = Task.objects.untold().filter(completed_at__gte=datetime(2020, 1, 1, tzinfo=UTC)).order_by("completed_at")
+    with transaction.atomic():
+        for rows in (untold.values_list("pk")[:1], untold.select_for_update(skip_locked=True)[:200]):
+            plan = rows.explain().splitlines()
+            assert scans(plan) == [] and any("task_untold" in line for line in plan), plan
 
 
 def test_31_final_tasks_are_read_by_their_keys() -> None:

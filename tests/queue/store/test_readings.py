@@ -60,17 +60,19 @@ def test_45_all_running_tasks_are_listed_whenever_they_began() -> None:
     assert {*store().running()} == {(UUID(again.id), "a", "third"), (UUID(late.id), "a", "other")}
 
 
-def test_46_no_task_waits_or_expires_or_failed_before_the_first_times() -> None:
+def test_46_no_task_waits_or_expires_or_ended_before_the_first_times() -> None:
     insert(50, 50, 50)
     waits, fails = take(2)
     settle((failure(waits), pausing(0.001)), (failure(fails), FAILED), node="node")
     expiring = Task.objects.filter(status="pending", due=None)
     expiring.update(expires_at=Now() + timedelta(milliseconds=1))
+    Task.objects.filter(pk=fails.id).update(callback_url="https://example.org/")
     for _ in range(2):
         first = store().first_times()
         assert Task.objects.filter(pk=waits.id, due__gte=first.due).exists()
         assert expiring.filter(expires_at__gte=first.expires_at).exists()
         assert Task.objects.filter(pk=fails.id, completed_at__gte=first.ungrouped_at).exists()
+        assert Task.objects.untold().filter(completed_at__gte=first.untold_at).exists()
         advanced()
 
 

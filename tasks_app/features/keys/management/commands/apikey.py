@@ -1,4 +1,4 @@
-"""`manage.py apikey create NAME | list | revoke NAME`: keys of the API."""
+"""`manage.py apikey create NAME | secret NAME | list | revoke NAME`: keys of the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class Command(BaseCommand):
-    """Prints only the key to standard output, so that `KEY=$(manage.py apikey create ci)` works; texts go to stderr."""
+    """Prints only what is secret to standard output, so that `KEY=$(manage.py apikey create ci)` works; texts go to
+    stderr."""
 
     help = "Create, list and revoke API keys."
 
@@ -52,6 +53,13 @@ class Command(BaseCommand):
         create.add_argument(
             "--rate", type=float, metavar="N", help="tasks a second that it may post, to all web servers together"
         )
+        create.add_argument(
+            "--callback-secret",
+            action="store_true",
+            help="with a secret of its own, which signs the callbacks of its tasks; printed on a second line",
+        )
+        secret = verbs.add_parser("secret", help="give a key a new secret, which signs the callbacks of its tasks")
+        secret.add_argument("name", help="its name")
         verbs.add_parser("list", help="list all keys with their first characters and last use")
         revoke = verbs.add_parser("revoke", help="refuse a key from now on")
         revoke.add_argument("name", help="its name, or its first characters (as in the list)")
@@ -59,7 +67,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, name: str = "", **options: Any) -> None:
         """Run one subcommand."""
         if verb == "create":
-            self._create(name, _grant(**{key: options[key] for key in ("scopes", "types", "expires", "rate")}))
+            grant = _grant(**{key: options[key] for key in ("scopes", "types", "expires", "rate")})
+            self._create(name, grant, options["callback_secret"])
+        elif verb == "secret":
+            self._new_secret(name)
         elif verb == "list":
             self._list()
         else:
@@ -79,16 +90,30 @@ class Command(BaseCommand):
             )
         self.stderr.write("Revoked: refused within two seconds.")
 
-    def _create(self, name: str, grant: Grant) -> None:
+    def _new_secret(self, name: str) -> None:
+        try:
+            with writing():
+                secret = api_keys.new_callback_secret(name)
+                record(system_account(), "callback_secret", name)
+        except api_keys.KeyRefused as error:
+            raise CommandError(f"{error}; see: manage.py apikey list") from None
+        self.stdout.write(secret)
+        self.stderr.write("It is shown only once. It signs the callbacks of the key's tasks; an earlier one no longer.")
+
+    def _create(self, name: str, grant: Grant, signs: bool) -> None:
         first = not ApiKey.objects.exists()
         try:
             with writing():
                 key = api_keys.create(name, grant)
-                record(system_account(), "create_key", name, **grant.limits())
+                secret = api_keys.new_callback_secret(name) if signs else None
+                record(system_account(), "create_key", name, **grant.limits(), **({"signs": True} if signs else {}))
         except api_keys.KeyRefused as error:
             raise CommandError(str(error)) from None
         self.stdout.write(key)
         self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
+        if secret is not None:
+            self.stdout.write(secret)
+            self.stderr.write("So is this secret: it signs the callbacks of the key's tasks.")
         for unknown in [name for name in grant.types or () if name not in conf.handlers()]:
             end = did_you_mean(unknown, conf.handlers()) or "."
             self.stderr.write(f'No handler is named "{unknown}"{end}')
@@ -97,13 +122,14 @@ class Command(BaseCommand):
 
     def _list(self) -> None:
         rows: list[tuple[str, ...]] = [
-            ("NAME", "BEGINS", "SCOPES", "TYPES", "RATE", "CREATED", "EXPIRES", "USED", "REVOKED")
+            ("NAME", "BEGINS", "SCOPES", "TYPES", "RATE", "SIGNS", "CREATED", "EXPIRES", "USED", "REVOKED")
         ]
         for key in ApiKey.objects.order_by("created_at"):
             moments = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
             grant = (_words(key.scopes), _words(key.types), "-" if key.rate is None else f"{key.rate:g}")
+            signs = "-" if key.callback_secret is None else "callbacks"
             times = (utc_text(at, "minutes") if at else "-" for at in moments)
-            rows.append((key.name, f"{key.prefix}...", *grant, *times))
+            rows.append((key.name, f"{key.prefix}...", *grant, signs, *times))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
             self.stdout.write("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())

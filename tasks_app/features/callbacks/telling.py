@@ -1,0 +1,179 @@
+"""Ends of tasks are told: for each end that was not told yet a delivery is written, whose body is fixed then.
+
+A final move knows of no callback: a settle, an expiry, a cancel, a rescue, and a node of the previous version send what
+they always sent. An ended row with a `callback_url` whose end was not told is found by a partial index. Its delivery
+and its mark are one transaction, so that each end is told once, whatever process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.db.models import F
+from django.db.models.functions import Now
+
+from tasks_app.api.errors import dump
+from tasks_app.api.pages import objects_by_id
+from tasks_app.features.callbacks.addresses import endpoint
+from tasks_app.features.callbacks.models import Delivery, Event
+from tasks_app.handlers.words import rfc3339
+from tasks_app.node.retrying import OutageGuard
+from tasks_app.process.fail_points import fail_point
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.maintenance import run_batches
+from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
+from tasks_app.runner.endings import split_stderr
+
+#: A body that would have more bytes has neither the task's data nor its result. What else a task has is small.
+MAX_BODY_BYTES = 256 * 1024
+TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL = 200, 20
+#: Of the bodies that are made at once, unless a single one has more.
+MAX_BYTES = 4 * 1024 * 1024
+#: After a failure of the database.
+RETRY_SECONDS = 5.0
+
+#: Called after deliveries were committed, on the thread that has told them: what sends them need not wait.
+listeners: list[Callable[[], None]] = []
+
+
+class _End(NamedTuple):
+    """An end that is to be told. `size`: bytes of the task's data and result; None: not known."""
+
+    task: UUID
+    task_type: str
+    status: str
+    ended_at: datetime
+    reason: str | None
+    url: str
+    key: int | None
+    error: str | None
+    size: int | None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its values need not be read: no body has room for them."""
+        return self.size is None or self.size > MAX_BODY_BYTES
+
+
+def tell_ended() -> int:
+    """Tell ends that were not told yet, for a second and 4,000 at most. Returns how many. Raises DatabaseError."""
+    batch = partial(_tell_batch, store().first_times().untold_at)
+    told = run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    if told:
+        for listener in listeners:
+            listener()
+    return told
+
+
+def _tell_batch(first: datetime) -> int:
+    untold = Task.objects.untold().filter(completed_at__gte=first).order_by("completed_at")
+    if not untold.any_by("completed_at"):  # a read: takes no lock if there is nothing to do
+        return 0
+    with writing():
+        # SKIP LOCKED avoids a deadlock between two nodes, and with a redrive or a prune.
+        ends = _ends(untold.select_for_update(skip_locked=True), TASKS_PER_TRANSACTION)
+        for part in _parts(ends):
+            _tell(part)
+    fail_point("after_telling")
+    return len(ends)
+
+
+def tell_before(ids: Sequence[UUID]) -> None:
+    """In the caller's transaction, before ended tasks are redriven or pruned (`Feature.leaves_end`)."""
+    # Locked: `tell_ended` may be telling it.
+    for part in _parts(_ends(Task.objects.untold().filter(pk__in=ids).select_for_update(), len(ids))):
+        _tell(part)
+
+
+def _ends(rows: TaskQuerySet, most: int) -> list[_End]:
+    size = store().json_bytes("task_data") + store().json_bytes("result")
+    columns = (
+        "pk",
+        "task_type",
+        "status",
+        "completed_at",
+        "failure_reason",
+        "callback_url",
+        "callback_key",
+        "last_error",
+    )
+    return [_End(*row) for row in rows.values_list(*columns, size)[:most]]
+
+
+def _parts(ends: Sequence[_End]) -> Iterator[list[_End]]:
+    """Ends whose values have MAX_BYTES together, at least one."""
+    part: list[_End] = []
+    room = MAX_BYTES
+    for end in ends:
+        size = 0 if end.is_large else end.size or 0
+        if part and size > room:
+            yield part
+            part, room = [], MAX_BYTES
+        part.append(end)
+        room -= size
+    if part:
+        yield part
+
+
+def _tell(ends: Sequence[_End]) -> None:
+    """Write the deliveries of locked tasks, and mark them, in the caller's transaction."""
+    small = objects_by_id([end.task for end in ends if not end.is_large], without=("last_error",))
+    bodies = {end.task: _body(end, small[end.task]) for end in ends if end.task in small}
+    large = [end for end in ends if len(bodies.get(end.task, b"")) > MAX_BODY_BYTES or end.task not in small]
+    without = ("last_error", "task_data", "result")
+    cut = objects_by_id([end.task for end in large], without=without)
+    bodies |= {end.task: _body(end, cut[end.task], whole=False) for end in large}
+    Delivery.objects.bulk_create(_delivery(end, bodies[end.task].decode()) for end in ends)
+    fail_point("inside_telling")
+    ids = [end.task for end in ends]
+    if Task.objects.untold().filter(pk__in=ids).update(callback_told=F("completed_at")) != len(ids):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+
+
+def _delivery(end: _End, body: str) -> Delivery:
+    return Delivery(
+        task=end.task, task_type=end.task_type, key=end.key, url=end.url, host=_host(end.url), event=_event(end),
+        body=body, created_at=Now(), next_at=Now(),
+    )  # fmt: skip
+
+
+def _event(end: _End) -> Event:
+    return Event.COMPLETED if end.status == Status.COMPLETED else Event.FAILED
+
+
+def _host(url: str) -> str:
+    try:
+        return endpoint(url).host_key[:255]
+    except ValueError:  # changed by hand: each try will say so
+        return ""
+
+
+def _body(end: _End, task: bytes, whole: bool = True) -> bytes:
+    """What is sent: the task as GET answers it, which is `task` but for its error, in an envelope."""
+    error = end.error
+    if error is not None and end.reason == FailureReason.CRASH:
+        error, _ = split_stderr(error)
+    more = b"" if whole else b',"truncated":true'
+    data = b'%b,"last_error":%b%b}' % (task[:-1], dump(error), more)
+    return b'{"type":%b,"timestamp":%b,"data":%b}' % (dump(_event(end)), dump(rfc3339(end.ended_at)), data)
+
+
+class Telling:
+    """A node's side job."""
+
+    def __init__(self, node: str) -> None:
+        self._job = OutageGuard("tell of ended tasks", RETRY_SECONDS)
+
+    def run(self, work: DueWork) -> None:
+        """Tell what has ended. Raises nothing."""
+        self._job.run(self._tell)
+
+    @staticmethod
+    def _tell() -> None:
+        tell_ended()

@@ -1,0 +1,211 @@
+"""tell_ended: each end of a task with a `callback_url` is told once, whoever has ended it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tasks_app.features.callbacks import telling
+from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_ended
+from tasks_app.features.retention.retention import prune
+from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.current import writing
+from tasks_app.queue.maintenance import expire
+from tasks_app.queue.models import FailureReason, Task
+from tasks_app.queue.redrive import redrive, redrive_many
+from tasks_app.runner.endings import OutcomeKind, with_stderr
+from tests.features.callbacks.kit import URL, body, claimed, end, ended, followed, told, untold
+from tests.features.retention.test_prune import aged
+from tests.queue.moves.kit import NO_RETRY, failure, submitted, success, take
+from tests.queue.store.kit import undone
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+COMPLETED, FAILED = "task.completed", "task.failed"
+
+
+def test_an_end_is_told_once_with_the_task_as_get_answers_it(api: Client) -> None:
+    [task] = ended(data={"large": 1e300, "é": None}, tags=("a",), metadata={"m": 1}, unique_key="k")
+    assert tell_ended() == 1 and tell_ended() == 0
+    delivery = Delivery.objects.get()
+    assert (delivery.task, delivery.task_type, delivery.url, delivery.host, delivery.event) == (
+        task, "echo", URL, "example.org:443", COMPLETED
+    )  # fmt: skip
+    assert (delivery.status, delivery.tries, delivery.key, delivery.ended_at) == (State.PENDING, 0, None, None)
+    assert delivery.next_at == delivery.created_at
+    said, answered = body(), api.get(f"/api/tasks/{task}").json()
+    assert said == {"type": COMPLETED, "timestamp": answered["completed_at"], "data": answered}
+    assert answered["callback_url"] == URL
+    row = Task.objects.get(pk=task)
+    assert row.callback_told == row.completed_at and untold() == 0
+
+
+def test_a_task_without_a_callback_url_is_not_told() -> None:
+    submitted(50)
+    end(success(take()[0]))
+    with CaptureQueriesContext(connection) as queries:
+        assert tell_ended() == 0
+    assert not any("UPDATE" in one["sql"] or "INSERT" in one["sql"] for one in queries)
+    assert told() == []
+
+
+def test_whoever_ends_it_each_end_is_told() -> None:
+    retried, lost = claimed(2)
+    end(failure(retried))  # its retry was its last
+    Task.objects.filter(pk=lost.id).update(lease=0.0, max_retries=0)
+    rescue()
+    [late] = followed(expires_in=60)
+    Task.objects.filter(pk=late).update(expires_at=Now() - timedelta(seconds=1))
+    expire()
+    [at_once] = followed(expires_at=timezone.now() - timedelta(seconds=1))
+    waiting, running = followed(delay=60)[0], UUID(claimed()[0].id)
+    cancel(waiting)
+    cancel(running)
+    many = followed(2)
+    with writing():
+        cancel_many(list(Task.objects.select_for_update().filter(pk__in=many)), "cancelled")
+    tasks = {UUID(retried.id), UUID(lost.id), late, at_once, waiting, running, *many}
+    assert tell_ended() == len(tasks)
+    assert dict(told()) == dict.fromkeys(tasks, FAILED)
+    reasons = {body(delivery)["data"]["failure_reason"] for delivery in Delivery.objects.all()}
+    assert reasons == {"retries_exhausted", "worker_lost", "expired", "cancelled"}
+
+
+def test_a_retry_and_a_release_are_no_ends() -> None:
+    followed(2)
+    one, other = take(2)
+    end(failure(one), success(other)._replace(kind=OutcomeKind.RELEASED, result=None))
+    assert tell_ended() == 0 and told() == []
+
+
+def test_an_end_after_a_redrive_is_told_anew_and_one_that_was_not_told_before_it() -> None:
+    [task] = ended(fails=True)
+    tell_ended()
+    assert redrive(task)
+    assert untold() == 0 and len(told()) == 1
+    end(failure(take(policy=NO_RETRY)[0], retryable=False))
+    assert redrive(task), "this end was not told yet"
+    assert len(told()) == 2
+    end(success(take()[0]))
+    assert tell_ended() == 1
+    assert [event for _, event in told()] == [FAILED, FAILED, COMPLETED]
+    assert len(set(Delivery.objects.values_list("pk", flat=True))) == 3
+
+
+def test_an_end_after_a_redrive_by_the_previous_version_is_told() -> None:
+    [task] = ended(fails=True)
+    tell_ended()
+    # It knows of no callbacks.
+    Task.objects.filter(pk=task).update(
+        status="pending", failure_reason=None, completed_at=None, retries=0, failure_group=None
+    )
+    assert tell_ended() == 0
+    end(success(take()[0]))
+    assert tell_ended() == 1 and len(told()) == 2
+
+
+def test_a_redrive_of_many_tells_first() -> None:
+    tasks = ended(3, fails=True)
+    with writing():
+        redrive_many(list(Task.objects.filter(pk__in=tasks)))
+    assert sorted(told()) == sorted((task, FAILED) for task in tasks)
+    assert untold() == 0
+
+
+def test_a_redrive_that_is_undone_tells_nothing() -> None:
+    [task] = ended(fails=True)
+    with undone():
+        redrive(task)
+    assert told() == [] and untold() == 1
+
+
+def test_a_prune_tells_first_and_a_delivery_outlives_its_task() -> None:
+    old = timedelta(days=2)
+    for fails in (True, False):
+        for task in ended(2, fails=fails):
+            aged(task, old)
+    before = timezone.now() - timedelta(days=1)
+    assert sum(prune("failed", before)) == sum(prune("completed", before)) == 2
+    assert Task.objects.count() == 0
+    assert sorted(event for _, event in told()) == [COMPLETED] * 2 + [FAILED] * 2
+
+
+def test_a_delete_drops_what_was_not_told() -> None:
+    one, *others = ended(3, fails=True)
+    delete(one)
+    with writing():
+        delete_many(list(Task.objects.filter(pk__in=others)))
+    assert tell_ended() == 0 and told() == []
+
+
+def test_a_redrive_and_a_prune_of_plain_tasks_send_no_statement_for_callbacks() -> None:
+    submitted(50, 50)
+    end(*(failure(task, retryable=False) for task in take(2, policy=NO_RETRY)))
+    one, other = Task.objects.all()
+    aged(other.pk, timedelta(days=2))
+    with CaptureQueriesContext(connection) as queries:
+        redrive(one.pk)
+        assert sum(prune("failed", timezone.now() - timedelta(days=1))) == 1
+    assert not any("taskdaemon_callback" in one["sql"] or "callback_told" in one["sql"] for one in queries)
+
+
+def test_the_error_of_a_crash_is_told_without_its_line_of_stderr() -> None:
+    [task] = claimed()
+    crash = failure(task, OutcomeKind.CRASH)._replace(error=with_stderr("it died", "Secret: 42"))
+    end(crash)
+    tell_ended()
+    assert body()["data"]["failure_reason"] == FailureReason.CRASH
+    assert body()["data"]["last_error"] == "it died"
+    assert "42" in str(Task.objects.get().last_error)
+
+
+def test_a_large_task_is_told_without_its_values() -> None:
+    near = MAX_BODY_BYTES - 2_000
+    for size in (near, MAX_BODY_BYTES - 200, MAX_BODY_BYTES + 1, 2 * MAX_BODY_BYTES):
+        ended(data={"x": "x" * size})
+    [task] = claimed()
+    end(success(task, result=json.dumps("y" * MAX_BODY_BYTES)))
+    assert tell_ended() == 5
+    bodies = [delivery.body for delivery in Delivery.objects.order_by("id")]
+    assert all(len(text) <= MAX_BODY_BYTES for text in bodies)
+    whole, *cut = (json.loads(text)["data"] for text in bodies)
+    assert len(whole["task_data"]["x"]) == near and "truncated" not in whole
+    for data in cut:
+        assert data["truncated"] is True and not {"task_data", "result", "omitted"} & data.keys()
+        assert data["status"] == "completed" and data["last_error"] is None
+
+
+def test_batches_are_bounded_by_tasks_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "TASKS_PER_TRANSACTION", 3)
+    monkeypatch.setattr(telling, "MAX_BYTES", 2_500)
+    written: list[int] = []
+    tell = telling._tell
+
+    def noted(ends: object) -> None:
+        written.append(len(ends))  # type: ignore[arg-type]
+        tell(ends)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(telling, "_tell", noted)
+    ended(4, data={"x": "x" * 1_000})
+    ended(1, data={"x": "x" * 5_000})
+    assert tell_ended() == 5
+    assert sorted(written) == [1, 1, 1, 2] and len(told()) == 5
+
+
+def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(telling, "listeners", [lambda: seen.append(len(told()))])
+    tell_ended()
+    assert seen == []
+    ended(2)
+    tell_ended()
+    assert seen == [2]
