@@ -58,10 +58,10 @@ def marks(row: Schedule, timing: Timing | None, day: date, now: datetime) -> lis
         for line in lines[:MAX_READ]
     ]
     if timing is not None and row.next_at is not None and end > now:
-        for part in range(max(_part(max(row.next_at, now), begin), 0), PARTS):
-            starts = begin + part * PART
-            if timing.next(max(starts, now) - timedelta(microseconds=1)) < starts + PART:
-                found.append(Mark(part, part, None))
+        at = max(row.next_at, now, begin)
+        while (part := _part(timing.next(at - timedelta(microseconds=1)), begin)) < PARTS:
+            found.append(Mark(part, part, None))
+            at = begin + (part + 1) * PART
     return found
 
 

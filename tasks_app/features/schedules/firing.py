@@ -41,6 +41,10 @@ WHY_MISSED = f"no node fired it within {LATE_SECONDS:.0f} s: none lived, or the 
 OVERDUE_SECONDS = 15.0
 #: Missed ticks of a cron line that one transaction counts.
 MAX_MISSED = 2_000
+#: Ended tasks of a schedule with `overlap = "skip"` that one transaction looks at and leaves behind for good.
+MAX_FINAL = 10_000
+#: A task that ended so long ago has its position for good: the transaction that sends one again is not as old.
+FINAL_SECONDS = 600.0
 #: How long one beat may fire ticks.
 TURN_SECONDS = 0.5
 #: How many schedules take a step in one transaction.
@@ -163,7 +167,7 @@ class Tick(NamedTuple):
 
 def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) -> int:
     """Returns how many tasks were made."""
-    now, ticks = store().moment()[1], list[Tick]()
+    now, ticks, skipped = store().moment()[1], list[Tick](), set[str]()
     for row in rows:
         try:
             definition = Definition.of(row.definition)
@@ -173,13 +177,17 @@ def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) 
         if row.next_at is None:
             continue
         taken = step(definition.timing, row.next_at, now, definition.catches_up)
+        living, through = _living(row, now) if taken.tick and definition.skips else (False, row.final_through)
         guarded = Schedule.objects.filter(pk=row.pk, revision=row.revision, next_at=row.next_at)
-        if not guarded.update(next_at=taken.next_at):
+        if not guarded.update(next_at=row.next_at if living is None else taken.next_at, final_through=through):
             raise DatabaseError("a locked schedule changed: does another program write to this table?")
+        if living is None:
+            continue
         if taken.missed is not None:
             _note_missed(row.pk, definition.timing, taken.missed, now)
         if taken.tick is not None:
             ticks.append(Tick(row.pk, definition, taken.tick))
+            skipped.update([row.pk] if living else [])
     # A line is there already if the database's clock was set back and the schedule changed since.
     lines = Firing.objects.filter(schedule__in={tick.schedule for tick in ticks})
     known = set(lines.filter(scheduled_for__in={tick.at for tick in ticks}).values_list("schedule", "scheduled_for"))
@@ -187,7 +195,7 @@ def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) 
     for tick in ticks:
         if (tick.schedule, tick.at) in known:
             continue
-        if tick.definition.skips and Task.objects.living_of(tick.schedule).exists():
+        if tick.schedule in skipped:
             _note([_line(tick, now, Outcome.SKIPPED, "a task of the schedule is not final")])
         elif why := refusals.of(tick.schedule, tick.definition.task.task_type, len(making)):
             _note([_line(tick, now, Outcome.REFUSED, why)])
@@ -196,6 +204,28 @@ def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) 
     if making:
         make(making, now)
     return len(making)
+
+
+def _living(row: Schedule, now: datetime) -> tuple[bool | None, int | None]:
+    """Whether a task of a schedule is not final, and the position up to which all are final for good.
+
+    None: it has so many that this is not known yet; go on from that position.
+    """
+    through, settled_before = row.final_through, now - timedelta(seconds=FINAL_SECONDS)
+    after, settled = through, True
+    while True:
+        tasks = list(Task.objects.of_schedule(row.pk, after).values_list("position", "completed_at")[:MAX_FINAL])
+        for position, completed_at in tasks:
+            if completed_at is None:
+                return True, through
+            settled &= completed_at < settled_before
+            if settled:
+                through = position
+        if len(tasks) < MAX_FINAL:
+            return False, through
+        if settled:
+            return None, through
+        after = position
 
 
 def make(ticks: Sequence[Tick], now: datetime, by: str | None = None) -> list[UUID]:

@@ -37,6 +37,8 @@ class Schedule(models.Model):
     revision = models.IntegerField(default=1)
     #: The next tick; null: it does not fire, because it is paused or not enabled.
     next_at = models.DateTimeField(null=True)
+    #: Its tasks up to this position are final for good: whatever sends one again gives it a later position.
+    final_through = models.BigIntegerField(null=True)
     changed_at = models.DateTimeField()
     #: A user of the admin, the name of an API key, a system account or a process; no foreign key: it outlives them.
     changed_by = models.CharField(max_length=150)

@@ -116,11 +116,33 @@ def test_a_task_of_long_ago_that_was_sent_again_is_one_that_is_not_final() -> No
     schedule(overlap="skip")
     first, *_ = [run("nightly", ALICE) for _ in range(3)]
     Task.objects.update(status="failed", failure_reason="handler_error", completed_at=NOON)
-    assert not Task.objects.living_of("nightly").exists()
+    move("nightly", 3.0)
+    fire_due()
+    assert Schedule.objects.get().final_through == max(Task.objects.filter(status="failed").values_list("position"))[0]
+    Task.objects.filter(status="pending").update(status="completed", completed_at=NOON)
     assert redrive(first) is not None
     move("nightly", 1.0)
     fire_due()
-    assert ("skipped", 1) in ledger() and Task.objects.living_of("nightly").get().pk == first
+    assert sorted(ledger()) == [*[("made", 1)] * 4, ("skipped", 1)]
+
+
+def test_a_schedule_with_more_ended_tasks_than_a_transaction_looks_at_fires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firing, "MAX_FINAL", 2)
+    schedule(overlap="skip")
+    for _ in range(7):
+        run("nightly", ALICE)
+    positions = sorted(Task.objects.values_list("position", flat=True))
+    Task.objects.filter(position__lte=positions[4]).update(
+        status="failed", failure_reason="handler_error", completed_at=NOON
+    )
+    Task.objects.filter(position__in=positions[5:6]).update(status="completed", completed_at=now())
+    move("nightly", 2.0)
+    assert fire_due() == 3, "two that look, and one that skips"
+    assert ("skipped", 1) in ledger() and Schedule.objects.get().final_through == positions[4]
+    Task.objects.filter(position=positions[6]).update(status="completed", completed_at=now())
+    move("nightly", 1.0)
+    fire_due()
+    assert ledger().count(("made", 1)) == 8, "those that have just ended are looked at in one transaction"
 
 
 def test_a_tick_that_cannot_make_its_task_is_refused_with_the_reason(
