@@ -1,13 +1,15 @@
-"""Compares this checkout with another commit, and that commit with itself, in short bursts that take turns.
+"""Compares this checkout with other commits, and the first of them with itself, in short bursts that take turns.
 
     python -m bench.bursts v1.4                          drain, pickup, post and latency, on both databases
-    python -m bench.bursts HEAD~8 post --rounds 200 --only SQLite
+    python -m bench.bursts HEAD~8,v1.4 post --rounds 200 --only SQLite
 
-The three checkouts run at the same time, and each round sends one burst to each of them, each time in another order.
-A machine whose speed changes within minutes changes it for all three, so that some hundred rounds show differences
-that whole runs one after the other (`bench.pairs`) do not: the ratios of the commit's two checkouts, the control, say
-how far the figures can be trusted. A ratio above 1 says that this checkout is better. All use this checkout's
-libraries, the same servers, and tables that grow alike. The exit status is 1 if a row that counts is below the bound.
+The checkouts run at the same time, and each round sends one burst to each of them, each time in another order. A
+machine whose speed changes within minutes changes it for all, so that some hundred rounds show differences that whole
+runs one after the other do not. The ratios of the first commit's two checkouts, the control, say how
+far the figures can be trusted. A process keeps a speed of its own from its start to its end, some percent from that of
+the same code started again; so all are started several times, each time in another order. A ratio above 1 says that
+this checkout is better. All use this checkout's libraries, the same servers, and tables that grow alike. The exit
+status is 1 if a row that counts is below the bound.
 """
 
 from __future__ import annotations
@@ -15,22 +17,28 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from bench import handler
 from bench.http_load import Load, post
-from bench.numbers import quantile
-from bench.pairs import BASE, CONTROL, LEAST, NEW, TWIN, checkouts, described, ratios
+from bench.numbers import lower_bound, quantile
 from bench.served import KINDS, Served
-from bench.servers import Servers
+from bench.servers import TOP, Servers
 from bench.watcher import Watcher
 from testkit.process import Process
 from testkit.stores import PostgreSQLStore
 
+LEAST, CONTROL = 0.97, (0.97, 1.03)
+#: This checkout, and the second one of the first commit.
+NEW, TWIN = "new", "twin"
+#: By row, and by checkout: what each burst said.
+Found = dict[str, dict[str, list[float]]]
 #: Of a burst: tasks that are posted one by one, tasks of one batch, tasks one after the other on an idle system, and
 #: seconds at a steady rate.
 POSTS, BATCH, SINGLES, STEADY_SECONDS = 400, 1000, 30, 1.0
@@ -125,22 +133,54 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.bursts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commit", help="what this checkout is compared with")
+    parser.add_argument("commits", help="what this checkout is compared with, separated by commas")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=100, help="bursts of each checkout (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=5, help="of each checkout (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="the databases with this in their name")
     options = parser.parse_args()
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     sys.setswitchinterval(0.0005)
     below = False
-    with checkouts(options.commit) as places, Servers() as servers:
+    commits = options.commits.split(",")
+    with checkouts(*commits) as places, Servers() as servers:
         for database, broker in KINDS:
             if options.only.lower() in database:
-                with running(servers, places, database, broker) as started:
-                    for row in options.rows or ROWS:
-                        below |= measure(row, database, started, options.rounds)
+                found: Found = {row: {name: [] for name in places} for row in options.rows or ROWS}
+                for start in range(options.starts):
+                    with running(servers, in_turn(places, start), database, broker) as started:
+                        for row, bursts in found.items():
+                            measure(row, started, options.rounds // options.starts, bursts)
+                for row, bursts in found.items():
+                    below |= judged(row, database, commits, bursts)
     return 1 if below else 0
+
+
+@contextmanager
+def checkouts(*commits: str) -> Iterator[dict[str, Path]]:
+    """This checkout, and temporary ones: one of each commit by its name, and a second one of the first."""
+    with tempfile.TemporaryDirectory(prefix="bench-bursts-") as folder:
+        named = {**{commit: commit for commit in commits}, TWIN: commits[0]}
+        places = {name: Path(folder) / str(number) for number, name in enumerate(named)}
+        for name, commit in named.items():
+            _git("worktree", "add", "--quiet", "--detach", str(places[name]), commit)
+        try:
+            yield {NEW: TOP, **places}
+        finally:
+            for place in places.values():
+                _git("worktree", "remove", "--force", str(place))
+
+
+def _git(*words: str) -> None:
+    subprocess.run(["git", *words], cwd=TOP, check=True)
+
+
+def in_turn(places: dict[str, Path], start: int) -> dict[str, Path]:
+    """The places in another order for each start."""
+    names = list(places)
+    first = start % len(names)
+    return {name: places[name] for name in names[first:] + names[:first]}
 
 
 @contextmanager
@@ -158,25 +198,44 @@ def running(servers: Servers, places: dict[str, Path], database: str, broker: st
         yield found
 
 
-def measure(row: str, database: str, started: dict[str, Checkout], rounds: int) -> bool:
-    """Print a row of one database. Returns whether it counts and is below the bound."""
-    act, unit, better = ROWS[row]
-    rate = 0.8 * statistics.median(one_by_one(started[BASE], 0.0) for _ in range(5)) if row == "latency" else 0.0
-    found: dict[str, list[float]] = {name: [] for name in started}
+def measure(row: str, started: dict[str, Checkout], rounds: int, bursts: dict[str, list[float]]) -> None:
+    """Add to `bursts` what a row's bursts say of each checkout."""
+    act = ROWS[row][0]
     names = list(started)
+    rate = 0.8 * statistics.median(one_by_one(started[names[0]], 0.0) for _ in range(5)) if row == "latency" else 0.0
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            found[name].append(act(started[name], rate))
-    new, control = (ratios(found[name], found[BASE], better) for name in (NEW, TWIN))
+            bursts[name].append(act(started[name], rate))
+
+
+def judged(row: str, database: str, commits: list[str], bursts: dict[str, list[float]]) -> bool:
+    """Print a row of one database. Returns whether it counts and is below the bound for one of the commits."""
+    _, unit, better = ROWS[row]
+    control = ratios(bursts[TWIN], bursts[commits[0]], better)
     counts = CONTROL[0] <= statistics.median(control) <= CONTROL[1]
-    good = statistics.median(new) >= LEAST
-    verdict = ("good" if good else "BELOW") if counts else "DOES NOT COUNT"
-    median = statistics.median(found[BASE])
-    print(
-        f"{row:8} {database:9} {median:8.1f} {unit:10} {described(new)}; control {described(control)}  {verdict}",
-        flush=True,
-    )
-    return counts and not good
+    below = False
+    for commit in commits:
+        new = ratios(bursts[NEW], bursts[commit], better)
+        good = statistics.median(new) >= LEAST
+        verdict = ("good" if good else "BELOW") if counts else "DOES NOT COUNT"
+        median = statistics.median(bursts[commit])
+        print(f"{row:8} {database:9} {commit[:10]:10} {median:8.1f} {unit:10} {described(new)}  {verdict}")
+        below |= counts and not good
+    print(f"{row:8} {database:9} control    {described(control)}", flush=True)
+    return below
+
+
+def ratios(values: Sequence[float], base: Sequence[float], better: str) -> list[float]:
+    """How many times better each value is than the one of its pair."""
+    pairs = zip(values, base, strict=True)
+    return [(mine / other) if better == "more" else (other / mine) for mine, other in pairs]
+
+
+def described(found: Sequence[float]) -> str:
+    """Median, range, and the bound that the median exceeds with 95 % confidence."""
+    bound = lower_bound(found)
+    least = "" if bound is None else f", at least {bound:.3f}"
+    return f"{statistics.median(found):.3f} ({min(found):.3f} to {max(found):.3f}{least}; {len(found)} pairs)"
 
 
 if __name__ == "__main__":
