@@ -43,7 +43,7 @@ class Feature(AppConfig):
     #:   dashboard.problems, .failing, .running, .numbers, .failures, .end   the dashboard, about None
     #:   handler.end                                             a handler's page, about its name
     #:   node.buttons                                            a node's page, about the `Node`
-    #:   task.head, .buttons, .live, .why, .failure              a task's page, about the `Task`
+    #:   task.head, .buttons, .live, .why, .failure, .facts      a task's page, about the `Task`
     #:   tasks.end                                               below the list of tasks, about Django's `ChangeList`
     panels: str = ""
     #: A list of `admin.task_list.TaskAction`: what the list of tasks offers to do to the tasks that are selected, or to
@@ -85,6 +85,9 @@ class Feature(AppConfig):
     #: with the feature's name. Called with each reading of the system, at most ten times a second in a process; it may
     #: query, and raises DatabaseError.
     problems: str = ""
+    #: A function that reads what `families` tells of its tables, called as `problems` is. `SystemReading.read` has what
+    #: it returns, by the feature's label.
+    reads: str = ""
     #: A function that gets a `SystemReading` and yields families of /metrics. It queries nothing.
     families: str = ""
     #: A function `(before, most)` that removes the oldest of the rows that tell of acts before a moment, at most so

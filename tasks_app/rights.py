@@ -36,13 +36,14 @@ class Right:
 
 
 SEE_TASKS = Right(
-    "see the dashboard, tasks without payloads, schedules, handlers, operations and pauses",
+    "see the dashboard, tasks without payloads, callbacks without addresses and bodies, schedules, handlers, "
+    "operations and pauses",
     Role.VIEWER, ("tasks_app.view_task", "tasks_app.change_task"), Scope.TASKS_READ,
 )  # fmt: skip
 SEE_NODES = Right("see nodes", Role.VIEWER, ("tasks_app.view_node", "tasks_app.change_node"), Scope.TASKS_READ)
 SEE_AUDIT_LOG = Right("see the audit log, without details", Role.VIEWER, ("tasks_app.view_auditentry",))
 SEE_PAYLOADS = Right(
-    "see payloads, results, errors, logs, failure groups and the details of the audit log",
+    "see payloads, results, errors, logs, failure groups, all of callbacks and the details of the audit log",
     Role.OPERATOR, ("tasks_app.view_payload",), Scope.TASKS_READ,
 )  # fmt: skip
 POST_TASKS = Right(
@@ -50,12 +51,13 @@ POST_TASKS = Right(
     Role.OPERATOR, ("tasks_app.add_task", "tasks_app.change_task"), Scope.TASKS_WRITE,
 )  # fmt: skip
 CHANGE_TASKS = Right(
-    "redrive or cancel a task, change its priority, edit its data; in the admin only if its payload may be seen",
+    "redrive or cancel a task, send its callbacks again, change its priority, edit its data; in the admin only if "
+    "its payload may be seen",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.TASKS_WRITE,
 )  # fmt: skip
 OPERATE = Right(
-    "redrive, cancel or prioritise all tasks that match, pause types, drain nodes, pause and run schedules; in the "
-    "admin, if payloads may be seen, define schedules and resolve failure groups",
+    "redrive, cancel or prioritise all tasks that match, send their callbacks again, pause types, drain nodes, pause "
+    "and run schedules; in the admin, if payloads may be seen, define schedules and resolve failure groups",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.OPERATE,
 )  # fmt: skip
 DELETE_TASKS = Right("delete a task", Role.ADMIN, ("tasks_app.delete_task",), Scope.TASKS_WRITE)
@@ -84,9 +86,9 @@ RIGHTS = (
     SEE_KEYS, MAKE_KEYS, REVOKE_KEYS, MANAGE_USERS, UNLOCK_LOGINS, SEE_METRICS,
 )  # fmt: skip
 
-#: Of a task, what only SEE_PAYLOADS shows: what its caller sent, what its handler answered or printed, and errors,
-#: which may quote both.
-TASK_PAYLOAD = ("task_data", "metadata", "result", "last_error")
+#: Of a task, what only SEE_PAYLOADS shows: what its caller sent (also an address, which may have a secret in it), what
+#: its handler answered or printed, and errors, which may quote both.
+TASK_PAYLOAD = ("task_data", "metadata", "result", "last_error", "callback_url")
 #: Of an attempt, the same.
 ATTEMPT_PAYLOAD = ("error", "stdout_tail", "stderr_tail")
 

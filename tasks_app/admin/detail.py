@@ -270,7 +270,7 @@ def _next(task: Task, now: datetime) -> list[Moment]:
 EXPORTED_FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "retries", "result", "last_error",
     "failure_reason", "created_at", "started_at", "completed_at", "due_at", "expires_at", "requested_timeout",
-    "requested_max_retries", "tags", "metadata", "unique_key", "node",
+    "requested_max_retries", "tags", "metadata", "unique_key", "callback_url", "node",
 )  # fmt: skip
 #: Each may have 128 KiB of logs.
 MAX_JSON_ATTEMPTS = 100

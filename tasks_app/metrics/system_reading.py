@@ -47,7 +47,7 @@ class SystemReading:
     `nodes`, `processes`: the living ones; the processes are the nodes and then the web servers, with what each uses of
     handlers.toml. `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since its last
     heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading
-    took. `told`: what features say is wrong, in sentences, by their names.
+    took. `told`: what features say is wrong, in sentences, by their names; `read`: what they have read of their tables.
     """
 
     totals: Totals
@@ -59,6 +59,7 @@ class SystemReading:
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     told: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    read: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def known_nodes(self) -> list[tuple[Any, bool]]:
@@ -209,5 +210,6 @@ def _read() -> SystemReading:
     handlers = {name: read_handler(name, alive, silent, queues, pauses.get(name)) for name in sorted(names)}
     processes = living_processes(alive)
     told = {feature.label: import_string(feature.problems)() for feature in features() if feature.problems}
+    rows = {feature.label: import_string(feature.reads)() for feature in features() if feature.reads}
     seconds = time.monotonic() - begun
-    return SystemReading(queues.totals, alive, handlers, silent, processes, queues.running, begun, seconds, told)
+    return SystemReading(queues.totals, alive, handlers, silent, processes, queues.running, begun, seconds, told, rows)

@@ -31,6 +31,7 @@ from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.urls import urlpatterns
 from testkit.clients import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
+from tests.features.callbacks.rows import delivery
 from tests.features.operations.kit import begun
 from tests.features.schedules.kit import schedule
 
@@ -72,6 +73,12 @@ PAGES: dict[str, tuple[str, set[str]]] = {
             ("pause", "nightly/pause/", ACTING), ("resume", "nightly/resume/", ACTING), ("run", "nightly/run/", ACTING),
         )
     },
+    "tasks_app_delivery_changelist": ("/admin/tasks_app/delivery/", ALL),
+    "tasks_app_delivery_change": ("/admin/tasks_app/delivery/{callback}/change/", ALL),
+    "tasks_app_delivery_history": ("/admin/tasks_app/delivery/{callback}/history/", ALL),
+    "tasks_app_delivery_retry": ("/admin/tasks_app/delivery/{callback}/retry/", NONE),  # 405: it takes a POST
+    "tasks_app_delivery_delete": ("/admin/tasks_app/delivery/{callback}/delete/", NONE),
+    "tasks_app_delivery_add": ("/admin/tasks_app/delivery/add/", NONE),
     "tasks_app_operation_changelist": (OPERATIONS, ALL),
     "tasks_app_operation_change": (OPERATIONS + "{operation}/change/", ALL),
     "tasks_app_operation_history": (OPERATIONS + "{operation}/history/", ALL),
@@ -187,6 +194,7 @@ def stored() -> dict[str, Any]:
             "task": failed,
             "waits": waits,
             "operation": begun("delete", statuses=frozenset({"completed"})).pk,
+            "callback": delivery(task=failed).pk,
             "key": key,
             "entry": entry.pk,
             "user": other.pk,
@@ -230,6 +238,7 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "cancel many": (OPERATIONS + "start/", {"chosen": "{cancel many}"}, ACTING),
     "delete many": (OPERATIONS + "start/", {"chosen": "{delete many}"}, ADMIN),
     "abort": (OPERATIONS + "{operation}/abort/", {}, ADMIN),
+    "send again": ("/admin/tasks_app/delivery/{callback}/retry/", {}, ACTING),
     "pause a schedule": ("/admin/tasks_app/schedule/nightly/pause/", {}, ACTING),
     "run a schedule": ("/admin/tasks_app/schedule/nightly/run/", {}, ACTING),
     "delete a schedule": ("/admin/tasks_app/schedule/nightly/delete/", {}, ACTING),
@@ -347,6 +356,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
         "retries", "timeout", "max_retries", "retry_backoff", "retry_on", "failure_reason", "created_at", "ready_at",
         "started_at", "completed_at", "failure_group", "expires_at", "requested_timeout", "requested_max_retries",
         "tags", "unique_key", "task_data_size", "result_size", "unbegun_attempts", "schedule", "scheduled_for",
+        "callback_key", "callback_told",
     }  # fmt: skip
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {

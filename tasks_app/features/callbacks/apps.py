@@ -14,3 +14,8 @@ class Callbacks(Feature):
     callback_fault = "tasks_app.features.callbacks.options.callback_fault"
     side_jobs = "tasks_app.features.callbacks.telling.Telling"
     leaves_end = "tasks_app.features.callbacks.telling.tell_before"
+    panels = "tasks_app.features.callbacks.admin.panels"
+    sections = "tasks_app.features.callbacks.admin.sections"
+    reads = "tasks_app.features.callbacks.metrics.waiting"
+    families = "tasks_app.features.callbacks.metrics.families"
+    problems = "tasks_app.features.callbacks.metrics.problems"

@@ -1,0 +1,262 @@
+"""Callbacks in the admin: the list, a page for each, those of a task on its page, and sending them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin.lists import CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, column, moment
+from tasks_app.admin.navigation import Section
+from tasks_app.admin.pages import actor
+from tasks_app.admin.search import known_types
+from tasks_app.admin.text import ago, handler_link, line, pretty
+from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.features.callbacks.verbs import retry_deliveries
+from tasks_app.handlers.words import moment_text, plural
+from tasks_app.keys.models import ApiKey
+from tasks_app.queue.models import Task
+from tasks_app.rights import CHANGE_TASKS, SEE_PAYLOADS, SEE_TASKS, may
+
+TONES = {State.PENDING: "pending", State.DELIVERED: "completed", State.FAILED: "failed"}
+#: Callbacks that a task's page shows, the newest; hosts that the filter names; callbacks that the list looks at if no
+#: index has what it filters for.
+MAX_OF_TASK, MAX_HOSTS, MAX_LOOKED_AT = 20, 30, 10_000
+MAX_HOST_CHARS, MAX_TYPE_CHARS = 255, 100
+#: Callbacks that are sent anew in one transaction.
+TOGETHER = 500
+
+
+class StateFilter(StrictFilter):
+    """By what became of them."""
+
+    title, parameter_name = "status", "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(str(state), str(state)) for state in State]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(status=value)
+
+
+class HostFilter(StrictFilter):
+    """By host and port, whether or not it is one of the choices, which are those of the newest callbacks."""
+
+    title, parameter_name = "host", "host"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        newest = Delivery.objects.order_by("-pk").values_list("host", flat=True)[:1_000]
+        return [(host, line(host, 60)) for host in sorted({*newest})[:MAX_HOSTS]]
+
+    def understands(self, value: str) -> bool:
+        return 0 < len(value) <= MAX_HOST_CHARS
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(host=value.lower())
+
+
+class TypeFilter(StrictFilter):
+    """By the type of their tasks."""
+
+    title, parameter_name = "type", "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(name, line(name, 40)) for name in known_types()]
+
+    def understands(self, value: str) -> bool:
+        return 0 < len(value) <= MAX_TYPE_CHARS
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(task_type=value)
+
+
+class NewestCallbacks(StrictList):
+    """The newest first: no other order has an index. With a filter it looks at the newest MAX_LOOKED_AT only."""
+
+    searched = ""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
+        return ["-pk"]
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found = super().get_queryset(request, exclude_parameters)
+        if self.faults or not self.narrowed:
+            return found
+        rows, what = Delivery.objects.order_by("-pk"), "callbacks"
+        if self.params.get(str(StateFilter.parameter_name)) == [State.PENDING]:
+            rows, what = rows.filter(status=State.PENDING), "pending callbacks"
+        last = rows.values_list("pk", "created_at")[MAX_LOOKED_AT : MAX_LOOKED_AT + 1].first()
+        if last is None:
+            return found
+        self.searched = f"Looked at the newest {MAX_LOOKED_AT:,} {what}, back to {moment_text(last[1])}."
+        return found.filter(pk__gt=last[0])
+
+
+@admin.register(Delivery)
+class CallbackAdmin(PageAdmin):
+    """Who may see tasks sees callbacks, without addresses and bodies; who may change tasks sends them anew."""
+
+    seen_by = (SEE_TASKS,)
+    gone = "There is no callback {id} any more."
+    changelist = NewestCallbacks
+    paginator = CappedPaginator
+    list_display = (
+        "task_column",
+        "type_column",
+        "event_column",
+        "state",
+        "host_column",
+        "tries",
+        "last",
+        "next",
+        "age",
+    )
+    list_display_links = ("task_column",)
+    list_filter = (StateFilter, HostFilter, TypeFilter)
+    list_max_show_all = 1_000
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("-pk",)
+    actions = ("retry_selected",)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may send callbacks anew."""
+        return may(request, CHANGE_TASKS)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        return super().get_queryset(request).defer("body", "url")
+
+    task_column = column("task", lambda row: format_html('<span class="td-id">{}</span>', row.task))
+    type_column = column("type", lambda row: line(row.task_type, 40))
+    event_column = column("event", lambda row: row.event)
+    state = column("status", lambda row: badge(TONES[row.status], row.status))
+    host_column = column("host", lambda row: line(row.host, 60))
+    last = column("last answer", lambda row: answer(row))
+    next = column("next try", lambda row: ago(row.next_at, timezone.now()) if row.next_at is not None else "")
+    age = column("age", lambda row: moment(row.created_at))
+
+    @admin.action(description="Send the selected callbacks again", permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Send them now, with all tries before them."""
+        ids = list(queryset.values_list("pk", flat=True)[:MAX_LOOKED_AT])
+        count = sum(retry_deliveries(ids[at : at + TOGETHER], actor(request)) for at in range(0, len(ids), TOGETHER))
+        said = f"{count:,} {plural(count, 'callback')} will be sent now."
+        self.message_user(request, said, messages.SUCCESS if count else messages.WARNING)
+
+    def get_urls(self) -> list[URLPattern]:
+        retry = self.admin_site.admin_view(self.retry_view)
+        return [path("<str:object_id>/retry/", retry, name="tasks_app_delivery_retry"), *super().get_urls()]
+
+    def show(self, request: HttpRequest, row: Delivery) -> HttpResponse:
+        """What was sent, and what came of it."""
+        payload = may(request, SEE_PAYLOADS)
+        return self.page(
+            request,
+            "callbacks/callback.html",
+            f"Callback {row.pk}",
+            row=row,
+            state=badge(TONES[State(row.status)], row.status),
+            facts=_facts(row, payload),
+            body=pretty(row.body, len(row.body)) if payload else None,
+            may_retry=self.has_retry_permission(request),
+        )
+
+    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST: send it now, with all tries before it. Back to the page of its task if `task` is in the form."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_retry_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            return self.missing(request, object_id)
+        if retry_deliveries([row.pk], actor(request)):
+            self.message_user(request, f"The callback to {line(row.host, 60)} will be sent now.", messages.SUCCESS)
+        else:
+            self.message_user(request, "It is being sent already: nothing was done.", messages.WARNING)
+        place = ("admin:tasks_app_task_change", row.task) if "task" in request.POST else (PAGE, row.pk)
+        return HttpResponseRedirect(reverse(place[0], args=(place[1],)))
+
+    def audit_target(self, row: Any) -> str:
+        return str(row.task)
+
+
+PAGE = "admin:tasks_app_delivery_change"
+
+
+def answer(row: Delivery) -> str:
+    """What the receiver answered to the last try, or what was wrong."""
+    status = "" if row.last_status is None else f"HTTP {row.last_status}"
+    return status or line(row.last_error, 80)
+
+
+def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
+    now = timezone.now()
+    task: str | SafeString = str(row.task)
+    if Task.objects.filter(pk=row.task).exists():
+        page = reverse("admin:tasks_app_task_change", args=(row.task,))
+        task = format_html('<a class="td-id" href="{}">{}</a>', page, row.task)
+    # As the sender decides with each try.
+    own = ApiKey.objects.filter(pk=row.key, callback_secret__isnull=False) if row.key is not None else None
+    name = None if own is None else own.values_list("name", flat=True).first()
+    signed = "the secrets of DAEMON_CALLBACK_SECRETS" if name is None else f"the secret of the API key {line(name, 60)}"
+    moments = {"Made": row.created_at, "Last try": row.last_try_at, "Next try": row.next_at, "Ended": row.ended_at}
+    return [
+        ("Task", task),
+        ("Type", format_html('<a href="{}">{}</a>', handler_link(row.task_type), line(row.task_type, 60))),
+        ("Event", row.event),
+        ("Sent to", line(row.url, 2_100) if payload else line(row.host, 260)),
+        ("Signed with", signed),
+        ("webhook-id", str(row.pk)),
+        ("Tries", str(row.tries)),
+        ("Last answer", answer(row) or "none yet"),
+        *([("What was wrong", line(row.last_error, 300))] if row.last_error and row.last_status is not None else []),
+        *((name, f"{moment_text(at)} ({ago(at, now)})") for name, at in moments.items() if at is not None),
+    ]  # fmt: skip
+
+
+def _of_task(request: HttpRequest, task: Task) -> str:
+    """The callbacks of a task; that one is to come, if its end is not told yet."""
+    rows = Delivery.objects.filter(task=task.pk).order_by("-created_at").defer("body", "url")
+    shown, now = list(rows[: MAX_OF_TASK + 1]), timezone.now()
+    if not shown and not task.callback_url:  # blank for who may not see it
+        return ""
+    context = {
+        "rows": [
+            (
+                row,
+                badge(TONES[State(row.status)], row.status),
+                line(row.host, 60),
+                answer(row),
+                "" if row.next_at is None else ago(row.next_at, now),
+                ago(row.created_at, now),
+            )
+            for row in shown[:MAX_OF_TASK]
+        ],
+        "more": len(shown) > MAX_OF_TASK,
+        "url": line(task.callback_url, 2_100) if may(request, SEE_PAYLOADS) else "",
+        "to_come": task.completed_at is None,
+        "may_retry": may(request, CHANGE_TASKS),
+    }
+    return render_to_string("callbacks/of_task.html", context, request)
+
+
+def list_of(**narrowed: str) -> str:
+    """The address of the list, with these filters."""
+    return f"{reverse('admin:tasks_app_delivery_changelist')}?{urlencode(narrowed)}"
+
+
+panels = {"task.facts": _of_task}
+sections = [Section("Callbacks", "admin:tasks_app_delivery_changelist", 57, (SEE_TASKS,))]

@@ -1,0 +1,107 @@
+"""What /metrics and /health say of callbacks: what waits to be sent, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db.models import Count, Min, QuerySet
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.handlers.words import plural, span
+from tasks_app.logs.harmless import harmless
+from tasks_app.metrics.system_reading import SystemReading
+from tasks_app.queue.current import store
+
+#: A callback is late if it was due for longer. Whatever takes one again after its process died is quicker.
+LATE_SECONDS = 120.0
+#: A callback that has failed so often has been tried for half an hour.
+FAILING_TRIES = 4
+#: Hosts that are named, and pending callbacks that are looked at for them, the first ones due.
+MAX_HOSTS, MAX_LOOKED_AT = 10, 10_000
+#: What fails is looked for so often in a process: it may be many rows, and changes slowly.
+LOOK_SECONDS = 10.0
+
+
+class Waiting(NamedTuple):
+    """The callbacks that are not sent yet. `late`: for how many seconds the first one has been due; 0: none is."""
+
+    pending: int
+    late: float
+
+
+def waiting() -> Waiting:
+    """Count them. Raises DatabaseError."""
+    found = _pending().aggregate(count=Count("pk"), first=Min("next_at"))
+    return Waiting(found["count"], _late(found["first"], store().moment()[1]))
+
+
+def families(reading: SystemReading) -> Iterator[Metric]:
+    """Tries by what came of them, and what waits."""
+    what = (
+        "Tries to send callbacks, by what came of them: delivered, again (another try follows), failed (the last one)."
+    )
+    tries = CounterMetricFamily("callback_tries", what, labels=("outcome",))
+    for outcome in ("delivered", "again", "failed"):
+        tries.add_metric((outcome,), reading.totals.sum("callback_tries", outcome))
+    yield tries
+    waits: Waiting = reading.read.get("callbacks", Waiting(0, 0.0))
+    yield GaugeMetricFamily("callbacks_pending", "Callbacks that are to be sent, or tried again.", waits.pending)
+    late = "For how long the callback that is due first has been due. 0: none is due."
+    yield GaugeMetricFamily("callbacks_late_seconds", late, waits.late)
+
+
+def problems() -> list[str]:
+    """What is wrong, in sentences. Raises DatabaseError."""
+    return [*_not_sent(), *_failing.sentences()]
+
+
+def _pending() -> QuerySet[Delivery]:
+    return Delivery.objects.filter(status=State.PENDING)
+
+
+def _late(first: datetime | None, now: datetime) -> float:
+    return 0.0 if first is None else max((now - first).total_seconds(), 0.0)
+
+
+def _not_sent() -> list[str]:
+    first = _pending().order_by("next_at").values_list("next_at", "host").first()
+    if first is None or (late := _late(first[0], now := store().moment()[1])) < LATE_SECONDS:
+        return []
+    # What is being sent has its time in the near future.
+    if _pending().filter(next_at__gt=now, next_at__lte=now + timedelta(seconds=LATE_SECONDS), sender__isnull=False):
+        said = f"callbacks to {harmless(first[1])} wait: one has been due for {span(late)}"
+        return [f"{said}. Its receiver answers too slowly for as many as there are"]
+    return [f"callbacks are not sent: one has been due for {span(late)}, and no worker sends any"]
+
+
+class _Failing:
+    """The hosts to which callbacks fail, looked for now and then."""
+
+    def __init__(self) -> None:
+        self._looked_at, self._said = float("-inf"), list[str]()
+
+    def sentences(self) -> list[str]:
+        if (now := store().elapsed()) >= self._looked_at + LOOK_SECONDS:
+            self._said, self._looked_at = self.look(), now
+        return self._said
+
+    @staticmethod
+    def look() -> list[str]:
+        first = _pending().order_by("next_at").values("pk")[:MAX_LOOKED_AT]
+        rows = Delivery.objects.filter(pk__in=first, tries__gte=FAILING_TRIES).order_by().values_list("host")
+        hosts = rows.annotate(count=Count("pk"), since=Min("created_at"))
+        worst = sorted(hosts, key=lambda host: (-host[1], host[0]))
+        now = store().moment()[1]
+        said = [
+            f"{count} {plural(count, 'callback')} to {harmless(host)} {plural(count, 'fails', 'fail')} "
+            f"time and again, for {span(now - since)} now"
+            for host, count, since in worst[:MAX_HOSTS]
+        ]
+        more = len(worst) - MAX_HOSTS
+        return [*said, f"callbacks to {more} more {plural(more, 'host')} fail"] if more > 0 else said
+
+
+_failing = _Failing()

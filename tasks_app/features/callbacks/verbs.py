@@ -1,0 +1,53 @@
+"""Send callbacks anew: now, and with all tries before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from tasks_app.audit.record import Actor, acting, record
+from tasks_app.features.callbacks.models import Delivery, State
+
+
+class NoCallbacks(Exception):
+    """A task has none, or there is no such task."""
+
+    def __init__(self, task: UUID) -> None:
+        super().__init__(f"task {task} has no callbacks")
+
+
+def again(rows: QuerySet[Delivery]) -> int:
+    """Send these anew, in the caller's transaction, but for those that are being sent. Returns how many."""
+    return rows.filter(~Q(status=State.PENDING) | Q(sender=None)).update(
+        status=State.PENDING, tries=0, next_at=Now(), sender=None, ended_at=None
+    )
+
+
+def retry_deliveries(ids: Sequence[UUID], actor: Actor) -> int:
+    """Send these callbacks anew. Returns how many will be: those that are being sent, or are gone, are left out."""
+    rows = Delivery.objects.filter(pk__in=ids)
+    tasks = {str(task) for task in rows.values_list("task", flat=True)[:2]}
+    # By the task, as are the other acts on what belongs to one.
+    target = tasks.pop() if len(tasks) == 1 else "callbacks"
+    with acting(actor, target):
+        if count := again(rows):
+            record(actor, "retry_callbacks", target, count)
+        return count
+
+
+def retry(task: UUID, actor: Actor) -> int:
+    """Send the callbacks of a task anew: those that are not delivered, and the newest. Returns how many will be.
+
+    Raises NoCallbacks.
+    """
+    of_task = Delivery.objects.filter(task=task)
+    newest = of_task.order_by("-created_at", "-pk").values_list("pk", flat=True).first()
+    if newest is None:
+        raise NoCallbacks(task)
+    with acting(actor, task):
+        if count := again(of_task.filter(~Q(status=State.DELIVERED) | Q(pk=newest))):
+            record(actor, "retry_callbacks", str(task), count)
+        return count
