@@ -25,7 +25,7 @@ class Terminal:
             stdin=its, stdout=its, stderr=its, start_new_session=True,
         )  # fmt: skip
         os.close(its)
-        self._said = ""
+        self.said = ""
 
     def type(self, text: str) -> None:
         """Type it. The character 3 is Ctrl-C, 26 is Ctrl-Z."""
@@ -33,9 +33,9 @@ class Terminal:
 
     def until_says(self, pattern: str, times: int = 1) -> re.Match[str]:
         """Wait until it shows something so often. What is typed is shown too."""
-        while len(found := list(re.finditer(pattern, self._said))) < times:
-            assert select.select([self._mine], [], [], 60.0)[0], f"not {pattern!r} but:\n{self._said[-3000:]}"
-            self._said += os.read(self._mine, 65536).decode(errors="replace")
+        while len(found := list(re.finditer(pattern, self.said))) < times:
+            assert select.select([self._mine], [], [], 60.0)[0], f"not {pattern!r} but:\n{self.said[-3000:]}"
+            self.said += os.read(self._mine, 65536).decode(errors="replace")
         return found[times - 1]
 
     def close(self) -> None:

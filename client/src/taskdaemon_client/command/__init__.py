@@ -1,0 +1,17 @@
+"""The command `tdctl`: needs the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    from taskdaemon_client.command.app import run
+except ModuleNotFoundError as missing:  # click and rich are of the extra
+    if (missing.name or "").partition(".")[0] not in ("click", "rich"):
+        raise
+    sys.exit(f"tdctl needs {missing.name}: pip install 'taskdaemon-client[cli]'")
+
+
+def main() -> None:
+    """Run the command with the words of this process, and end it."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""`python -m taskdaemon_client.command`: the same as `tdctl`."""
+
+from taskdaemon_client.command import main
+
+main()

@@ -1,0 +1,76 @@
+"""How a command ends: its exit code for everything that may happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from taskdaemon_client import errors
+from taskdaemon_client.command.output import say
+from taskdaemon_client.settings import BadSettings
+
+DONE, FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, CONFLICT, LATER, OWN_FAULT, TIME_OVER, INTERRUPTED = (
+    0, 1, 2, 3, 4, 5, 6, 7, 70, 124, 130,
+)  # fmt: skip
+
+MEANINGS = {
+    DONE: "done",
+    FAILED: "the task failed; an operation did not complete",
+    USAGE: "a word that the command does not understand, or the platform refused what was asked (400, 413, 422)",
+    UNREACHABLE: "nothing answers",
+    NOT_ALLOWED: "no valid API key, or it does not allow this (401, 403)",
+    NOT_FOUND: "there is no such task, handler, node ... (404)",
+    CONFLICT: "it is in a state in which this is not possible (409)",
+    LATER: "the queue is full, or the platform is overloaded or has no database (429, 503)",
+    OWN_FAULT: "a bug, of the command or of the platform (500)",
+    TIME_OVER: "the time of a wait is over",
+    INTERRUPTED: "Ctrl-C",
+}
+
+_CODES: dict[type[errors.TaskdaemonError], int] = {
+    errors.TaskFailed: FAILED,
+    errors.BadRequest: USAGE,
+    BadSettings: USAGE,
+    errors.Unreachable: UNREACHABLE,
+    errors.NotAllowed: NOT_ALLOWED,
+    errors.NotFound: NOT_FOUND,
+    errors.TasksGone: NOT_FOUND,
+    errors.Conflict: CONFLICT,
+    errors.TryLater: LATER,
+    errors.WaitTimeout: TIME_OVER,
+}
+
+
+def code_of(error: errors.TaskdaemonError) -> int:
+    """The exit code of what a call raises."""
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), OWN_FAULT)
+
+
+def complain(error: errors.TaskdaemonError, of: str = "") -> int:
+    """Say what went wrong, and `of` what. Returns the exit code."""
+    sentence = str(error)
+    if isinstance(error, errors.ApiError):
+        sentence = error.error + (f" (request {error.request_id})" if error.request_id else "")
+    say(f"Error: {of and f'{of}: '}{sentence}")
+    if isinstance(error, errors.ApiError) and len(error.faults) > 1:
+        for fault in error.faults:
+            say(f"  {fault.field}: {fault.error}")
+    if isinstance(error, errors.Unreachable):
+        say("Does the platform run? --url, TASKDAEMON_URL or a profile says where it is.")
+    return code_of(error)
+
+
+def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do something for each name, also after one of them was refused. Returns the code of the first refusal.
+
+    When nothing answers, it ends at once.
+    """
+    first = DONE
+    for name in names:
+        try:
+            act(name)
+        except errors.TaskdaemonError as error:
+            code = complain(error, name)
+            first = first or code
+            if code == UNREACHABLE:
+                return first
+    return first

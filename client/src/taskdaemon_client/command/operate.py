@@ -1,0 +1,261 @@
+"""Commands about handlers, nodes, schedules and operations."""
+
+from __future__ import annotations
+
+import math
+
+import click
+
+from taskdaemon_client import Client
+from taskdaemon_client.answers import Firing, Handler, Node, Operation, Schedule
+from taskdaemon_client.command import follow
+from taskdaemon_client.command.ends import TIME_OVER
+from taskdaemon_client.command.options import SECONDS, id_argument
+from taskdaemon_client.command.output import Column, Fields, Raw, say, write, write_list, write_object
+from taskdaemon_client.command.words import (
+    Command,
+    Commands,
+    calls,
+    handler_types,
+    node_names,
+    schedule_names,
+)
+
+HANDLER_COLUMNS: list[Column] = [
+    ("TYPE", lambda of: of["type"]),
+    ("BUSY", lambda of: of["slots"]["busy"]),
+    ("WARM", lambda of: of["slots"]["warm"]),
+    ("SLOTS", lambda of: of["slots"]["all"]),
+    ("TIMEOUT", lambda of: f"{of['limits']['timeout']:g}s"),
+    ("STATE", lambda of: "paused" if of["paused"] else of["drained_on"] and f"drained on {len(of['drained_on'])}"),
+    ("PROBLEM", lambda of: of["problem"]),
+]
+NODE_COLUMNS: list[Column] = [
+    ("NAME", lambda of: of["name"]),
+    ("STATE", lambda of: of["state"]),
+    ("RUNNING", lambda of: of["running"]),
+    ("CAP", lambda of: of["cap"]),
+    ("SEEN", lambda of: f"{of['seen_at'][:19]}Z"),
+    ("HANDLERS", lambda of: ", ".join(each["type"] for each in of["handlers"])),
+    ("PROBLEMS", lambda of: "; ".join(of["problems"])),
+]
+SCHEDULE_COLUMNS: list[Column] = [
+    ("NAME", lambda of: of["name"]),
+    ("TYPE", lambda of: of["type"]),
+    ("WHEN", lambda of: of["cron"] or of["every"]),
+    ("TIMEZONE", lambda of: of["timezone"]),
+    ("STATE", lambda of: "paused" if of["paused"] else "" if of["enabled"] else "off"),
+    ("NEXT", lambda of: next(iter(of["next"]), None)),
+    ("LAST", lambda of: of["last"] and of["last"]["outcome"]),
+]
+FIRING_COLUMNS: list[Column] = [
+    ("SCHEDULED FOR", lambda of: of["scheduled_for"]),
+    ("OUTCOME", lambda of: of["outcome"]),
+    ("COUNT", lambda of: of["count"]),
+    ("TASK", lambda of: of["task_id"]),
+    ("REASON", lambda of: of["reason"]),
+]
+OPERATION_COLUMNS: list[Column] = [
+    ("ID", lambda of: of["id"]),
+    ("ACT", lambda of: of["verb"]),
+    ("STATE", lambda of: of["state"]),
+    ("MATCHED", lambda of: of["matched"]),
+    ("DONE", lambda of: of["done"]),
+    ("SKIPPED", lambda of: sum(of["skipped"].values())),
+    ("FAILED", lambda of: of["failed"]),
+    ("BY", lambda of: of["created_by"]),
+]
+
+type_argument = click.argument("type", metavar="TYPE", shell_complete=handler_types)
+node_argument = click.argument("node", metavar="NODE", shell_complete=node_names)
+name_argument = click.argument("name", metavar="NAME", shell_complete=schedule_names)
+reason_option = click.option("--reason", metavar="TEXT", help="Why; `why`, /health and the admin repeat it.")
+
+
+@click.command(cls=Command, shows=Handler)
+@click.argument("type", metavar="[TYPE]", required=False, shell_complete=handler_types)
+@calls()
+def handlers(client: Client, type: str | None, fields: Fields) -> None:
+    """List the handlers, or show one."""
+    if type is None:
+        write_list((handler.raw for handler in client.handlers.list()), HANDLER_COLUMNS, fields)
+    else:
+        write_object(client.handlers.get(type).raw, fields)
+
+
+@click.command(cls=Command, shows=Handler)
+@type_argument
+@click.option("--for", "for_", type=SECONDS, metavar="SECONDS", help="It ends by itself after this time: 90, 15m, 2h.")
+@click.option("--until", metavar="MOMENT", help="It ends by itself at this moment: 2026-01-31T09:00:00Z.")
+@reason_option
+@click.option("--wait", type=click.IntRange(0, 60), metavar="SECONDS", help="Wait until no task of it runs, 0 to 60.")
+@calls()
+def pause(
+    client: Client,
+    type: str,
+    for_: float | None,
+    until: str | None,
+    reason: str | None,
+    wait: int | None,
+    fields: Fields,
+) -> int | None:
+    """Pause a handler: no task of it starts later than 2 s from now.
+
+    Its tasks are accepted and wait. Running ones go on. With --wait it ends with 124 if some still run after that time.
+    """
+    handler = client.handlers.pause(type, seconds=for_, until=until, reason=reason, wait=wait)
+    _acted(f'"{type}" is paused', handler.raw, fields)
+    if wait is None or not handler.busy:
+        return None
+    for busy in handler.busy:
+        say(f"{busy.node} runs {', '.join(busy.tasks) or 'none, but may still start one'}")
+    return TIME_OVER
+
+
+@click.command(cls=Command, shows=Handler)
+@type_argument
+@calls()
+def resume(client: Client, type: str, fields: Fields) -> None:
+    """End the pause of a handler."""
+    handler = client.handlers.resume(type)
+    _acted(f'"{type}" is resumed', handler.raw if handler else {}, fields)
+
+
+@click.command(cls=Command, shows=Node)
+@click.argument("node", metavar="[NODE]", required=False, shell_complete=node_names)
+@calls()
+def nodes(client: Client, node: str | None, fields: Fields) -> None:
+    """List the worker processes, or show one."""
+    if node is None:
+        write_list((each.raw for each in client.nodes.list()), NODE_COLUMNS, fields)
+    else:
+        write_object(client.nodes.get(node).raw, fields)
+
+
+@click.command(cls=Command, shows=Node)
+@node_argument
+@click.option("--type", metavar="TYPE", shell_complete=handler_types, help="No task of this handler; default: of any.")
+@reason_option
+@calls()
+def drain(client: Client, node: str, type: str | None, reason: str | None, fields: Fields) -> None:
+    """Drain a node: it starts no task later than 2 s from now.
+
+    Running tasks go on. The node is empty once `nodes NODE --json state` says drained.
+    """
+    _acted(f"{node} is drained", client.nodes.drain(node, type=type, reason=reason).raw, fields)
+
+
+@click.command(cls=Command, shows=Node)
+@node_argument
+@click.option("--type", metavar="TYPE", shell_complete=handler_types, help="End the drain of this handler.")
+@calls()
+def undrain(client: Client, node: str, type: str | None, fields: Fields) -> None:
+    """End the drain of a node."""
+    _acted(f"{node} is no longer drained", client.nodes.undrain(node, type=type).raw, fields)
+
+
+def _acted(sentence: str, raw: Raw, fields: Fields) -> None:
+    """Say what was done, or show what there is now."""
+    if fields is None:
+        say(sentence)
+    else:
+        write_object(raw, fields)
+
+
+@click.group(cls=Commands)
+def schedules() -> None:
+    """Schedules: list, get, pause, resume, run, firings."""
+
+
+@schedules.command("list", cls=Command, shows=Schedule)
+@calls()
+def list_schedules(client: Client, fields: Fields) -> None:
+    """List the schedules."""
+    write_list((each.raw for each in client.schedules.list()), SCHEDULE_COLUMNS, fields)
+
+
+@schedules.command("get", cls=Command, shows=Schedule)
+@name_argument
+@calls()
+def get_schedule(client: Client, name: str, fields: Fields) -> None:
+    """Show a schedule."""
+    write_object(client.schedules.get(name).raw, fields)
+
+
+@schedules.command("pause", cls=Command, shows=Schedule)
+@name_argument
+@calls()
+def pause_schedule(client: Client, name: str, fields: Fields) -> None:
+    """Pause a schedule: no tick fires."""
+    _acted(f'"{name}" is paused', client.schedules.pause(name).raw, fields)
+
+
+@schedules.command("resume", cls=Command, shows=Schedule)
+@name_argument
+@calls()
+def resume_schedule(client: Client, name: str, fields: Fields) -> None:
+    """End the pause of a schedule."""
+    _acted(f'"{name}" is resumed', client.schedules.resume(name).raw, fields)
+
+
+@schedules.command("run", cls=Command, shows=("task_id",))
+@name_argument
+@calls()
+def run_schedule(client: Client, name: str, fields: Fields) -> None:
+    """Make a task of a schedule now. Its id is written to stdout."""
+    id = client.schedules.run(name)
+    if fields is None:
+        write(f"{id}\n")
+    else:
+        write_object({"task_id": id}, fields)
+
+
+@schedules.command(cls=Command, shows=Firing)
+@name_argument
+@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@calls()
+def firings(client: Client, name: str, limit: int, fields: Fields) -> None:
+    """List what became of each tick of a schedule, the newest first."""
+    write_list((each.raw for each in client.schedules.firings(name, limit=limit)), FIRING_COLUMNS, fields)
+
+
+@click.group(cls=Commands)
+def operations() -> None:
+    """Acts on all tasks that match: list, get, wait, abort.
+
+    They begin with `redrive`, `cancel`, `delete` and `priority` and a filter.
+    """
+
+
+@operations.command("list", cls=Command, shows=Operation)
+@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@calls()
+def list_operations(client: Client, limit: int, fields: Fields) -> None:
+    """List the operations, the newest first."""
+    write_list((each.raw for each in client.operations.list(limit=limit)), OPERATION_COLUMNS, fields)
+
+
+@operations.command("get", cls=Command, shows=Operation)
+@id_argument
+@calls()
+def get_operation(client: Client, id: str, fields: Fields) -> None:
+    """Show an operation."""
+    write_object(client.operations.get(id).raw, fields)
+
+
+@operations.command("wait", cls=Command, shows=Operation)
+@id_argument
+@click.option("--timeout", type=SECONDS, default=math.inf, metavar="SECONDS", help="At most so long: 90, 15m, 2h.")
+@calls()
+def wait_for_operation(client: Client, id: str, timeout: float, fields: Fields) -> int | None:
+    """Wait for the end of an operation. It ends with 1 if that did not complete."""
+    return follow.operation(client, id, timeout, fields)
+
+
+@operations.command("abort", cls=Command, shows=Operation)
+@id_argument
+@calls()
+def abort_operation(client: Client, id: str, fields: Fields) -> None:
+    """End an operation before its next batch. What it has changed stays."""
+    operation = client.operations.abort(id)
+    _acted(f"operation {operation.id} is {operation.state}: {operation.sentence}", operation.raw, fields)

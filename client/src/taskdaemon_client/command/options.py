@@ -1,0 +1,80 @@
+"""The options that several commands have: those of a task, and the filters of a list."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from taskdaemon_client.command.words import JsonObject, Seconds, handler_types
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JSON, SECONDS = JsonObject(), Seconds()
+
+#: Each option of a task, by its name in the API.
+TASK_OPTIONS: dict[str, dict[str, Any]] = {
+    "priority": {"type": int, "metavar": "N", "help": "0 to 100, default 50: larger ones go first."},
+    "delay": {"type": SECONDS, "metavar": "SECONDS", "help": "It does not start before: 90, 15m, 2h, 7d."},
+    "run_at": {"metavar": "MOMENT", "help": "The same as a moment: 2026-01-31T09:00:00Z."},
+    "expires_in": {"type": SECONDS, "metavar": "SECONDS", "help": "It fails if no handler has begun it by then."},
+    "expires_at": {"metavar": "MOMENT", "help": "The same as a moment."},
+    "timeout": {"type": SECONDS, "metavar": "SECONDS", "help": "Of each attempt."},
+    "max_retries": {"type": int, "metavar": "N", "help": "How often it may be tried again."},
+    "tags": {"words": ["--tag"], "multiple": True, "metavar": "TAG", "help": "To find it by. May be repeated."},
+    "metadata": {"type": JSON, "metavar": "JSON", "help": "Comes back with the task; the handler does not get it."},
+    "unique_key": {"metavar": "KEY", "help": "If a task of this type with this key has not ended: that one."},
+}
+#: Each filter of lists and operations, by its name in the API.
+FILTERS: dict[str, dict[str, Any]] = {
+    "status": {"metavar": "STATUS", "help": "pending, processing, completed, failed; several with commas."},
+    "type": {"metavar": "TYPE", "help": "Handlers, with commas.", "shell_complete": handler_types},
+    "failure_reason": {"metavar": "REASON", "help": "handler_error, timeout, crash ...; several with commas."},
+    "tag": {"multiple": True, "metavar": "TAG", "help": "May be repeated: with all of them."},
+    "priority_min": {"type": int, "metavar": "N", "help": "0 to 100."},
+    "priority_max": {"type": int, "metavar": "N", "help": "0 to 100."},
+    "created_after": {"metavar": "MOMENT", "help": "At this moment or later: 2026-01-31T09:00:00Z."},
+    "created_before": {"metavar": "MOMENT", "help": "Before this moment."},
+    "ids": {"metavar": "IDS", "help": "Up to 200, with commas."},
+    "error": {"metavar": "TEXT", "help": "With this text in the last error."},
+}
+
+
+def options_of(table: dict[str, dict[str, Any]]) -> Callable[[F], F]:
+    """Give a command an option for each entry of a table."""
+
+    def decorate(function: F) -> F:
+        for name, attributes in reversed(table.items()):
+            words = attributes.get("words", [f"--{name.replace('_', '-')}"])
+            others = {key: value for key, value in attributes.items() if key != "words"}
+            function = click.option(*words, name, **others)(function)
+        return function
+
+    return decorate
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None and value != ()}
+
+
+def _names(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str]:
+    names = [name for word in words for name in (sys.stdin.read().split() if word == "-" else [word])]
+    return list(dict.fromkeys(map(_as_written_by_the_api, names)))
+
+
+def _as_written_by_the_api(name: str) -> str:
+    try:
+        return str(uuid.UUID(name))
+    except ValueError:
+        return name  # the platform says that there is no such task
+
+
+#: Tasks. `-` stands for the words of stdin. Each is named once.
+ids_argument = click.argument("tasks", metavar="ID...", nargs=-1, required=True, callback=_names)
+#: The same, or none.
+some_ids_argument = click.argument("tasks", metavar="[ID...]", nargs=-1, callback=_names)
+id_argument = click.argument("id", metavar="ID")

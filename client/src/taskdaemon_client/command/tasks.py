@@ -1,0 +1,203 @@
+"""Commands that read, follow and change tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from taskdaemon_client import Client
+from taskdaemon_client.answers import Attempt, Operation, Preview, Reason, Task
+from taskdaemon_client.command import follow
+from taskdaemon_client.command.ends import for_each
+from taskdaemon_client.command.options import (
+    FILTERS,
+    JSON,
+    SECONDS,
+    given,
+    id_argument,
+    ids_argument,
+    options_of,
+    some_ids_argument,
+)
+from taskdaemon_client.command.output import Column, Fields, say, write, write_line, write_list, write_object, write_row
+from taskdaemon_client.command.words import Command, calls, fields_of
+
+COLUMNS: list[Column] = [
+    ("ID", lambda task: task["id"]),
+    ("STATUS", lambda task: task["status"]),
+    ("TYPE", lambda task: task["task_type"]),
+    ("PRIORITY", lambda task: task["priority"]),
+    ("ATTEMPTS", lambda task: task["attempts"]),
+    ("CREATED", lambda task: f"{task['created_at'][:19]}Z"),
+    ("LAST ERROR", lambda task: task["last_error"]),
+]
+#: The fields of the columns.
+_LISTED = ("id", "status", "task_type", "priority", "attempts", "created_at", "last_error")
+_SHOWN_BY_ACTS = (*dict.fromkeys((*fields_of(Task), *fields_of(Operation), *fields_of(Preview))),)
+
+
+@click.command(cls=Command, shows=Task)
+@id_argument
+@calls()
+def get(client: Client, id: str, fields: Fields) -> None:
+    """Show a task."""
+    write_object(client.get(id).raw, fields)
+
+
+@click.command(cls=Command, shows=Task)
+@ids_argument
+@click.option("--timeout", type=SECONDS, default=math.inf, metavar="SECONDS", help="At most so long: 90, 15m, 2h.")
+@calls()
+def wait(client: Client, tasks: list[str], timeout: float, fields: Fields) -> int | None:
+    """Wait until tasks have ended.
+
+    Of one task its result is written, as JSON. Of several a line for each when it ends: id, status, and result or
+    error; with --json each is a line of JSON. `-` reads ids from stdin. It goes on over a restart of the platform.
+    """
+    if len(tasks) == 1:
+        return follow.one(client, tasks[0], timeout, fields)
+    return follow.several(client, tasks, timeout, fields)
+
+
+@click.command(cls=Command, shows=(*fields_of(Attempt), "id", "event", "data"))
+@id_argument
+@click.option("-f", "--follow", "to_the_end", is_flag=True, help="Go on until the task ends.")
+@click.option("--all", "all_attempts", is_flag=True, help="Of all attempts, not only of the last one.")
+@calls()
+def logs(client: Client, id: str, to_the_end: bool, all_attempts: bool, fields: Fields) -> int | None:
+    """Write what a task's handler has written.
+
+    With --follow it goes on until the task ends, over a restart of the platform, and ends with 0 if the task completed
+    and with 1 if it failed. Control characters are written as \\x1b. --json writes the attempts; with --follow each
+    event, a line each.
+    """
+    task = client.get(id)
+    before = 0 if all_attempts else max(task.attempts - 1, 0)
+    if to_the_end:
+        return follow.log_until_the_end(client, task.id, before, fields)
+    follow.log_as_it_is(client, task.id, before, fields)
+    return None
+
+
+@click.command("list", cls=Command, shows=(*fields_of(Task), "progress"))
+@options_of(FILTERS)
+@click.option("--order", type=click.Choice(["newest", "oldest"]), help="Which come first; default newest.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@click.option("--all", "all_of_them", is_flag=True, help="As many as there are.")
+@calls()
+def list_tasks(
+    client: Client, order: str | None, limit: int, all_of_them: bool, fields: Fields, **filters: Any
+) -> None:
+    """List tasks, the newest first."""
+    asked = {"limit": None if all_of_them else limit, "order": order, **given(filters)}
+    if fields == ():
+        write_list((task.raw for task in client.list(**asked)), COLUMNS, fields)
+    else:
+        write_list(client.rows(fields or _LISTED, **asked), COLUMNS, fields)
+
+
+@click.command(cls=Command, shows=Reason)
+@id_argument
+@calls()
+def why(client: Client, id: str, fields: Fields) -> None:
+    """Say why a task does not run, or how it ended."""
+    reasons = client.why(id)
+    if fields is not None:
+        write_list((reason.raw for reason in reasons), (), fields)
+    else:
+        for reason in reasons:
+            write_row((reason.sentence,))
+
+
+#: Options of an act on all tasks that match.
+_OF_ALL: dict[str, dict[str, Any]] = {
+    "rate": {"type": float, "metavar": "N", "help": "So many tasks a second; default: as fast as it goes."},
+    "limit": {"type": click.IntRange(min=1), "metavar": "N", "help": "At most so many tasks."},
+}
+_REDRIVE_ALL: dict[str, dict[str, Any]] = {
+    "canary": {"type": int, "metavar": "N", "help": "So many go first; the others only if all of these succeed."},
+    "stop_share": {"type": float, "metavar": "SHARE", "help": "It stops once more than this share has failed again."},
+}
+_NEW_DATA: dict[str, dict[str, Any]] = {
+    "data": {"type": JSON, "metavar": "DATA|-|@FILE", "help": "What the task has from now on."},
+    "priority": {"type": int, "metavar": "N", "help": "Its priority from now on, 0 to 100."},
+}
+_TO: dict[str, dict[str, Any]] = {
+    "priority": {"words": ["--to"], "type": int, "metavar": "N", "required": True, "help": "0 to 100."}
+}
+
+
+def _act(
+    verb: str,
+    method: str,
+    help: str,
+    done: str,
+    of_one: Mapping[str, Any] = {},
+    of_all: Mapping[str, Any] = {},
+) -> click.Command:
+    """A command for an act on the tasks that are named, or on all that match.
+
+    `method`: its name in the client and its operations. `done`: the sentence of a task. `of_one`, `of_all`: the options
+    of an act on tasks that are named, or that match.
+    """
+    of_all = {**of_all, **_OF_ALL}
+
+    @click.command(verb, cls=Command, shows=_SHOWN_BY_ACTS, help=help)
+    @some_ids_argument
+    @options_of({**of_one, **of_all})
+    @options_of(FILTERS)
+    @click.option("--dry-run", is_flag=True, help="With a filter: only count.")
+    @click.option("--wait", "to_the_end", is_flag=True, help="With a filter: wait for the end of the operation.")
+    @calls()
+    def act(
+        client: Client, tasks: list[str], dry_run: bool, to_the_end: bool, fields: Fields, **options: Any
+    ) -> int | None:
+        filter: Any = given({name: options.pop(name) for name in FILTERS})
+        options = given(options)
+        on_one, on_all = getattr(client, method), getattr(client.operations, method)
+        if tasks and not (filter or dry_run or to_the_end or options.keys() - of_one):
+            return for_each(tasks, lambda id: _changed(on_one(id, **options), f"task {id} {done}", fields))
+        if tasks or not filter:
+            raise click.UsageError("name tasks by their ids, or give a filter such as --type, and the options of it")
+        if other := options.keys() - of_all:
+            raise click.UsageError(f"{', '.join(other)}: only for tasks that are named by their ids")
+        if dry_run:
+            write_object(client.operations.preview(verb, filter, priority=options.get("priority")).raw, fields)
+            return None
+        operation = on_all(filter, **options)
+        if to_the_end:
+            say(f"operation {operation.id}")
+            return follow.operation(client, operation.id, math.inf, fields, answered=True)
+        if fields is None:
+            write(f"{operation.id}\n")
+        else:
+            write_object(operation.raw, fields)
+        return None
+
+    return act
+
+
+def _changed(task: Task | None, sentence: str, fields: Fields) -> None:
+    if fields is None or task is None:
+        say(sentence)
+    else:
+        write_line(task.raw, fields)
+
+
+_BOTH = """
+
+Name tasks by their ids (`-`: those of stdin), or choose all that match by filters. What matches is an operation, which
+the nodes work off; its id is written to stdout.
+"""
+
+cancel = _act("cancel", "cancel", f"Cancel tasks that have not ended.{_BOTH}", "is cancelled")
+redrive = _act(
+    "redrive", "redrive", f"Queue failed tasks again.{_BOTH}", "is pending again", _NEW_DATA, _REDRIVE_ALL
+)  # fmt: skip
+delete = _act("delete", "delete", f"Delete tasks, in any status.{_BOTH}", "is deleted")
+priority = _act(
+    "priority", "set_priority", f"Give pending tasks another priority.{_BOTH}", "has another priority", _TO, _TO
+)

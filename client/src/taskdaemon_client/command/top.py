@@ -1,0 +1,153 @@
+"""`tdctl top`: a live screen of handlers, slots, rates and the oldest tasks."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from taskdaemon_client import Client
+from taskdaemon_client.answers import Handler
+from taskdaemon_client.command.output import Column, Fields, Raw, harmless, table, write_list
+from taskdaemon_client.command.progress import AWAY
+from taskdaemon_client.command.words import Command, Seconds, calls
+from taskdaemon_client.errors import NotAllowed
+
+try:
+    import termios
+    import tty
+except ModuleNotFoundError:  # Windows
+    termios = None  # type: ignore[assignment]
+
+#: Rates are those of so many seconds.
+WINDOW_SECONDS = 10.0
+FIELDS = (
+    "type", "busy", "warm", "slots", "pending", "oldest_ready_seconds", "succeeded", "failed", "paused", "problem",
+)  # fmt: skip
+COLUMNS: list[Column] = [
+    ("HANDLER", lambda row: row["type"]),
+    ("BUSY", lambda row: row["busy"]),
+    ("WARM", lambda row: row["warm"]),
+    ("SLOTS", lambda row: row["slots"]),
+    ("PENDING", lambda row: row["pending"]),
+    ("OLDEST", lambda row: _age(row["oldest_ready_seconds"])),
+    ("DONE/S", lambda row: _rate(row["succeeded"])),
+    ("FAILED/S", lambda row: _rate(row["failed"])),
+    ("", lambda row: "paused" if row["paused"] else row["problem"]),
+]
+
+
+class Readings:
+    """Reads the platform again and again."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._counts: deque[tuple[float, dict[str, tuple[int, int]]]] = deque()
+
+    def rows(self) -> list[Raw]:
+        """A row for each handler, with the rates since the oldest reading of the window."""
+        handlers, numbers, now = self._client.handlers.list(), self._numbers(), time.monotonic()
+        self._counts.append((now, {name: (of["success"], of["failed"]) for name, of in numbers.items()}))
+        while len(self._counts) > 2 and now - self._counts[1][0] >= WINDOW_SECONDS:
+            self._counts.popleft()
+        return [self._row(handler, numbers.get(handler.type, {})) for handler in handlers]
+
+    def _row(self, handler: Handler, numbers: dict[str, Any]) -> Raw:
+        slots, rates = handler.slots, (handler.rates.succeeded, handler.rates.failed)
+        (since, before), (now, counts) = self._counts[0], self._counts[-1]
+        if now > since and (old := before.get(handler.type)) and (new := counts.get(handler.type)):
+            rates = ((new[0] - old[0]) / (now - since), (new[1] - old[1]) / (now - since))
+        values = (
+            handler.type, slots.busy, slots.warm, slots.all, numbers.get("pending"),
+            numbers.get("oldest_ready_seconds"), *rates, handler.paused is not None, handler.problem,
+        )  # fmt: skip
+        return dict(zip(FIELDS, values, strict=True))
+
+    def _numbers(self) -> dict[str, Any]:
+        try:
+            numbers: dict[str, Any] = self._client.metrics()["handlers"]
+        except NotAllowed:  # a key without the scope metrics:read
+            return {}
+        return numbers
+
+
+@click.command(cls=Command, shows=FIELDS)
+@click.option("--interval", type=Seconds(), default=2, metavar="SECONDS", help="Between two readings; default 2.")
+@click.option("--once", is_flag=True, help="Write one reading, as it is done without a terminal.")
+@calls()
+def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
+    """Show handlers, slots, rates and the oldest tasks, live.
+
+    BUSY slots run a task, WARM ones have a container. OLDEST is how long the oldest ready task has waited for a slot.
+    Rates are those of the last ten seconds, at first those of the last five minutes. `q` or Ctrl-C ends it. If the
+    platform is away, the screen says so and goes on when it is back.
+    """
+    readings = Readings(client)
+    rows = readings.rows()
+    if once or fields is not None or not sys.stdout.isatty():
+        write_list(rows, COLUMNS, fields)
+        return
+    with _keys() as pressed, Live(screen=True, auto_refresh=False) as live:
+        problem = ""
+        while True:
+            head = Text(f"{client.url}  {_clock()}", "bold")
+            live.update(Group(head, Text(harmless(problem), "red"), table(rows, COLUMNS)), refresh=True)
+            if pressed(interval):
+                return
+            try:
+                rows, problem = readings.rows(), ""
+            except AWAY as error:
+                problem = problem or f"since {_clock()}: {error}"
+
+
+def _clock() -> str:
+    return f"{datetime.now().astimezone():%H:%M:%S}"
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], bool]]:
+    """What waits so many seconds, or until `q` is pressed; then it is True."""
+    if termios is None or not sys.stdin.isatty():
+
+        def sleep(seconds: float) -> bool:
+            time.sleep(seconds)
+            return False
+
+        yield sleep
+        return
+    terminal = sys.stdin.fileno()
+
+    def pressed(seconds: float) -> bool:
+        typed = select.select([terminal], [], [], seconds)[0] and os.read(terminal, 64)
+        return typed in (b"q", b"Q")
+
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.1f}s" if seconds else ""
+
+
+def _rate(value: float) -> str:
+    return f"{value:.1f}" if value else ""

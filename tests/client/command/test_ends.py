@@ -1,0 +1,191 @@
+"""How a command ends: each exit code, a pipe that closes early, Ctrl-C, a platform that goes away and comes back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskdaemon_client import Client
+from testkit.daemon import Daemon, open_gate
+from testkit.ports import free_port
+from testkit.process import PROJECT
+from tests.client.command.conftest import PROGRAM, started, tdctl, variables
+
+pytestmark = pytest.mark.one_leg("the command knows the API alone")
+
+
+@pytest.fixture
+def parts(module_deployment: Callable[..., Daemon], settings: Path, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A platform whose web server can be killed apart; its node runs."""
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.worker()
+    monkeypatch.setenv("TASKDAEMON_URL", daemon.base)
+    return daemon
+
+
+def test_0_done_and_1_the_task_failed(here: Daemon) -> None:
+    assert tdctl("submit", "act", "--wait").code == 0
+    ran = tdctl("submit", "act", '{"do": "error"}', "--wait")
+    assert (ran.code, ran.out) == (1, "") and "failed (handler_error): it did not work" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no-such-command",),
+        ("get",),
+        ("get", "ID", "--json", "id,no_such_field"),
+        ("list", "--limit", "0"),
+        ("submit", "act", "{"),
+        ("submit", "act", "[]"),
+        ("submit", "act", '{"a": NaN}'),
+        ("submit", "act", "@/no/such/file"),
+        ("submit", "act", "--delay", "soon"),
+        ("submit-many", "/no/such/file"),
+    ],
+    ids=" ".join,
+)
+def test_2_a_word_that_it_does_not_understand(here: Daemon, words: tuple[str, ...]) -> None:
+    ran = tdctl(*words)
+    assert (ran.code, ran.out) == (2, "") and "Error: " in ran.err and "Traceback" not in ran.err
+
+
+def test_2_what_the_platform_refuses(here: Daemon, tmp_path: Path) -> None:
+    ran = tdctl("submit", "atc", "--priority", "101")
+    assert ran.code == 2 and 'did you mean "act"' in ran.err and "\n  priority: " in ran.err
+    (tmp_path / "large").write_text('{"text": "' + "x" * 2_000_000 + '"}')
+    assert tdctl("submit", "act", f"@{tmp_path}/large").code == 2  # 413
+    tdctl("submit", "act", "--idempotency-key", "taken")
+    assert tdctl("submit", "act", '{"other": 1}', "--idempotency-key", "taken").code == 2  # 422
+
+
+def test_3_nothing_answers(settings: Path) -> None:
+    ran = tdctl("--url", f"http://127.0.0.1:{free_port()}", "list")
+    assert (ran.code, ran.out) == (3, "") and "TASKDAEMON_URL" in ran.err
+
+
+def test_4_a_key_that_is_missing_or_does_not_allow_it(
+    parts: Daemon, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = parts.manage("apikey", "create", "reader", "--scope", "tasks:read")
+    assert created.ends() == 0
+    key = next(word for word in created.said().split() if word.startswith("tpk_"))
+    parts.web()
+    assert tdctl("list").code == 4
+    monkeypatch.setenv("TASKDAEMON_API_KEY", key)
+    assert tdctl("list").code == 0
+    ran = tdctl("submit", "act")
+    assert ran.code == 4 and "tasks:write" in ran.err
+    assert tdctl("top").code == 0, "without the scope metrics:read its columns are empty"
+
+
+def test_5_there_is_none(here: Daemon) -> None:
+    assert [tdctl(*words).code for words in (("get", "nope"), ("wait", "nope"), ("handlers", "nope"))] == [5, 5, 5]
+    gone = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+    done = tdctl("submit", "act").out.strip()
+    ran = tdctl("wait", gone, done)
+    assert ran.code == 5 and gone in ran.err and done in ran.out
+
+
+def test_6_it_is_in_another_state_and_the_others_are_changed_all_the_same(here: Daemon) -> None:
+    done = tdctl("submit", "act", "--wait", "--json", "id").json["id"]
+    waits = tdctl("submit", "act", "--delay", "1h").out.strip()
+    ran = tdctl("cancel", done, "nope", waits)
+    assert ran.code == 6 and f"{done}: " in ran.err and "nope: " in ran.err
+    assert here.task(waits)["failure_reason"] == "cancelled"
+
+
+def test_7_the_queue_is_full(module_deployment: Callable[..., Daemon], settings: Path) -> None:
+    daemon = module_deployment(DAEMON_MAX_QUEUE="1")
+    daemon.handler("act")
+    daemon.web()
+    codes = [tdctl("--url", daemon.base, "submit", "act").code for _ in range(2)]
+    assert codes == [0, 7]
+
+
+def test_70_a_bug_shows_where_it_is(here: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "get", lambda client, task: 1 / 0)
+    ran = tdctl("get", "ID")
+    assert (ran.code, ran.out) == (70, "") and "ZeroDivisionError" in ran.err
+
+
+def test_124_the_time_of_a_wait_is_over(here: Daemon) -> None:
+    waits = [tdctl("submit", "act", "--delay", "1h").out.strip() for _ in range(2)]
+    assert tdctl("wait", waits[0], "--timeout", "0.2").code == 124
+    assert tdctl("wait", *waits, "--timeout", "0.2").code == 124
+    ran = tdctl("submit", "act", "--delay", "1h", "--wait", "0", "--json", "status")
+    assert (ran.code, ran.out) == (124, '{"status": "pending"}\n')
+    tdctl("cancel", "--status", "pending", "--wait")
+
+
+def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
+    gate = here.gate()
+    id = here.post("act", {"do": "wait", "gate": str(gate), "says": "hello"})
+    process = started(here, "logs", "-f", id)
+    process.until_says("hello")
+    process.signal(signal.SIGINT)
+    assert process.ends() == 130 and "Traceback" not in process.said()
+    open_gate(gate)
+    assert here.until_final(id)["status"] == "completed"
+
+
+def test_a_pipe_that_closes_early_is_quiet(here: Daemon) -> None:
+    tdctl("submit-many", "-", stdin='{"type": "other", "delay": 3600, "tags": ["pipe"]}\n' * 1000)
+    for words in (("list", "--all"), ("list", "--all", "--json")):
+        with subprocess.Popen(
+            [sys.executable, *PROGRAM, *words],
+            cwd=PROJECT,
+            env=variables(here),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout and process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(60) == -signal.SIGPIPE, "as `cat` ends"
+
+
+def test_a_full_disk_is_said(here: Daemon) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, *PROGRAM, "list", "--json"], cwd=PROJECT, env=variables(here), stdout=full,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert ran.returncode == 70 and "No space left on device" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_logs_and_waits_survive_a_restart_of_the_web_server(parts: Daemon) -> None:
+    web = parts.web()
+    gates = [parts.gate(), parts.gate()]
+    ids = [parts.post("act", {"do": "wait", "gate": str(gate), "says": "before"}) for gate in gates]
+    commands = [started(parts, "logs", "-f", ids[0]), started(parts, "wait", *ids), started(parts, "wait", ids[1])]
+    commands[0].until_says("before")
+    for id in ids:
+        parts.until_starts(id)
+    web.kill()
+    for command in commands:
+        command.until_says("trying again")
+    for gate in gates:
+        open_gate(gate)
+    parts.web()
+    assert [command.ends() for command in commands] == [0, 0, 0], [command.said() for command in commands]
+    assert commands[0].out.read_text() == "before\n"
+    assert sorted(line.split("\t")[0] for line in commands[1].out.read_text().splitlines()) == sorted(ids)
+
+
+def test_a_wait_for_a_platform_that_stays_away_ends_when_its_time_is_over(parts: Daemon) -> None:
+    web = parts.web()
+    id = parts.post("act", {"do": "echo"}, None)
+    parts.until_final(id)
+    waits = parts.http.post("/queue", json={"type": "act", "delay": 3600}).json()["task_id"]
+    command = started(parts, "wait", waits, id, "--timeout", "3")
+    command.until_says("completed")
+    web.kill()
+    assert command.ends() == 124
