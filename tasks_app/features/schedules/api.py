@@ -62,7 +62,8 @@ class SchedulePause(serializers.Serializer):
 
 
 class ScheduleObject(serializers.Serializer):
-    """A schedule. `expires_in`, `timeout`, `max_retries`, `tags`, `metadata` and `unique_key` only if it has them."""
+    """A schedule. `expires_in`, `timeout`, `max_retries`, `tags`, `metadata`, `unique_key`, `callback_url` only if it
+    has them."""
 
     name = serializers.CharField()
     type = serializers.CharField()
@@ -81,6 +82,7 @@ class ScheduleObject(serializers.Serializer):
     tags = serializers.ListField(child=serializers.CharField(), max_length=MAX_TAGS, required=False)
     metadata = schema.JSONObject(required=False)
     unique_key = serializers.CharField(required=False)
+    callback_url = serializers.CharField(required=False)
     defined_in = serializers.CharField(help_text="`api`, also of those of the admin and commands, or `handlers.toml`.")
     revision = serializers.IntegerField(help_text="Grows with each change, pause and resume.")
     changed_at = serializers.DateTimeField()
