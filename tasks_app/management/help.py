@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management import ManagementUtility, get_commands
@@ -17,7 +18,14 @@ USED = {
 
 
 class Manage(ManagementUtility):
-    """Django's, with another list of commands."""
+    """Django's, with another list of commands, and the platform's version."""
+
+    def execute(self) -> None:
+        """Run the command."""
+        if self.argv[1:] in (["version"], ["--version"]):
+            sys.stdout.write(f"{conf.version()}\n")
+        else:
+            super().execute()
 
     def main_help_text(self, commands_only: bool = False) -> str:
         """The text of `help`; with `commands_only`, names for a shell that completes them."""

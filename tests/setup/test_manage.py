@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_app.conf import version
 from testkit.daemon import serving, shipped
 from testkit.process import PROJECT
 
@@ -42,6 +43,11 @@ def test_help_has_the_platforms_commands_first_each_with_what_it_does(tmp_path: 
     assert {"up", "web", "worker", "prepare", "migrate", "post", "status", "tasks", "apikey", "check"} <= lines.keys()
     assert all(len(line) < 120 for line in ours.splitlines()) and all(map(str.strip, lines.values()))
     assert "createsuperuser" in theirs and "makemigrations" in theirs and not set(theirs.split()) & lines.keys()
+
+
+def test_version_is_the_platforms_and_not_djangos(tmp_path: Path) -> None:
+    done = shipped(tmp_path).manage("--version")
+    assert (done.ends(), done.out.read_text()) == (0, f"{version()}\n")
 
 
 def test_a_python_that_is_too_old_is_told_to_use_the_environments_own() -> None:
