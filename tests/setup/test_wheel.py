@@ -130,6 +130,7 @@ def test_the_next_up_keeps_what_the_folder_has_and_says_which_command_runs_here(
     again.until_says("^  handlers  mine x2 ")
     again.stop()
     config.unlink()
+    (folder.path / "prime.py").unlink()
     without = folder.run("up")
     assert without.ends() == 2
     assert f"{config} cannot be read: No such file or directory" in without.said()
