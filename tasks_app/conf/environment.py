@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -14,7 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks_app.conf import weak_secrets
-from tasks_app.conf.place import FOLDER
+from tasks_app.conf.place import CODE, FOLDER
 from tasks_app.handlers.keys import memory
 from tasks_app.handlers.mounts import MountRules, normal
 from tasks_app.handlers.words import retention
@@ -295,6 +296,7 @@ class Environment(BaseModel):
             tuple(normal(word) for word in _words(self.mount_roots)),
             tuple(os.path.abspath(path) for path in private),
             tuple(normal(word) for word in _words(self.writable_roots)),
+            (*(str(CODE / name) for name in ("tasks_app", "taskdaemon_site", "manage.py")), sys.prefix),
         )
 
     @property

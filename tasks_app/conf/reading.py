@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import UnionType
@@ -114,8 +115,10 @@ def forget_handlers() -> None:
 def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:
     """The faults in handlers.toml. `mounts`: check mounts against their roots; False if those are invalid."""
     rules = env.mount_rules
+    if not mounts:
+        rules = replace(rules, roots=("/",), writable_roots=("/",))
     try:
-        load(env.handler_config, _defaults(env, rules if mounts else MountRules(("/",), rules.private, ("/",))))
+        load(env.handler_config, _defaults(env, rules))
     except HandlersError as error:
         return error.faults
     return ()

@@ -56,23 +56,29 @@ def _cannot_write(handler: Handler, path: str) -> str | None:
 
 def why_not_started(command: Sequence[str], cwd: Path) -> str | None:
     """What of a child process's command this machine lacks, in one sentence; None if it lacks nothing that is known."""
-    program, *words = command
+    if sentence := no_program(command, cwd):
+        return sentence
+    # Only the first one: further words are the program's arguments, and may name files that it creates.
+    file = next((word for word in command[1:] if not word.startswith("-")), None)
+    if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
+        return f"there is no file {cwd / file}; {CORRECT_PATH}"
+    return None
+
+
+def no_program(command: Sequence[str], cwd: Path) -> str | None:
+    """Why the program of a child process's command cannot be started here, in one sentence; None if it can."""
+    program = command[0]
     if "/" in program:
         path = cwd / program
         if not path.is_file():
             return f"there is no program {path}; {CORRECT_PATH}"
         if not os.access(path, os.X_OK):
             return f"{path} cannot be executed; type: chmod +x {path}"
-        if sentence := _in_first_line(path, cwd):
-            return sentence
-    elif program not in OUR_PYTHON and shutil.which(program) is None:
+        return _in_first_line(path, cwd)
+    if program not in OUR_PYTHON and shutil.which(program) is None:
         meant = _near_on_path(program)
         then = f"did you mean {meant}?" if meant else "install it, or write its full path"
         return f"there is no program {program} on the PATH; {then}"
-    # Only the first one: further words are the program's arguments, and may name files that it creates.
-    file = next((word for word in words if not word.startswith("-")), None)
-    if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
-        return f"there is no file {cwd / file}; {CORRECT_PATH}"
     return None
 
 

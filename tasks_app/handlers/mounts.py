@@ -14,6 +14,11 @@ FORBIDDEN = (
     "/proc", "/sys", "/dev", "/etc", "/boot", "/run", "/var/run", "/var/lib/docker", "/var/lib/containerd",
 )  # fmt: skip
 
+#: Who can write to these decides what the host runs.
+PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+#: Likewise, by its hidden files; a folder in it may be writable if a root names one in it.
+ROOTS_HOME = "/root"
+
 #: The directory in a container that has the handler's FIFOs. In /dev, so that no image needs a new folder.
 CONTAINER_DIRECTORY = "/dev/taskdaemon"
 
@@ -42,11 +47,12 @@ class Mount(NamedTuple):
 @dataclass(frozen=True)
 class MountRules:
     """`roots`: every read-only mount is one of these or below one. `private`: never mounted, like FORBIDDEN.
-    `writable_roots`: likewise for writable mounts. Absolute paths."""
+    `writable_roots`: likewise for writable mounts. `code`: never writable, like PROGRAMS. Absolute paths."""
 
     roots: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
     writable_roots: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
     def refusal(self, path: str, writable: bool = False) -> str | None:
         """Why a handler may not mount the absolute path `path`, in one sentence; None if it may.
@@ -58,12 +64,25 @@ class MountRules:
         for kept in (*FORBIDDEN, *self.private):
             if _within(kept, path):
                 return f"{path} contains {kept}, which is never given to a handler; mount a directory of its own data"
+        if writable and (kept := self._programs(path)) is not None:
+            return (
+                f"{path} is never writable: {kept} decides which programs the host runs; mount a folder of its own data"
+            )
         roots = self.writable_roots if writable else self.roots
         if any(_within(path, root) for root in roots):
             return None
         variable, what = ("DAEMON_WRITABLE_ROOTS", "write to") if writable else ("DAEMON_MOUNT_ROOTS", "read")
         named = ", ".join(roots) or "it is empty"
         return f"{path} is below none of {variable} ({named}); add a directory that handlers may {what}"
+
+    def _programs(self, path: str) -> str | None:
+        """Of the programs of the host and the platform, what is in the path, or has it in it; None: nothing."""
+        for kept in (*PROGRAMS, *self.code):
+            if _within(path, kept) or _within(kept, path):
+                return kept
+        in_home = [root for root in self.writable_roots if root != ROOTS_HOME and _within(root, ROOTS_HOME)]
+        refused = _within(path, ROOTS_HOME) and not any(_within(path, root) for root in in_home)
+        return ROOTS_HOME if refused or _within(ROOTS_HOME, path) else None
 
     def never(self, path: str) -> bool:
         """True if the absolute path is, or is in, one that no handler may mount, whatever the roots are."""
@@ -81,6 +100,7 @@ class MountRules:
             roots=tuple(map(os.path.realpath, self.roots)),
             writable_roots=tuple(map(os.path.realpath, self.writable_roots)),
             private=tuple(map(os.path.realpath, (*FORBIDDEN, *self.private, *never))),
+            code=tuple(map(os.path.realpath, (*PROGRAMS, *self.code))),
         )
         leads = "" if real == path else f"{path} leads to {real}: "
         if refusal := rules.refusal(real, writable):

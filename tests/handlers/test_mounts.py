@@ -43,6 +43,28 @@ def test_a_writable_mount_has_roots_of_its_own_and_its_links_are_followed_too(da
             rules.resolved(str(data / "link"), writable=True)
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/usr/bin", "/usr/local", "/bin/x", "/lib64", "/root", "/root/.ssh", "/srv/code/a", "/srv"]
+)
+def test_no_root_makes_the_programs_of_the_host_or_the_platform_writable(path: str) -> None:
+    rules = MountRules(("/",), (), ("/",), ("/srv/code",))
+    assert "never" in str(rules.refusal(path, writable=True))
+    assert path == "/" or rules.refusal(path) is None, "it may be read"
+
+
+def test_a_folder_in_the_home_of_root_is_writable_below_a_root_that_is_in_there_too() -> None:
+    rules = MountRules((), (), ("/root/reports", "/root"))
+    assert rules.refusal("/root/reports/new", writable=True) is None
+    assert "/root decides" in str(rules.refusal("/root/.ssh", writable=True))
+    assert "/root decides" in str(rules.refusal("/root", writable=True))
+
+
+def test_a_link_to_a_program_is_not_writable(data: Path) -> None:
+    (data / "link").symlink_to("/usr/bin")
+    with pytest.raises(ValueError, match=r"leads to /usr/bin: .* never writable"):
+        MountRules((), (), ("/",)).resolved(str(data / "link"), writable=True)
+
+
 def test_what_is_inside_a_writable_mount_is_known_as_it_is_written_and_through_links(data: Path) -> None:
     writable = Mount(str(data), "/out", writable=True)
     (data.parent / "alias").symlink_to(data)
