@@ -31,8 +31,9 @@ def problems(reading: SystemReading) -> list[str]:
         sentences.append("the handlers' first containers are starting: tasks are accepted, and wait for them")
     for node in () if refused else reading.silent:
         sentences.append(_silent_node(node.name, node.age, bool(reading.nodes)))
+    faults = _faults(reading)
     for node in reading.nodes:
-        sentences += [f"node {node.name}: {problem}" for problem in node.problems]
+        sentences += [f"node {node.name}: {problem}" for problem in node.problems if problem not in faults]
         if node.drain is not None:
             sentences.append(f"node {node.name}{_drained(node.drain, reading.running_on(node.name))}")
         for name, drain in node.type_drains.items():
@@ -46,7 +47,7 @@ def problems(reading: SystemReading) -> list[str]:
             sentences.append(_unserved(name, handler, reading))
     sentences += chain.from_iterable(reading.told.values())
     return sentences + (
-        _refused_files(reading)
+        [f"{where}{fault}" for fault, where in faults.items()]
         + _other_platform(reading)
         + _different_versions(reading)
         + _different_images(reading)
@@ -121,14 +122,14 @@ def _other_platform(reading: SystemReading) -> list[str]:
     ]
 
 
-def _refused_files(reading: SystemReading) -> list[str]:
-    """Why web processes do not use what handlers.toml is, each sentence once; nodes say it among their own problems."""
-    ours = watcher.problem()
-    faults = {} if ours is None else {ours: ours}
+def _faults(reading: SystemReading) -> dict[str, str]:
+    """Why processes do not use what handlers.toml is: each sentence once, with which processes if not this one."""
+    found: dict[str, list[str]] = {}
     for each in reading.processes:
-        if each.kind == "web" and (fault := each.used.fault):
-            faults.setdefault(fault, f"{each}: {fault}")
-    return list(faults.values())
+        if each.used.fault:
+            found.setdefault(each.used.fault, []).append(str(each))
+    faults = {fault: f"{', '.join(names)}: " for fault, names in found.items()}
+    return faults if (ours := watcher.problem()) is None else faults | {ours: ""}
 
 
 def _different_versions(reading: SystemReading) -> list[str]:

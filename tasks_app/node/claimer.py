@@ -157,6 +157,11 @@ class ClaimLimits:
                 self._log_once.forget((name,))
                 log.info("the database takes claims of a type again", handler=name)
 
+    def keep(self, types: Set[str]) -> None:
+        """These are served from now on: what is known of others counts no more."""
+        for name in self._refused.keys() - types:
+            del self._refused[name]
+
     def problem(self) -> str | None:
         """Which types cannot be claimed and why, in one sentence; None if all can. Thread-safe."""
         types = [

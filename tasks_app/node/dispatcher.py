@@ -261,6 +261,7 @@ class Dispatcher:
             self._ready_types.types = generation.types
             self._on_hold.serve(generation.types)
             self._claimer.policies = generation.policies
+            self._claim_limits.keep(generation.types)
             self._generation, self._rolling = generation, generation.rolling
         self._rolling = [pool for pool in self._rolling if pool.roll()]
         if generation is not None:

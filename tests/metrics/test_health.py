@@ -224,6 +224,17 @@ def test_a_web_server_that_cannot_use_its_handlers_toml_says_so_on_all_of_them()
     assert health()[1]["problems"] == ["web server a:1: the new handlers.toml is not used: handlers.toml:3: is wrong"]
 
 
+def test_a_fault_of_handlers_toml_is_said_once_however_many_processes_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = "the new handlers.toml is not used: handlers.toml:3: is wrong"
+    for name in ("node-1", "node-2"):
+        node(name, revision={"revision": "1", "digest": "0" * 64, "fault": fault}, problems=[fault, "another"])
+    web("a:1", "0" * 64, fault=fault)
+    others = ["node node-1: another", "node node-2: another"]
+    assert health()[1]["problems"] == [*others, f"node node-1, node node-2, web server a:1: {fault}"]
+    monkeypatch.setattr(problems.watcher, "problem", lambda: fault)
+    assert health()[1]["problems"] == [*others, fault]
+
+
 def test_nodes_of_another_version_of_the_platform_are_named_and_the_system_stays_healthy() -> None:
     node("node-1")
     node("node-2", version="0.0.9+00000000")

@@ -213,6 +213,16 @@ def test_a_type_that_was_refused_is_left_out_for_longer_than_its_claim_has_cost_
     assert node.limits.statements({"echo": 8, "prime": 8}) == [{"prime": 8}, {"echo": 4}]
 
 
+def test_a_type_that_is_removed_is_no_problem_any_more(node: Node) -> None:
+    refused = OperationalError("canceling statement due to statement timeout")
+    refused.__cause__ = QueryCanceled()
+    for _ in range(claimer.MIN_REFUSALS):
+        for name in ("echo", "prime"):
+            assert node.limits.refused({name: 8}, refused, seconds=0.0)
+    node.limits.keep({"prime"})
+    assert "'prime'" in str(node.limits.problem()) and "'echo'" not in str(node.limits.problem())
+
+
 def test_a_lost_connection_refuses_nothing() -> None:
     limits = ClaimLimits()
     assert not limits.refused({"echo": 8}, OperationalError("the connection is lost"), 0.1)
