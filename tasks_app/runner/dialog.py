@@ -275,7 +275,10 @@ class Dialog:
         if not self._task or reply.task_id == self._task:
             return False
         if reply.task_id not in self._earlier_tasks:
-            raise BadReply(f"the reply's `task_id` is {reply.task_id[:40]!r}, and the task's is {self._task!r}")
+            raise BadReply(
+                f"the reply's `task_id` is {reply.task_id[:40]!r}, and the task's is {self._task!r}; "
+                "send the task's, or none"
+            )
         self.wrote_extra = True
         return True
 

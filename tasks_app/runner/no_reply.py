@@ -54,7 +54,7 @@ def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: 
         return f"{start} and nothing on stdout{_SILENT[at_work]}"
     found = _meant(lines)
     if _lacks_line_end(stdout, found):
-        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
+        return f"{start}: stdout has no line end after {_shown(lines[-1])}; print one, and flush stdout"
     line = found or lines[-1]
     count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
     return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
@@ -62,9 +62,9 @@ def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: 
 
 #: Why there may be nothing on stdout, by what the handler does.
 _SILENT = {
-    True: ": the handler was still at work",
+    True: ": the handler was still at work; raise its `timeout`, or let it write to stderr how far it is",
     False: ", and the handler waits for its next line: write the reply before, and flush stdout after it",
-    None: ": the handler was still at work, or did not flush its reply",
+    None: ": the handler was still at work, or did not flush its reply; flush stdout, or raise its `timeout`",
 }
 
 

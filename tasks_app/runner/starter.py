@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import why_not_started
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
@@ -50,6 +51,8 @@ _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGN
 _AFTER_CAUSE = re.compile(r"\s|[\])}]|Node\.js v\d")
 _CAUSE = re.compile(r"[\w.]*(?:Error|Exception)\b|panic: |fatal error: |Caused by: ")
 _SYNTAX = re.compile(r"(?:Syntax|Indentation|Tab)Error: ")
+#: What Python and Node say.
+_NO_MODULE = re.compile(r"No module named '|Cannot find module '")
 _PLACE = re.compile(r'\s+File "(?:[^"]*/)?([^"/]{1,80})", line (\d{1,9})')
 
 # More parallel starts gain nothing. Two semaphores, so that an engine that hangs does not delay child processes.
@@ -226,19 +229,20 @@ class ContainerStarter:
         handler = dialog.revision.handler
         if not dialog.calls and handler.image is None and handler.command:
             output = why_not_started(handler.command, handler.cwd) or output
+        then = _then(output, handler)
         output = f": {output}" if output else ""
         container = f" (container {dialog.container.id})"
         if dialog.calls and not failed:
             # Its output may differ from task to task.
             self._warn(what, output + container)
             return
-        self._warn(what + output, container)
+        self._warn(what + output + then, container)
         self._proven = self.works = False
         if failed:
-            self._owner.probing.failed(dialog.started_at, what + output[:MAX_LAST_WORDS_CHARS])
+            self._owner.probing.failed(dialog.started_at, what + output[:MAX_LAST_WORDS_CHARS] + then)
         else:
             self._backoff.succeeded()
-            self.failed(what + output)
+            self.failed(what + output + then)
 
     def _had_not_started(self, dialog: Dialog, started: bool | None, age: float) -> bool:
         if not dialog.calls:
@@ -303,6 +307,14 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
     if dialog.calls and not dialog.replied:
         return f"ended{code} {when}"
     return ("ended while idle" if dialog.calls or age >= STABLE_SECONDS else "ends at once") + code
+
+
+def _then(output: str, handler: Handler) -> str:
+    """`; install its package ...` after the last line of a program that lacks a module; "" after others."""
+    if _NO_MODULE.search(output) is None:
+        return ""
+    where = f"for {handler.command[0]}" if handler.image is None and handler.command else "in its image"
+    return f"; install its package {where}, or correct the name"
 
 
 def last_line(text: str) -> str:

@@ -87,7 +87,8 @@ MISTAKES = (
         "def handle(task):\n    return {}\n",
     ),
     starts(
-        "no-such-module", "ends at once", "with exit code 1", "No module named 'nothing_of_the_kind'",
+        "no-such-module", "ends at once", "No module named 'nothing_of_the_kind'",
+        "install its package for python, or correct the name",
         "import nothing_of_the_kind\n",
     ),
     starts(
@@ -117,7 +118,8 @@ MISTAKES = (
         "JSON strings have double quotes", replies("{'status': 'success', 'result': 1}"),
     ),
     runs(
-        "no-line-end", "timeout: no reply within 2 s", "stdout has no line end after", '{"status": "success"',
+        "no-line-end", "timeout: no reply within 2 s", 'stdout has no line end after {"status": "success"',
+        "print one, and flush stdout",
         LOOP.format("""print('{"status": "success", "result": 1}', end="", flush=True)"""),
     ),
     runs(
@@ -129,7 +131,7 @@ MISTAKES = (
         replies("json.dumps({'status': 'success', 'result': float('nan')})"),
     ),
     runs(
-        "another-task-id", "bad_reply", "the reply's `task_id` is 'mine'", "the task's is '",
+        "another-task-id", "bad_reply", "the reply's `task_id` is 'mine'", "send the task's, or none",
         replies("json.dumps({'status': 'success', 'result': 1, 'task_id': 'mine'})"),
     ),
     runs(
@@ -160,11 +162,13 @@ run(reply)
 """,
     ),
     runs(
-        "loops", "timeout: no reply within 2 s", "nothing on stdout", "the handler was still at work",
+        "loops", "timeout: no reply within 2 s", "nothing on stdout: the handler was still at work",
+        "raise its `timeout`, or let it write to stderr how far it is",
         LOOP.format("while True: pass"),
     ),
     runs(
-        "ignores-sigterm", "timeout: no reply within 2 s", "nothing on stdout", "the handler was still at work",
+        "ignores-sigterm", "timeout: no reply within 2 s", "nothing on stdout: the handler was still at work",
+        "raise its `timeout`, or let it write to stderr how far it is",
         "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LOOP.format("time.sleep(60)"),
     ),
 )  # fmt: skip

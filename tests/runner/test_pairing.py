@@ -133,7 +133,9 @@ def test_a_late_reply_to_an_earlier_attempt_is_not_taken_for_this_ones(kit: Kit,
 def test_a_reply_that_names_another_task_is_a_bad_one(caller: Caller) -> None:
     result = caller.result(caller.begin({"do": "named", "n": 1, "names": SECOND}, task_id=FIRST)[1])
     assert result.outcome.kind is OutcomeKind.BAD_REPLY
-    assert error_of(result.outcome) == f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'"
+    assert error_of(result.outcome) == (
+        f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'; send the task's, or none"
+    )
 
 
 @pytest.mark.parametrize(("reply", "says"), [

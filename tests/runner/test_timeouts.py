@@ -65,10 +65,10 @@ def test_a_timeout_without_output_knows_a_handler_at_work_from_one_that_waits_fo
     caller = new_caller(start_timeout=0.0, stop_grace=0.2)
     caller.ask("echo")
     says = {
-        False: "the handler was still at work, or did not flush its reply",
+        False: "the handler was still at work, or did not flush its reply; flush stdout, or raise its `timeout`",
         True: ", and the handler waits for its next line: write the reply before, and flush stdout after it"
         if do == "unflushed"
-        else ": the handler was still at work",
+        else ": the handler was still at work; raise its `timeout`, or let it write to stderr how far it is",
     }[kit.tells]
     assert error_of(caller.ask(do, timeout=0.4).outcome).endswith(says)
 
@@ -81,12 +81,16 @@ def test_a_timeout_says_that_nothing_was_written_or_no_line_end(kit: Kit, new_ca
     caller.ask("echo")
     assert error_of(caller.ask("sleep", timeout=0.4).outcome) == (
         "no reply within 0.4 s and nothing on stdout: the handler was still at work"
-        + ("" if kit.tells else ", or did not flush its reply")
+        + (
+            "; raise its `timeout`, or let it write to stderr how far it is"
+            if kit.tells
+            else ", or did not flush its reply; flush stdout, or raise its `timeout`"
+        )
     )
     caller.ask("echo")
     reply = '{"status":"success","result":1}'
-    outcome = caller.ask("hex", timeout=0.4, hex=reply.encode().hex()).outcome
-    assert error_of(outcome) == f"no reply within 0.4 s: stdout has no line end after {reply}"
+    error = error_of(caller.ask("hex", timeout=0.4, hex=reply.encode().hex()).outcome)
+    assert error == f"no reply within 0.4 s: stdout has no line end after {reply}; print one, and flush stdout"
 
 
 def test_a_child_process_and_a_container_flush_pythons_output_alike(

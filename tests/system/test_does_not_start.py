@@ -36,7 +36,8 @@ else:
 """
 WORDS = (
     "handler 'loads' ended with exit code 1 before it read its first task: "
-    "ModuleNotFoundError: No module named 'nope'; one container at a time is tried, with pauses of up to 60 s"
+    "ModuleNotFoundError: No module named 'nope'; install its package for python, or correct the name; one container "
+    "at a time is tried, with pauses of up to 60 s"
 )
 
 
