@@ -14,8 +14,9 @@ from types import MappingProxyType
 import structlog
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.node.image_names import ImageNames
 from tasks_app.queue.attempt import Policy
-from tasks_app.runner.engine import Engine, Unavailable
+from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,8 @@ class Reload:
     ) -> None:
         """`swap`: has the dispatcher work by a generation from its next round on. `only`: the handlers to serve; none:
         all."""
-        self._engine, self._make_pool, self._swap, self._only = engine, make_pool, swap, only
+        self._make_pool, self._swap, self._only = make_pool, swap, only
+        self.image_names = ImageNames(engine, self._replace_moved)
         #: Held while something changes.
         self._lock = threading.Lock()
         #: Set by the thread that ends the node.
@@ -78,7 +80,8 @@ class Reload:
     def adopt(self, handlers: Mapping[str, Handler]) -> Generation | None:
         """Serve these handlers from now on. None: the node ends.
 
-        Images are resolved anew. Waits some seconds at most until the dispatcher works by it.
+        Images are resolved anew; if the engine does not answer soon, once it does. Waits some seconds at most until the
+        dispatcher works by it.
         """
         with self._lock:
             if self._ended.is_set():
@@ -117,6 +120,7 @@ class Reload:
     def end(self) -> None:
         """Begin nothing more: the node ends."""
         self._ended.set()
+        self.image_names.end()
 
     def close_pools(self, until: float) -> None:
         """End all containers. `until`: when they have to be gone, on the monotonic clock; 5 s are left to each pool."""
@@ -125,12 +129,16 @@ class Reload:
                 pool.close(max(until - time.monotonic(), 5.0))
 
     def _moved_images(self, handlers: Mapping[str, Handler]) -> Set[str]:
-        images = {handler.image for handler in handlers.values() if handler.image is not None}
-        try:
-            return self._engine.resolve_again(images) if images else frozenset()
-        except Unavailable as error:
-            log.warning("images are not resolved anew: containers are started from those of before", reason=str(error))
-            return frozenset()
+        return self.image_names.ask({handler.image for handler in handlers.values() if handler.image is not None})
+
+    def _replace_moved(self, images: Set[str]) -> None:
+        """Replace the containers whose images have moved, as the engine says after the reload."""
+        with self._lock:
+            if not self._ended.is_set():
+                for name, handler in self.handlers.items():
+                    if handler.image in images:
+                        self.pools[name].adopt(handler, replace=True)
+                self._swapped()
 
     def _swapped(self) -> Generation:
         generation = Generation(self.handlers, self.pools, self.pools.values())

@@ -101,8 +101,8 @@ class Node:
         )  # fmt: skip
         self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
         problems = (
-            broker_problem, watcher.problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
-            *(thread.problem for thread in self._feature_threads),
+            broker_problem, watcher.problem, self._reload.image_names.problem, claim_limits.problem,
+            large_data.problem, self._result_writer.problem, *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         self._record = NodeRecord(
             self.name, domain, pools, RevisionColumns(watcher), problems, cap, on_hold.is_drained,

@@ -181,6 +181,12 @@ class Engine(Protocol):
     def refusal(self, handler: Handler) -> str | None:
         """Why this engine can never run the handler, in one sentence; None if it can. Does not block."""
 
+    def check(self, handler: Handler) -> None:
+        """Raise Unavailable if no container of the handler can be started, as far as that is known without a start.
+
+        A missing image is pulled meanwhile. Takes some 10 s at most.
+        """
+
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Container:
         """A started container, within 30 s, and for Docker the time that its engine may take to create it.
 

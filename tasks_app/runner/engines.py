@@ -27,6 +27,9 @@ class EngineByHandler:
     def refusal(self, handler: Handler) -> str | None:
         return self._for(handler).refusal(handler)
 
+    def check(self, handler: Handler) -> None:
+        self._for(handler).check(handler)
+
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Container:
         return self._for(handler).start(handler, slot, closing)
 

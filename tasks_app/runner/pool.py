@@ -23,6 +23,7 @@ from tasks_app.runner.roll import Roll
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import Caution, Probing, StartTimes
 from tasks_app.runner.slot_state import Phase
+from tasks_app.runner.start_check import StartCheck
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Pool:
         self._choose = CHOICES[handler.handler_selection]
         self.probing, self.start_times = Probing(), StartTimes(handler.start_timeout)
         self.caution = Caution()
+        self._check = StartCheck(engine, self.revision, self.freed)
         self._own_reactor: tuple[Reactor, threading.Thread] | None = None
         if reactor is None:
             reactor = Reactor()
@@ -129,6 +131,7 @@ class Pool:
 
     def close(self, timeout: float = 10.0) -> bool:
         """End every container; running calls are killed. True if all ended within `timeout` seconds."""
+        self._check.end()
         # No slot can be taken, so none begins a call from here on.
         with self._lock:
             self._closed = True
@@ -188,6 +191,8 @@ class Pool:
         starting = sum(slot.phase is Phase.STARTING or (probes and not slot.trusted) for slot in slots)
         total = len(slots)
         problem = self.probing.problem or next(filter(None, (slot.problem for slot in slots)), None)
+        if problem is None and any(slot.is_old for slot in slots):
+            problem = self._check.problem
         return PoolStats(
             slots=total,
             warm=total - starting,
@@ -216,8 +221,9 @@ class Pool:
     def adopt(self, handler: Handler, replace: bool = False) -> None:
         """Take over another definition of the handler, which has the same name, in any thread. Returns at once.
 
-        If its containers depend on what has changed, or with `replace`, they are replaced: see `roll`. What has kept
-        them from starting is forgotten, and the next start comes at once.
+        If its containers depend on what has changed, or with `replace`, they are replaced: see `roll`. None is before
+        the engine can start one, as far as that is known: the image is there, say. What has kept them from starting is
+        forgotten, and the next start comes at once.
         """
         before = self.revision
         revision = Revision(handler, before.replaced + replace)
@@ -229,6 +235,8 @@ class Pool:
             self.probing.end_pause()
         self._choose = CHOICES[handler.handler_selection]
         self.revision = revision
+        if changed:
+            self._check.begin(revision)
         # A source file was saved: another command, or a file that is gone, is no reason for haste, and may not start.
         saved = handler.sources not in ("", before.handler.sources)
         if changed and saved and handler.command == before.handler.command:
@@ -263,7 +271,8 @@ class Pool:
             self._free = [number for number in self._free if number in self._by_number]
             old = [slot for slot in self.slots if slot.is_old]
             self._roll.at_once &= bool(old)
-            chosen = self._roll.next([slot for slot in old if slot.number in self._free])
+            idle = [slot for slot in old if slot.number in self._free] if self._check.passed(self.revision) else []
+            chosen = self._roll.next(idle)
             for slot in chosen:
                 self._free.remove(slot.number)
         for slot in surplus:
@@ -303,6 +312,8 @@ class Pool:
             # A taken slot without a call has to stay: a task has been claimed for it.
             if self._roll.replacing or (number not in self._free and not self._is_busy(number)):
                 return False
+            if not self._check.passed(self.revision):
+                return False
             self._roll.begin(number)
             if number in self._free:
                 self._free.remove(number)
@@ -310,7 +321,7 @@ class Pool:
 
     def may_roll(self, number: int) -> bool:
         with self._lock:
-            if not self._roll.may_begin() or not self._is_busy(number):
+            if not (self._roll.may_begin() and self._check.passed(self.revision) and self._is_busy(number)):
                 return False
             self._roll.begin(number)
             return True

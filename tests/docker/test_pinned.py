@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import secrets
 from collections.abc import Iterator
@@ -72,6 +73,21 @@ def test_a_name_means_the_image_of_its_first_start_until_it_is_resolved_again(na
     assert caller.engine.resolve_again([name.name]) == set()
     dies(caller)
     assert image_of(caller) == second
+
+
+def test_the_only_container_of_a_handler_stays_until_the_image_of_the_new_one_is_there(
+    name: Name, intrude: Intrude
+) -> None:
+    caller = intrude(name="pinned", image=BUSYBOX, command=SHELL)
+    before = image_of(caller)
+    caller.pool.adopt(dataclasses.replace(caller.pool.revision.handler, image=name.name))
+    problem = caller.until(lambda: (caller.pool.roll(), caller.pool.stats().problem)[1])
+    assert f"its image {name.name} is missing; build it" in problem
+    assert problem.endswith("; its containers of before go on meanwhile")
+    assert image_of(caller) == before and caller.pool.stats().deaths == {}
+    built = name.means_another()
+    caller.until(lambda: not caller.pool.roll() and caller.pool.free())
+    assert image_of(caller) == built and caller.pool.stats().problem is None
 
 
 def test_a_name_that_the_engine_no_longer_knows_means_what_it_meant(name: Name, intrude: Intrude) -> None:

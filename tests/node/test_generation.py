@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Set
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import generation as module
 from tasks_app.node.generation import Generation, Reload
 from tasks_app.runner.engine import Engine, Unavailable
+from testkit.process import until
 from tests.node.test_thread import run
 
 ONE, TWO = Handler(name="one", command=("cat",)), Handler(name="two", image="two:latest")
@@ -105,6 +107,34 @@ def test_an_engine_that_does_not_answer_keeps_no_change_from_coming() -> None:
     parts.moved = None
     parts.reload.adopt({"one": ONE, "two": replace(TWO, timeout=1.0)})
     assert parts.done("two") == ["adopt"] and parts.swapped[0].policies["two"].timeout == 1.0
+    parts.reload.end()
+
+
+def test_an_engine_that_hangs_delays_no_reload_and_what_it_says_later_is_done_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks_app.node.image_names.RESOLVE_SECONDS", 0.01)
+    parts, answers = Parts(), threading.Event()
+    resolve = parts.resolve_again
+    monkeypatch.setattr(parts, "resolve_again", lambda images: (answers.wait(20), resolve(images))[1])
+    parts.moved = {"two:latest"}
+    assert parts.reload.adopt({"one": ONE, "two": TWO}) is parts.swapped[0]
+    assert "has not answered for 0.01 s): containers start" in str(parts.reload.image_names.problem())
+    answers.set()
+    until(lambda: len(parts.swapped) == 2)
+    assert (parts.done("one"), parts.done("two")) == (["adopt"], ["adopt", "replace"])
+    assert parts.reload.image_names.problem() is None
+
+
+def test_an_engine_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.node.image_names.RETRY_SECONDS", 0.01)
+    parts = Parts()
+    parts.moved = None
+    parts.reload.adopt({"one": ONE, "two": TWO})
+    assert "(the engine does not answer)" in str(parts.reload.image_names.problem())
+    parts.moved = {"two:latest"}
+    until(lambda: parts.done("two") == ["adopt", "replace"] and len(parts.swapped) == 2)
+    assert parts.reload.image_names.problem() is None
 
 
 def test_only_the_named_handlers_are_replaced_on_request_and_unknown_names_are_nobodys() -> None:

@@ -100,6 +100,9 @@ class SocketEngine:
     def refusal(self, handler: Handler) -> str | None:
         return None
 
+    def check(self, handler: Handler) -> None:
+        pass
+
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         return result
 

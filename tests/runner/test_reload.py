@@ -15,6 +15,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
+from tasks_app.runner.engine import NotYet
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.revision import Revision
@@ -44,6 +45,19 @@ def handler(version: str = "one", **fields: Any) -> Handler:
 
 #: Its command names no source file any more.
 BROKEN = handler("broken", command=(sys.executable, "-S", "-E", "-c", "import nope"), sources="none")
+
+
+class LackingEngine(ReadEngine):
+    """Has not what containers with an image need."""
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine)
+        self.asked = threading.Event()
+
+    def check(self, handler: Handler) -> None:
+        if handler.image is not None:
+            self.asked.set()
+            raise NotYet("its image is being pulled")
 
 
 class Reloading(Caller):
@@ -138,6 +152,32 @@ def test_a_definition_that_does_not_start_costs_one_container_and_the_others_go_
     assert pool.versions(6) == ["one"] * 6  # none of the two had answered before
     assert "import nope" not in str(pool.pool.stats().problem) and "nope" in str(pool.pool.stats().problem)
     assert deaths(pool)["recycled"] == 1
+
+
+def test_the_only_container_stays_while_the_program_of_the_new_one_is_missing(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    with Reloading(handler(instances=1), ProcessEngine()) as caller:
+        before = caller.settled()
+        caller.pool.adopt(handler("two", instances=1, command=(str(program),)))
+        problem = caller.until(lambda: caller.pool.stats().problem)
+        assert problem.endswith("; its containers of before go on meanwhile") and f"no program {program};" in problem
+        assert caller.versions(3) == ["one"] * 3 and caller.containers() == before
+        program.write_text(f"#!/bin/sh\nexec {sys.executable} -S -E -c '{ANSWERS}'\n")
+        program.chmod(0o755)
+        caller.settled()
+        assert caller.versions(1) == ["two"] and caller.pool.stats().problem is None
+
+
+def test_containers_stay_while_the_engine_has_not_what_new_ones_need_and_others_follow_the_last_definition() -> None:
+    engine: Any = LackingEngine(ProcessEngine())
+    with Reloading(handler(instances=2), engine) as caller:
+        before = caller.settled()
+        caller.pool.adopt(handler("two", instances=2, image="x", max_container_age=0.0))
+        caller.until(engine.asked.is_set)
+        assert caller.pool.roll() and caller.pool.free() == 2
+        assert caller.versions(4) == ["one"] * 4 and caller.containers() == before, "nor is one replaced for its age"
+        caller.pool.adopt(handler(instances=2))
+        assert not caller.pool.roll() and caller.pool.stats().problem is None, "it went back"
 
 
 def test_a_definition_that_fails_late_gets_no_call_while_others_serve() -> None:

@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
-from tasks_app.runner.docker.sandbox import Host, explained
+from tasks_app.runner.docker.sandbox import Host, Sandbox, explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import EngineUnreachable, IsGone, Owner, Unavailable, variables
 
@@ -60,12 +61,25 @@ class DockerEngine:
             return f"handler '{handler.name}' has no `image`, so it cannot run in a container"
         return None
 
+    def check(self, handler: Handler) -> None:
+        with self._naming(handler):
+            variables(handler)
+            client = self._ready(handler)[0]
+            with unavailable_on_error():
+                self._image(client, str(handler.image))
+
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> DockerContainer:
+        with self._naming(handler):
+            return self._start(handler, closing)
+
+    @contextmanager
+    def _naming(self, handler: Handler) -> Iterator[None]:
+        """What is raised names the handler."""
         if refusal := self.refusal(handler):
             raise Unavailable(refusal)
         sentence = f"handler '{handler.name}' cannot be started"
         try:
-            return self._start(handler, closing)
+            yield
         except EngineUnreachable as error:
             raise type(error)(f"{sentence}: {error}", error.reason) from None
         except Unavailable as error:
@@ -97,11 +111,7 @@ class DockerEngine:
     def _start(self, handler: Handler, closing: threading.Event | None) -> DockerContainer:
         assert handler.image is not None
         began, environment = time.monotonic(), variables(handler)
-        if waiting := self._images.being_pulled(handler.image):
-            raise waiting
-        with unavailable_on_error():
-            client = self._connection.get()
-            sandbox = self._host.sandbox_for(handler, self._connection.info)
+        client, sandbox = self._ready(handler)
         identity = self._images.id_of(handler.image)
         spec = ContainerSpec(handler, sandbox, environment, identity or handler.image, began, closing)
         if (late := self._creator.adopted(client, spec)) is not None:
@@ -137,6 +147,15 @@ class DockerEngine:
         else:
             log.info("container %s uses Docker's attach, the next one FIFOs again: %s", one.id, unavailable)
         return one
+
+    def _ready(self, handler: Handler) -> tuple[APIClient, Sandbox]:
+        """The engine, and what it gives the handler's containers. Raises Unavailable, also while it pulls the image."""
+        assert handler.image is not None
+        if waiting := self._images.being_pulled(handler.image):
+            raise waiting
+        with unavailable_on_error():
+            client = self._connection.get()
+            return client, self._host.sandbox_for(handler, self._connection.info)
 
     def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
         """The engine's description of what the name means; None if it gives none.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence, Set
 from pathlib import Path
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.handlers.missing import OUR_PYTHON, why_not_started
+from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_started
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
@@ -44,6 +44,16 @@ class ProcessEngine:
         if not handler.command:
             return f"handler '{handler.name}' has no `command`, so there is nothing to start"
         return None
+
+    def check(self, handler: Handler) -> None:
+        fault = self.refusal(handler) or no_program(handler.command or (), handler.cwd)
+        if fault is None:
+            try:
+                variables(handler)
+            except Unavailable as error:
+                fault = str(error)
+        if fault is not None:
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {fault}")
 
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> ProcessContainer:
         """Start a child process. On Linux it is killed when the calling thread ends."""
