@@ -64,10 +64,8 @@ class MountRules:
         for kept in (*FORBIDDEN, *self.private):
             if _within(kept, path):
                 return f"{path} contains {kept}, which is never given to a handler; mount a directory of its own data"
-        if writable and (kept := self._programs(path)) is not None:
-            return (
-                f"{path} is never writable: {kept} decides which programs the host runs; mount a folder of its own data"
-            )
+        if writable and (found := self._programs(path)) is not None:
+            return f"{path} is never writable: {found} decides what the host runs; mount a folder of its own data"
         roots = self.writable_roots if writable else self.roots
         if any(_within(path, root) for root in roots):
             return None

@@ -20,6 +20,7 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.broker.notification import notify
+from tasks_app.conf.watching import watcher
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.handlers.words import span
 from tasks_app.metrics import problems
@@ -231,7 +232,7 @@ def test_a_fault_of_handlers_toml_is_said_once_however_many_processes_have_it(mo
     web("a:1", "0" * 64, fault=fault)
     others = ["node node-1: another", "node node-2: another"]
     assert health()[1]["problems"] == [*others, f"node node-1, node node-2, web server a:1: {fault}"]
-    monkeypatch.setattr(problems.watcher, "problem", lambda: fault)
+    monkeypatch.setattr(watcher, "problem", lambda: fault)
     assert health()[1]["problems"] == [*others, fault]
 
 
