@@ -170,9 +170,10 @@ REST_FRAMEWORK = {
 API_ORDER = [
     "/queue", "/queue/batch",
     "/api/tasks/{task_id}", "/api/tasks/{task_id}/why", "/api/tasks/{task_id}/events", "/api/tasks/{task_id}/attempts",
+    "/api/tasks/{task_id}/callbacks", "/api/tasks/{task_id}/callbacks/retry",
     "/api/tasks", "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/redrive",
     "/api/tasks/{task_id}/priority",
-    "/api/tasks/redrive", "/api/tasks/cancel", "/api/tasks/delete", "/api/tasks/priority",
+    "/api/tasks/redrive", "/api/tasks/cancel", "/api/tasks/delete", "/api/tasks/priority", "/api/callbacks/retry",
     "/api/operations", "/api/operations/{operation_id}", "/api/operations/{operation_id}/abort",
     "/api/schedules", "/api/schedules/{name}", "/api/schedules/{name}/firings", "/api/schedules/{name}/pause",
     "/api/schedules/{name}/resume", "/api/schedules/{name}/run",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.apps import AppConfig, apps
 from django.utils.module_loading import import_string
@@ -46,6 +47,8 @@ class Feature(AppConfig):
     #:   task.head, .buttons, .live, .why, .failure, .facts      a task's page, about the `Task`
     #:   tasks.end                                               below the list of tasks, about Django's `ChangeList`
     panels: str = ""
+    #: A list of `BulkAct`: what operations can do beside the engine's own acts.
+    bulk_acts: str = ""
     #: A list of `admin.task_list.TaskAction`: what the list of tasks offers to do to the tasks that are selected, or to
     #: all that match, and pages about tasks that failed alike to these. Asked for with each page of the list.
     task_actions: str = ""
@@ -110,6 +113,25 @@ class Feature(AppConfig):
     def ready(self) -> None:
         """Say which tables of handlers.toml there are: the file is read once all features are loaded."""
         handlers_toml.further_tables = {**(handlers_toml.further_tables or {}), **self.tables}
+
+
+class BulkAct(NamedTuple):
+    """What is done to each task that matches the filter of an operation.
+
+    `verb`: at most 10 characters. `fits`: the statuses of the tasks that it is done to. `done`: what a task is then
+    said to be. `act`: gets the ids of some tasks, which the caller's write transaction has locked, and returns those to
+    which it was done; the others are skipped for the reason `skipped`. `address`, `name`, `text`: of the call that
+    starts the operation.
+    """
+
+    verb: str
+    fits: frozenset[str]
+    done: str
+    act: Callable[[Sequence[UUID]], Set[UUID]]
+    skipped: str
+    address: str
+    name: str
+    text: str
 
 
 class Link(NamedTuple):

@@ -13,6 +13,8 @@ class Callbacks(Feature):
     name = "tasks_app.features.callbacks"
     callback_fault = "tasks_app.features.callbacks.options.callback_fault"
     side_jobs = "tasks_app.features.callbacks.telling.Telling"
+    calls = "tasks_app.features.callbacks.api.urlpatterns"
+    bulk_acts = "tasks_app.features.callbacks.operation.bulk_acts"
     leaves_end = "tasks_app.features.callbacks.telling.tell_before"
     panels = "tasks_app.features.callbacks.admin.panels"
     sections = "tasks_app.features.callbacks.admin.sections"

@@ -17,12 +17,12 @@ from tasks_app import conf
 from tasks_app.audit.record import Actor, acting, record, recount
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
+from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, done, fits, window
 from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
-from tasks_app.queue.models import DONE, FITS, Status, Task, TaskQuerySet
+from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_search import Walk, candidates, newest_id, with_matches
 
@@ -71,19 +71,19 @@ class Preview:
 def preview(plan: Plan, seconds: float = 0.0) -> Preview:
     """Count the tasks that the plan's operation would move if it began now: exactly if an index has them, or if there
     are not more than ROWS_READ rows to look at. `seconds`: it looks at more rows for so long."""
-    seen, until, scope, fits = Preview(), store().elapsed() + seconds, plan.scope, FITS[plan.verb]
+    seen, until, scope, moved = Preview(), store().elapsed() + seconds, plan.scope, fits(plan.verb)
     if scope.ids is None and (known := candidates(scope, ROWS_READ)) is not None and (known.complete or not seconds):
-        seen.add(Task.objects.filter(pk__among=known.ids), fits, scope.condition)
+        seen.add(Task.objects.filter(pk__among=known.ids), moved, scope.condition)
         seen.exact = known.complete
         return seen
     cursor: UUID | None = None
     while True:
         if scope.ids is not None:
             rows, cursor = window(scope, cursor, ROWS_READ)
-            seen.add(rows, fits)
+            seen.add(rows, moved)
         elif (walk := Walk.of(scope, cursor, oldest=True)) is not None:
             near = walk.within(ROWS_READ)
-            seen.add(near.rows, fits, near.rest)
+            seen.add(near.rows, moved, near.rest)
             cursor = None if near is walk else near.end
         else:
             cursor = None
@@ -239,9 +239,10 @@ def seconds_left(operation: Operation, now: datetime) -> float | None:
 
 def counts(operation: Operation) -> str:
     """`410 redriven, 2 skipped: already processing`."""
-    parts = [f"{operation.done:,} {DONE[operation.verb]}"]
+    parts = [f"{operation.done:,} {done(operation.verb)}"]
     parts += [
-        f"{number:,} skipped: {_SKIPPED.get(reason, reason)}" for reason, number in sorted(operation.skipped.items())
+        f"{number:,} skipped: {_SKIPPED.get(reason, reason.replace('_', ' '))}"
+        for reason, number in sorted(operation.skipped.items())
     ]
     if operation.failed:
         parts.append(f"{operation.failed:,} could not be changed: the database refused it")

@@ -89,7 +89,7 @@ class OperationForm(forms.Form):
         super().__init__(data, initial=initial)
         self._chosen = chosen
         for name, option in OPTIONS.items():
-            if chosen.verb in option.verbs:
+            if option.belongs_to(chosen.verb):
                 self.fields[name] = _field(name, option)
 
     def plan(self) -> Plan | None:

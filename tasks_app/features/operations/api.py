@@ -21,7 +21,7 @@ from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, bulk_acts
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
@@ -123,15 +123,16 @@ def _option(option: Option) -> Field:
     return field if option.absent else replace(field, read=needed, required=True)
 
 
-def _fields(verb: Verb) -> Mapping[str, Field]:
+def _fields(verb: str) -> Mapping[str, Field]:
     """The fields of the body of its call."""
-    options = {name: _option(option) for name, option in OPTIONS.items() if verb in option.verbs}
+    options = {name: _option(option) for name, option in OPTIONS.items() if option.belongs_to(verb)}
     if "stop_share" in options:
         options["stop_share"] = replace(options["stop_share"], default=DEFAULT_STOP_SHARE, beside="canary")
     return {"filter": FILTER, "dry_run": fields.flag("Only count."), **options}
 
 
-FIELDS = {verb: _fields(verb) for verb in Verb}
+VERBS = [*Verb.values, *bulk_acts()]
+FIELDS = {verb: _fields(verb) for verb in VERBS}
 NewOperation = fields.object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS[Verb.CANCEL])
 NewRedriveOperation = fields.object_with(
     "NewRedriveOperation", "A redrive of all failed tasks that match.", FIELDS[Verb.REDRIVE]
@@ -141,7 +142,7 @@ NewPriorityOperation = fields.object_with(
 )
 
 
-def parse(body: Any, verb: Verb, types: frozenset[str] | None) -> tuple[Plan, bool]:
+def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, bool]:
     """The plan of a request, and whether it is a dry run. Raises Invalid with every fault at once."""
     if not isinstance(body, dict):
         example = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
@@ -191,7 +192,7 @@ class OperationObject(serializers.Serializer):
     """An operation."""
 
     id = serializers.UUIDField()
-    verb = serializers.ChoiceField(choices=Verb.choices)
+    verb = serializers.ChoiceField(choices=VERBS)
     state = serializers.ChoiceField(
         choices=OperationState.choices, help_text="`stopped`: by itself, because too many redriven tasks failed again."
     )
@@ -252,7 +253,7 @@ MAX_READ = 1000
 
 
 def starts(
-    name: str, verb: Verb, body: type[serializers.Serializer], sentences: str, examples: Sequence[OpenApiExample]
+    name: str, verb: str, body: type[serializers.Serializer], sentences: str, examples: Sequence[OpenApiExample]
 ) -> type[API]:
     """The view of a call that starts an operation, or counts what it would do. `sentences`: what the call does."""
 
@@ -403,6 +404,13 @@ urlpatterns = [
     *both("api/tasks/cancel", CancelAllView.as_view(), "cancel-all"),
     *both("api/tasks/delete", DeleteAllView.as_view(), "delete-all"),
     *both("api/tasks/priority", PrioritizeAllView.as_view(), "prioritize-all"),
+    *(
+        pattern
+        for act in bulk_acts().values()
+        for pattern in both(
+            act.address, starts(act.name, act.verb, NewOperation, act.text, EXAMPLES[-1:]).as_view(), act.name
+        )
+    ),
     *both("api/operations", OperationsView.as_view(), "operations"),
     *both("api/operations/<str:operation_id>", OperationView.as_view(), "operation"),
     *both("api/operations/<str:operation_id>/abort", AbortView.as_view(), "abort"),

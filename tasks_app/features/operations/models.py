@@ -10,7 +10,7 @@ from django.db.models import Q
 
 
 class Verb(models.TextChoices):
-    """What an operation does to each of its tasks."""
+    """What an operation does to each of its tasks, of the engine's own acts."""
 
     REDRIVE = "redrive"
     CANCEL = "cancel"
@@ -31,7 +31,8 @@ class Operation(models.Model):
     """An act on all tasks that match a filter. Nodes work it off in batches, each with this row in one transaction."""
 
     id = models.UUIDField(primary_key=True, default=uuids.uuid7, editable=False)
-    verb = models.CharField(max_length=10, choices=Verb)
+    #: A `Verb`, or that of a feature's `BulkAct`.
+    verb = models.CharField(max_length=10)
     #: A TaskFilter, as `features.operations.plan` writes it.
     filter = models.JSONField()
     #: The only types of the caller's API key; null: all.
@@ -91,7 +92,6 @@ class Operation(models.Model):
             models.Index(fields=("id",), name="operation_running", condition=Q(state="running")),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(name="operation_verb_known", condition=Q(verb__one_of=Verb.values)),
             models.CheckConstraint(name="operation_state_known", condition=Q(state__one_of=OperationState.values)),
             models.CheckConstraint(
                 name="operation_over_has_end",

@@ -6,18 +6,40 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
+from tasks_app.feature import BulkAct, registered
 from tasks_app.features.operations.models import Operation, Verb
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.cancel import cancel_many, delete_many
 from tasks_app.queue.current import store
-from tasks_app.queue.models import FITS, Status, Task, TaskQuerySet
+from tasks_app.queue.models import DONE, FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.queue.task_search import Found, Walk
+
+# What an operation can do.
+
+
+@cache
+def bulk_acts() -> Mapping[str, BulkAct]:
+    """The acts of features, by their verbs."""
+    return {act.verb: act for acts in registered("bulk_acts") for act in acts}
+
+
+def fits(verb: str) -> frozenset[str]:
+    """The statuses of the tasks that it moves. Raises KeyError if this version does not know the verb."""
+    return FITS[verb] if verb in FITS else bulk_acts()[verb].fits
+
+
+def done(verb: str) -> str:
+    """What a task is then said to be."""
+    act = bulk_acts().get(verb)
+    return DONE.get(verb, verb) if act is None else act.done
+
 
 # A filter as an operation's row and a form store it.
 
@@ -63,6 +85,7 @@ class Option:
     """A number that a plan may have, as the API, the admin's form and the commands take it.
 
     `valid`: what it must be, as part of a sentence. `absent`: what holds without it. `above`: it is larger than `low`.
+    `verbs`: those that it belongs to; None: all.
     """
 
     label: str
@@ -71,9 +94,13 @@ class Option:
     low: float
     high: float
     valid: str
-    verbs: frozenset[str] = frozenset(Verb)
+    verbs: frozenset[str] | None = None
     whole: bool = True
     above: bool = False
+
+    def belongs_to(self, verb: str) -> bool:
+        """Whether a plan of this verb may have it."""
+        return self.verbs is None or verb in self.verbs
 
     def allows(self, value: float) -> bool:
         """Whether it may have this value."""
@@ -134,16 +161,18 @@ class Plan:
 
     def faults(self) -> list[tuple[str, str]]:
         """Why no operation can be started by it: the option, or `filter`, and a sentence. All at once."""
-        found, fits = [], FITS[self.verb]
-        moves = f"{self.verb} acts on tasks that are {words(fits)}, and"
-        if self.wanted.statuses is not None and not self.wanted.statuses & fits:
+        found, moved = [], fits(self.verb)
+        moves = f"{self.verb} acts on tasks that are {words(moved)}, and"
+        if self.wanted.statuses is not None and not self.wanted.statuses & moved:
             found.append(("filter", f"{moves} the filter lets none of them through"))
-        elif self.wanted.reasons is not None and Status.FAILED not in fits:
+        elif self.wanted.reasons is not None and Status.FAILED not in moved:
             found.append(("filter", f"{moves} only failed ones have a failure_reason"))
         for name, option in OPTIONS.items():
             value = getattr(self, name)
-            if value is not None and self.verb not in option.verbs:
-                found.append((name, f"{name} belongs to {' and '.join(sorted(option.verbs))}, not to {self.verb}"))
+            if value is not None and not option.belongs_to(self.verb):
+                found.append(
+                    (name, f"{name} belongs to {' and '.join(sorted(option.verbs or ()))}, not to {self.verb}")
+                )
             elif value is not None and not option.allows(value):
                 found.append((name, f"{name} must be {option.valid}, not {value:,.15g}"))
         if self.verb == Verb.PRIORITY and self.priority is None:
@@ -163,8 +192,8 @@ class Plan:
             wanted = replace(wanted, types=self.types if wanted.types is None else wanted.types & self.types)
         if wanted.ids is not None:
             return wanted
-        fits = FITS[self.verb]
-        return replace(wanted, statuses=fits if wanted.statuses is None else wanted.statuses & fits)
+        moved = fits(self.verb)
+        return replace(wanted, statuses=moved if wanted.statuses is None else wanted.statuses & moved)
 
 
 def plan_of(operation: Operation) -> Plan:
@@ -258,7 +287,7 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
             rows = [row for row in rows if row.pk < first]
             missing = {task for task in missing if task < first}
             batch.passed = ids[-1]
-        batch.skipped = _reasons(missing, FITS[plan.verb])
+        batch.skipped = _reasons(missing, fits(plan.verb))
     if rows and give_up:
         batch.failed = len(rows)
     elif rows:
@@ -287,7 +316,7 @@ def _frozen(plan: Plan, operation: Operation) -> TaskFilter:
 
 def _fitting(scope: TaskFilter, plan: Plan, operation: Operation) -> TaskFilter:
     """Those of them that the verb moves."""
-    statuses = FITS[plan.verb] if scope.statuses is None else FITS[plan.verb] & scope.statuses
+    statuses = fits(plan.verb) if scope.statuses is None else fits(plan.verb) & scope.statuses
     ended_before = operation.created_at if plan.verb == Verb.REDRIVE else None
     return replace(scope, ids=None, statuses=statuses, ended_before=ended_before)
 
@@ -298,13 +327,13 @@ def _lock(fitting: TaskFilter, ids: list[UUID]) -> TaskQuerySet:
     return rows.order_by("pk").defer(*_LARGE)
 
 
-def _reasons(ids: set[UUID], fits: frozenset[str]) -> Counter[str]:
+def _reasons(ids: set[UUID], moved: frozenset[str]) -> Counter[str]:
     """Why tasks that an operation was to move do not match any more."""
     if not ids:
         return Counter()
     statuses = dict(Task.objects.filter(pk__in=ids).values_list("pk", "status"))
     return Counter(
-        GONE if task not in statuses else CHANGED if statuses[task] in fits else str(Status(statuses[task]))
+        GONE if task not in statuses else CHANGED if statuses[task] in moved else str(Status(statuses[task]))
         for task in ids
     )
 
@@ -322,4 +351,9 @@ def _act(plan: Plan, operation: Operation, rows: Sequence[Task], batch: Batch) -
             delete_many(rows)
         case Verb.PRIORITY:
             prioritize_many(rows, plan.priority or 0)
+        case _:
+            act = bulk_acts()[plan.verb]
+            changed = act.act(moved)
+            moved = [task for task in moved if task in changed]
+            batch.skipped += Counter({act.skipped: len(rows) - len(moved)})
     batch.moved = moved

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         ending.add_argument("operation", help="its id")
 
     def _add_verb(self, parser: CommandParser, verb: Verb) -> None:
-        options = [(name, option) for name, option in OPTIONS.items() if verb in option.verbs]
+        options = [(name, option) for name, option in OPTIONS.items() if option.belongs_to(verb)]
         for name, option in options:
             if not option.absent:
                 parser.add_argument(name, type=int, metavar=name.upper(), help=option.valid)
