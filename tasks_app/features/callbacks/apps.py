@@ -21,3 +21,4 @@ class Callbacks(Feature):
     reads = "tasks_app.features.callbacks.metrics.waiting"
     families = "tasks_app.features.callbacks.metrics.families"
     problems = "tasks_app.features.callbacks.metrics.problems"
+    node_threads = "tasks_app.features.callbacks.node.Sender"

@@ -1,0 +1,255 @@
+"""The thread of a node that sends deliveries: it takes what is due, lets a loop send it, and writes what became of it.
+
+Who takes a row writes its name into it and moves `next_at` on: if it dies, another node finds the row due again. A
+result is written only while the row still has that name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from django.db import Error
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from tasks_app import conf
+from tasks_app.conf import Environment
+from tasks_app.features.callbacks.fairness import Hosts, Lane
+from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.features.callbacks.sending import Courier, Message, Outcome
+from tasks_app.features.callbacks.telling import listeners
+from tasks_app.keys.models import ApiKey
+from tasks_app.node.feature_work import NodeThread
+from tasks_app.node.retrying import Retrying
+from tasks_app.queue import counters
+from tasks_app.queue.current import store, writing
+
+log = structlog.get_logger(__name__)
+
+#: After the first try, and after each further one that failed; then the delivery has failed.
+WAITS_SECONDS = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+#: What another node may send after its sender died; more than a try may take, and the time until it is written.
+LEASE_SECONDS = 60.0
+#: Until something is looked for that nobody has told of: by another process, or a wait that is over.
+POLL_SECONDS = 1.0
+#: Results that come at about the same time are written together.
+TOGETHER_SECONDS = 0.01
+#: Rows that a look reads, and looks of a round: a host without room may have any number of them.
+ROWS_PER_LOOK, MAX_LOOKS = 200, 10
+#: What had no turn waits so long.
+NO_TURN_SECONDS = 1.0
+#: At the node's end what is under way has so long; then it goes back, and may be sent twice.
+END_SECONDS = 3.0
+CALL_SECONDS = 5.0
+
+_woken = threading.Event()
+
+
+def wake() -> None:
+    """Deliveries were written: let this process's node look for them now. Thread-safe; does nothing without a node."""
+    _woken.set()
+
+
+listeners.append(wake)
+
+
+class Result(NamedTuple):
+    """What is written of a try. `wait`: the seconds until the next one; None: the delivery has ended. `counted`: false
+    if it was no try."""
+
+    status: str
+    wait: float | None
+    http: int | None = None
+    error: str = ""
+    counted: bool = True
+
+    @property
+    def what(self) -> str:
+        """The counter's word."""
+        return "again" if self.wait is not None else str(self.status)
+
+    def columns(self) -> dict[str, Any]:
+        """What the row says afterwards."""
+        next_at = None if self.wait is None else Now() + timedelta(seconds=self.wait)
+        if not self.counted:
+            return {"sender": None, "next_at": next_at}
+        return {
+            "status": self.status, "sender": None, "next_at": next_at, "tries": F("tries") + 1, "last_try_at": Now(),
+            "last_status": self.http, "last_error": self.error, "ended_at": None if self.wait is not None else Now(),
+        }  # fmt: skip
+
+
+def result_of(outcome: Outcome, tries: int, hurry: float = 1.0) -> Result:
+    """What follows from a try. `tries`: those before it. `hurry`: the waits are divided by it."""
+    if not outcome.begun:
+        return Result(State.PENDING, NO_TURN_SECONDS, counted=False)
+    said = outcome.status, outcome.error
+    if not outcome.error:
+        return Result(State.DELIVERED, None, *said)
+    if outcome.status == 410 or tries >= len(WAITS_SECONDS):
+        return Result(State.FAILED, None, *said)
+    return Result(State.PENDING, max(WAITS_SECONDS[tries], outcome.retry_after) / hurry, *said)
+
+
+class Sent(NamedTuple):
+    """A try that is over."""
+
+    delivery: Delivery
+    lane: Lane
+    outcome: Outcome
+
+
+class Sender(NodeThread):
+    """Sends what is due, fairly among hosts."""
+
+    name = "callbacks"
+
+    def __init__(self, node: str, env: Environment | None = None, courier: Courier | None = None) -> None:
+        env = env or conf.environment()
+        self._node, self._secrets, self._hurry = node, env.signing_secrets, env.callback_hurry
+        self._courier = courier or Courier(env.private_hosts)
+        self._retrying = Retrying("send callbacks")
+        self._stopped = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        #: Filled by the loop's thread.
+        self._over: deque[Sent] = deque()
+        # Everything below belongs to the thread of `run`.
+        self._hosts = Hosts()
+        self._under_way: set[UUID] = set()
+        self._unwritten: list[Sent] = []
+
+    def stop(self) -> None:
+        self._stopped.set()
+        _woken.set()
+
+    def run(self) -> None:
+        threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
+        while not self._stopped.is_set():
+            _woken.wait(self._round(take=True))
+            _woken.clear()
+            self._stopped.wait(TOGETHER_SECONDS)
+        self._end()
+
+    def _round(self, take: bool) -> float:
+        """Write what is over and take what is due. Returns the seconds until the next round, unless it is woken."""
+        self._note_ends()
+        try:
+            with store().limited(CALL_SECONDS):
+                self._write()
+                more = take and self._take()
+        except Error as error:
+            return self._retrying.failed(error)
+        self._retrying.succeeded()
+        return 0.0 if more else POLL_SECONDS
+
+    def _end(self) -> None:
+        until = time.monotonic() + END_SECONDS
+        while self._under_way and time.monotonic() < until and not self._retrying.failing:
+            _woken.wait(0.1)
+            _woken.clear()
+            self._round(take=False)
+        try:
+            with store().limited(CALL_SECONDS), writing():
+                _pending().filter(sender=self._node).update(sender=None, next_at=Now())
+        except Error as error:
+            self._retrying.failed(error)  # their time runs out
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    # What is due.
+
+    def _take(self) -> bool:
+        """Begin what is due and has room. True if there may be more of it."""
+        begun: dict[UUID, tuple[str, Lane]] = {}
+        full = True
+        for _ in range(MAX_LOOKS):
+            page = self._due()
+            for pk, host in page:
+                if pk not in self._under_way and pk not in begun and (lane := self._hosts.begin(host)) is not None:
+                    begun[pk] = host, lane
+            full = len(page) == ROWS_PER_LOOK
+            if not full:
+                break
+        try:
+            for delivery, secrets in self._lease(sorted(begun)) if begun else ():
+                lane = begun.pop(delivery.pk)[1]
+                self._under_way.add(delivery.pk)
+                asyncio.run_coroutine_threadsafe(self._send(delivery, lane, secrets), self._loop)
+        finally:
+            for host, lane in begun.values():  # another node has taken them, or the database has failed
+                self._hosts.end(host, lane, None)
+        return full
+
+    def _due(self) -> Sequence[tuple[UUID, str]]:
+        rows = _pending().filter(next_at__lte=Now()).exclude(host__in=self._hosts.without_room())
+        if (only := self._hosts.only()) is not None:
+            rows = rows.filter(host__in=only)
+        return list(rows.order_by("next_at").values_list("pk", "host")[:ROWS_PER_LOOK])
+
+    def _lease(self, keys: Sequence[UUID]) -> list[tuple[Delivery, Sequence[str]]]:
+        """Take these rows, but for those that another node takes. Returns them, with the secrets that sign them."""
+        with writing():
+            free = _pending().filter(pk__in=keys, next_at__lte=Now()).select_for_update(skip_locked=True)
+            taken = list(free.values_list("pk", flat=True))
+            lease = Now() + timedelta(seconds=LEASE_SECONDS)
+            Delivery.objects.filter(pk__in=taken).update(sender=self._node, next_at=lease)
+        # After the commit: they may be large, and other writers wait.
+        rows = list(_pending().filter(pk__in=taken, sender=self._node))
+        own = dict[int, str | None]()
+        if signed := {row.key for row in rows if row.key is not None}:
+            own = dict(ApiKey.objects.filter(pk__in=signed).values_list("pk", "callback_secret"))
+        secrets = [own.get(row.key) if row.key is not None else None for row in rows]
+        return [(row, [secret] if secret else self._secrets) for row, secret in zip(rows, secrets, strict=True)]
+
+    async def _send(self, delivery: Delivery, lane: Lane, secrets: Sequence[str]) -> None:
+        """On the loop's thread."""
+        message = Message(str(delivery.pk), delivery.url, delivery.body.encode(), secrets, delivery.tries)
+        try:
+            outcome = await self._courier.send(message, reserve=not lane.quick)
+        except Exception as error:
+            log.error("a callback could not be sent", delivery=str(delivery.pk), exc_info=error)
+            outcome = Outcome(error=f"the platform could not send it ({type(error).__name__})")
+        self._over.append(Sent(delivery, lane, outcome))
+        _woken.set()
+
+    # What became of it.
+
+    def _note_ends(self) -> None:
+        while self._over:
+            sent = self._over.popleft()
+            outcome = sent.outcome
+            answered = outcome.status is not None if outcome.begun else None
+            self._hosts.end(sent.delivery.host, sent.lane, answered, outcome.seconds)
+            self._unwritten.append(sent)
+
+    def _write(self) -> None:
+        """Write what became of tries, those with the same result by one statement."""
+        if not (over := self._unwritten):
+            return
+        same = defaultdict[Result, list[UUID]](list)
+        for delivery, _, outcome in over:
+            same[result_of(outcome, delivery.tries, self._hurry)].append(delivery.pk)
+        counted: Counter[str] = Counter()
+        with writing():
+            for result, keys in same.items():
+                rows = _pending().filter(pk__in=sorted(keys), sender=self._node).update(**result.columns())
+                counted[f"callback_tries|{result.what}"] += rows if result.counted else 0
+            if counts := sorted(+counted):
+                counters.add([(series, counted[series]) for series in counts])
+        self._unwritten = []
+        self._under_way -= {sent.delivery.pk for sent in over}
+        for result, keys in same.items():
+            if result.status == State.FAILED:
+                log.warning("callbacks have failed, and are not tried again", count=len(keys), error=result.error)
+
+
+def _pending() -> QuerySet[Delivery]:
+    """Literally, or SQLite does not use the index."""
+    return Delivery.objects.extra(where=["status = 'pending'"])
