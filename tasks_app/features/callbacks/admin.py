@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -144,7 +145,7 @@ class CallbackAdmin(PageAdmin):
     state = column("status", lambda row: badge(TONES[row.status], row.status))
     host_column = column("host", lambda row: line(row.host, 60))
     last = column("last answer", lambda row: answer(row))
-    next = column("next try", lambda row: ago(row.next_at, timezone.now()) if row.next_at is not None else "")
+    next = column("next try", lambda row: next_try(row, timezone.now()))
     age = column("age", lambda row: moment(row.created_at))
 
     @admin.action(description="Send the selected callbacks again", permissions=["retry"])
@@ -202,6 +203,15 @@ def answer(row: Delivery) -> str:
     return status or line(row.last_error, 80)
 
 
+def next_try(row: Delivery, now: datetime) -> str:
+    """When it is tried next; blank if it has ended."""
+    if row.next_at is None:
+        return ""
+    if row.sender is not None and row.next_at > now:
+        return "being sent"
+    return "due" if row.next_at <= now else ago(row.next_at, now)
+
+
 def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
     now = timezone.now()
     task: str | SafeString = str(row.task)
@@ -212,7 +222,7 @@ def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
     own = ApiKey.objects.filter(pk=row.key, callback_secret__isnull=False) if row.key is not None else None
     name = None if own is None else own.values_list("name", flat=True).first()
     signed = "the secrets of DAEMON_CALLBACK_SECRETS" if name is None else f"the secret of the API key {line(name, 60)}"
-    moments = {"Made": row.created_at, "Last try": row.last_try_at, "Next try": row.next_at, "Ended": row.ended_at}
+    moments = {"Made": row.created_at, "Last try": row.last_try_at, "Ended": row.ended_at}
     return [
         ("Task", task),
         ("Type", format_html('<a href="{}">{}</a>', handler_link(row.task_type), line(row.task_type, 60))),
@@ -224,6 +234,7 @@ def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
         ("Last answer", answer(row) or "none yet"),
         *([("What was wrong", line(row.last_error, 300))] if row.last_error and row.last_status is not None else []),
         *((name, f"{moment_text(at)} ({ago(at, now)})") for name, at in moments.items() if at is not None),
+        *([("Next try", f"{moment_text(row.next_at)} ({next_try(row, now)})")] if row.next_at is not None else []),
     ]  # fmt: skip
 
 
@@ -240,7 +251,7 @@ def _of_task(request: HttpRequest, task: Task) -> str:
                 badge(TONES[State(row.status)], row.status),
                 line(row.host, 60),
                 answer(row),
-                "" if row.next_at is None else ago(row.next_at, now),
+                next_try(row, now),
                 ago(row.created_at, now),
             )
             for row in shown[:MAX_OF_TASK]

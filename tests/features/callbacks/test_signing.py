@@ -18,7 +18,7 @@ from testkit.needs import program
 
 HERE = Path(__file__).parent
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes(range(n, n + 32))).decode()}" for n in (1, 50, 100))
-BODY = json.dumps({"type": "task.completed", "data": {"result": "Grüße \u2028 " + "x" * 1000}}).encode()
+BODY = json.dumps({"type": "task.completed", "data": {"id": "a-task", "result": "Grüße \u2028 " + "x" * 1000}}).encode()
 
 
 def headers(*secrets: str, at: float | None = None, body: bytes = BODY) -> dict[str, str]:
