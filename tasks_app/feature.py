@@ -97,6 +97,10 @@ class Feature(AppConfig):
     #: many, in a transaction of its own, and returns how many. They are kept as long as lines of the audit log
     #: (DAEMON_RETENTION_AUDIT): a thread of a node calls it until it returns 0. It may raise DatabaseError.
     forgets: str = ""
+    #: A function `(status, types, without, before, most)` that removes the oldest of the rows that tell of tasks which
+    #: ended with a status before a moment, as `forgets` does: of these types (None: of all), but not of `without`. They
+    #: are kept as long as such tasks.
+    forgets_ended: str = ""
     #: A `Sender` (`tasks_app/web/rsgi.py`), a class: a web server makes one of it, with a function that the sender
     #: calls, on any thread, for each request once it is answered. It gets the requests whose views return a response of
     #: exactly the type `response` of the class. What lasts long needs a place, which the view reserves (`Deferred` in

@@ -15,6 +15,8 @@ class Callbacks(Feature):
     side_jobs = "tasks_app.features.callbacks.telling.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
     bulk_acts = "tasks_app.features.callbacks.operation.bulk_acts"
+    forgets = "tasks_app.features.callbacks.keeping.forget"
+    forgets_ended = "tasks_app.features.callbacks.keeping.forget_ended"
     leaves_end = "tasks_app.features.callbacks.telling.tell_before"
     panels = "tasks_app.features.callbacks.admin.panels"
     sections = "tasks_app.features.callbacks.admin.sections"

@@ -26,7 +26,7 @@ from tasks_app.queue.redrive import redrive, redrive_many
 from tasks_app.runner.endings import OutcomeKind, with_stderr
 from tests.features.callbacks.kit import URL, body, claimed, end, ended, followed, told, untold
 from tests.features.retention.test_prune import aged
-from tests.queue.moves.kit import NO_RETRY, failure, submitted, success, take
+from tests.queue.moves.kit import NO_RETRY, failure, submitted, success, take, together
 from tests.queue.store.kit import undone
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -199,6 +199,15 @@ def test_batches_are_bounded_by_tasks_and_by_bytes(monkeypatch: pytest.MonkeyPat
     ended(1, data={"x": "x" * 5_000})
     assert tell_ended() == 5
     assert sorted(written) == [1, 1, 1, 2] and len(told()) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nodes_and_operators_that_meet_tell_each_end_once() -> None:
+    tasks = ended(40, fails=True)
+    together(*([tell_ended] * 3), *([lambda key=key: redrive(key) for key in tasks[:10]]))
+    tell_ended()
+    assert sorted(told()) == sorted((task, FAILED) for task in tasks)
+    assert untold() == 0
 
 
 def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,94 @@
+"""Deliveries that have ended are removed as tasks are, each type and end by its own rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tasks_app.features.callbacks.keeping import forget, forget_ended
+from tasks_app.features.callbacks.models import Delivery, Event, State
+from tasks_app.features.retention.retention import Retention, RetentionRule, retention_rules
+from tasks_app.queue.models import Task
+from tests.features.callbacks.kit import ended
+from tests.features.retention.test_prune import aged
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+DAY = 86_400.0
+
+
+def delivery(name: str, days: float | None, event: Event = Event.COMPLETED, task_type: str = "echo") -> None:
+    """One that ended so many days ago, or not yet."""
+    now = timezone.now()
+    at = None if days is None else now - timedelta(days=days)
+    Delivery.objects.create(
+        task=uuid4(), task_type=task_type, url=name, host="example.org:443", event=event, body="{}",
+        created_at=now - timedelta(days=500), ended_at=at, next_at=now if at is None else None,
+        status=State.PENDING if at is None else State.DELIVERED,
+    )  # fmt: skip
+
+
+def kept() -> set[str]:
+    return set(Delivery.objects.values_list("url", flat=True))
+
+
+def removed_by(rules: Sequence[RetentionRule], audit: float | None = None) -> None:
+    Retention("node", rules, audit).remove_due()
+
+
+def test_each_is_kept_as_long_as_a_task_of_its_type_that_ended_so() -> None:
+    delivery("completed, old", 2)
+    delivery("completed, new", 0.5)
+    delivery("failed", 2, Event.FAILED)
+    delivery("brief", 0.5, task_type="brief")
+    delivery("kept for long", 5, task_type="long")
+    delivery("pending", None)
+    removed_by(
+        [
+            RetentionRule("completed", DAY, without=frozenset({"brief", "long"})),
+            RetentionRule("completed", DAY / 10, frozenset({"brief"})),
+            RetentionRule("failed", 10 * DAY),
+        ]
+    )
+    assert kept() == {"completed, new", "failed", "kept for long", "pending"}
+
+
+def test_without_a_rule_each_is_kept_as_long_as_a_line_of_the_audit_log() -> None:
+    for event in Event:
+        delivery(f"old {event}", 11, event)
+        delivery(f"new {event}", 9, event)
+    delivery("pending", None)
+    assert retention_rules({}, None, None) == []
+    removed_by([])
+    assert len(kept()) == 5
+    removed_by([], 10 * DAY)
+    assert kept() == {"new task.completed", "new task.failed", "pending"}
+
+
+def test_a_prune_leaves_the_deliveries_of_its_tasks() -> None:
+    [task] = ended()
+    aged(task, timedelta(days=2))
+    removed_by([RetentionRule("completed", DAY)])
+    assert (Task.objects.count(), Delivery.objects.count()) == (0, 1), "told, and not delivered yet"
+
+
+def test_a_call_removes_at_most_so_many_and_reads_along_the_index() -> None:
+    for number in range(5):
+        delivery(f"{number}", 5 - number)
+    before = timezone.now()
+    with CaptureQueriesContext(connection) as queries:
+        assert forget_ended("completed", None, frozenset(), before, 2) == 2
+    assert kept() == {"2", "3", "4"}
+    reads = [one["sql"] for one in queries if one["sql"].startswith("SELECT")]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in reads:
+            cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + sql)
+            assert "callback_ended" in str(cursor.fetchall()), sql
+    assert (forget(before, 10), forget(before, 10)) == (3, 0)
