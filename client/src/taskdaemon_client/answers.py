@@ -75,6 +75,7 @@ class Task(Answer):
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     unique_key: str | None = None
+    callback_url: str | None = None
     schedule: str | None = None
     scheduled_for: datetime | None = None
     omitted: list[str] | None = None
