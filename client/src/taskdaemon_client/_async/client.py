@@ -281,8 +281,14 @@ class AsyncClient:
         return [Attempt.read(row) async for row in pages]
 
     async def health(self) -> Health:
-        """Whether the platform works, and its problems. Raises `TryLater` if it is not healthy."""
-        return Health.read(await self._connection.get("/health"))
+        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once."""
+        try:
+            response = await self._connection.send(Call("GET", "/health", repeat=False))
+        except TryLater as error:
+            if "status" not in error.body:
+                raise
+            return Health.read(error.body)
+        return Health.read(response.json())
 
     async def metrics(self) -> dict[str, Any]:
         """The numbers of `GET /api/metrics`."""
