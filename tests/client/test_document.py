@@ -38,7 +38,7 @@ SCHEDULE: ScheduleDefinition = {
 #: Each method with all that it takes.
 CALLS: dict[str, Callable[[Client], object]] = {
     "submit": lambda client: client.submit("prime", {"a": 1}, wait=3, idempotency_key="k", **OPTIONS),
-    "submit_many": lambda client: client.submit_many([{"type": "prime", "data": {}, **OPTIONS}]),
+    "submit_many": lambda client: client.submit_many([{"type": "prime", "data": {}} | OPTIONS]),
     "run": lambda client: client.run("prime", wait_timeout=2),
     "get": lambda client: client.get(ID),
     "wait": lambda client: client.wait(ID, 5),

@@ -335,7 +335,7 @@ class Schedule(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Answer):
-    """What is told to a task's `callback_url`. `id` is the header `webhook-id`. `status`: pending, delivered, failed."""
+    """What is told to a task's `callback_url`. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
 
     id: str
     event: str

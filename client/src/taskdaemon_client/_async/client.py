@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -109,7 +109,7 @@ class AsyncClient:
         return _queued(await self._connection.post("/queue", body, idempotency_key, wait=wait))
 
     async def submit_many(
-        self, tasks: Iterable[NewTask], *, idempotency_key: str | None = None
+        self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> builtins.list[Queued]:
         """Queue any number of tasks, in batches that are each stored or not, and in their order.
 

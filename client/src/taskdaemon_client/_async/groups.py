@@ -127,7 +127,7 @@ class AsyncOperations(_Group):
         return Operation.read(await self._connection.post(path, None, idempotency_key))
 
     async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
-        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks`, or `priority` with one."""
+        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
         body = {"filter": matching(filter), "dry_run": True, "priority": priority}
         return Preview.read(await self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body))
 

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -109,7 +109,9 @@ class Client:
         body = {"type": type, "data": data, **options}
         return _queued(self._connection.post("/queue", body, idempotency_key, wait=wait))
 
-    def submit_many(self, tasks: Iterable[NewTask], *, idempotency_key: str | None = None) -> builtins.list[Queued]:
+    def submit_many(
+        self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> builtins.list[Queued]:
         """Queue any number of tasks, in batches that are each stored or not, and in their order.
 
         An error has in `queued` what was queued before. The same call with the same `idempotency_key` and the same

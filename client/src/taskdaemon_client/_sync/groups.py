@@ -126,7 +126,7 @@ class Operations(_Group):
         return Operation.read(self._connection.post(path, None, idempotency_key))
 
     def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
-        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks`, or `priority` with one."""
+        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
         body = {"filter": matching(filter), "dry_run": True, "priority": priority}
         return Preview.read(self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body))
 
