@@ -48,7 +48,6 @@ class Call:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    repeat: bool = True
 
     @property
     def wait(self) -> float:

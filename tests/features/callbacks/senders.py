@@ -17,9 +17,8 @@ from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery
 from tasks_app.features.callbacks.node import Sender
 from tasks_app.features.callbacks.sending import Courier, Lookups
+from testkit.callback_receivers import SECRET
 from testkit.process import until
-
-SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def deliveries(url: str, count: int = 1, **columns: Any) -> list[Delivery]:

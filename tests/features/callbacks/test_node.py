@@ -16,9 +16,10 @@ from tasks_app.features.callbacks.node import LEASE_SECONDS, WAITS_SECONDS, Resu
 from tasks_app.features.callbacks.sending import Outcome
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
+from testkit.callback_receivers import SECRET
 from testkit.process import until
 from testkit.receiver import Receiver, receiving
-from tests.features.callbacks.senders import SECRET, deliveries, sender, until_ended
+from tests.features.callbacks.senders import deliveries, sender, until_ended
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

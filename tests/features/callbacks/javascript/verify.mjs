@@ -1,11 +1,12 @@
-// Reads {secret, body, headers} and says whether the published library accepts the callback.
+// Reads a list of {secret, body, headers}, and says of each callback whether the published library accepts it.
 import { readFileSync } from "node:fs";
 import { Webhook } from "standardwebhooks";
 
-const { secret, body, headers } = JSON.parse(readFileSync(0, "utf-8"));
-try {
-  new Webhook(secret).verify(body, headers);
-  console.log("accepted");
-} catch {
-  console.log("refused");
+for (const { secret, body, headers } of JSON.parse(readFileSync(0, "utf-8"))) {
+  try {
+    new Webhook(secret).verify(body, headers);
+    console.log("accepted");
+  } catch {
+    console.log("refused");
+  }
 }

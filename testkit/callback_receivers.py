@@ -1,0 +1,158 @@
+"""Receivers of callbacks that take them, refuse, hang, redirect, or ask for a wait; and a name server that hangs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#: The first word of a URL's path says how it is answered, the first time it is tried or always.
+ONCE = ("error", "later", "hang")
+
+
+class Heard(NamedTuple):
+    """A request that was signed. `seconds`: from the end of its task."""
+
+    id: str
+    task: str
+    behaviour: str
+    seconds: float
+
+
+class Receivers:
+    """What one server heard, on each address of this machine.
+
+    `/ok` takes a callback; `/error`, `/later` (429) and `/hang` do at the second try; `/gone` is 410; `/redirect` leads
+    to `/stolen`.
+    """
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.heard: list[Heard] = []
+        #: Of each request: its body and its headers.
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        #: What was not signed, and what came to where it should not.
+        self.wrong: list[str] = []
+        self._tries: defaultdict[str, int] = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def url(self, behaviour: str, host: str) -> str:
+        return f"http://{host}:{self.port}/{behaviour}"
+
+    def of(self, *behaviours: str) -> list[Heard]:
+        """What came to these."""
+        return [heard for heard in list(self.heard) if heard.behaviour in behaviours]
+
+    def note(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, int]:
+        """Verify a request; how it is to be answered, and which try it is."""
+        behaviour = path.split("/")[1]
+        try:
+            told: dict[str, Any] = Webhook(SECRET).verify(body, headers)
+        except WebhookVerificationError as error:
+            self.wrong.append(f"{path}: {error}")
+            return behaviour, 1
+        if behaviour == "stolen":
+            self.wrong.append(f"{path}: a redirect was followed")
+        seconds = time.time() - datetime.fromisoformat(told["timestamp"]).timestamp()
+        identity = headers["webhook-id"]
+        with self._lock:
+            self._tries[identity] += 1
+            self.heard.append(Heard(identity, told["data"]["id"], behaviour, seconds))
+            self.requests.append((body.decode(), headers))
+            return behaviour, self._tries[identity]
+
+
+@contextmanager
+def callback_receivers() -> Iterator[Receivers]:
+    """Receivers during the block."""
+    receivers, over = Receivers(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            behaviour, tries = receivers.note(self.path, headers, body)
+            if behaviour in ONCE and tries > 1:
+                behaviour = "ok"
+            if behaviour == "hang":
+                over.wait(60)
+                self.close_connection = True
+                return
+            status = {"error": 500, "later": 429, "gone": 410, "redirect": 308}.get(behaviour, 200)
+            self.send_response(status)
+            if behaviour == "later":
+                self.send_header("Retry-After", "1")
+            if behaviour == "redirect":
+                self.send_header("Location", f"http://{self.headers['Host']}/stolen")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 1024
+
+        def handle_error(self, *_: Any) -> None:
+            pass  # the client left
+
+    server = Server(("0.0.0.0", 0), Handler)
+    receivers.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield receivers
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """A port on each address of this machine that takes connections and never answers."""
+    with socket.create_server(("0.0.0.0", 0), backlog=4096) as silent:
+        yield int(silent.getsockname()[1])
+
+
+@contextmanager
+def name_server(address: str) -> Iterator[None]:
+    """A name server at port 53 of an address: each name below `living.test` is 127.0.0.1, and no other is answered."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind((address, 53))
+
+        def serve() -> None:
+            while True:
+                try:
+                    query, asker = server.recvfrom(1024)
+                except OSError:
+                    return
+                end = query.index(b"\0", 12) + 5
+                if not query[12:end].lower().endswith(b"\x06living\x04test\0" + query[end - 4 : end]):
+                    continue
+                wants_ipv4 = query[end - 4 : end] == b"\0\x01\0\x01"
+                head = query[:2] + b"\x81\x80\0\x01" + (b"\0\x01" if wants_ipv4 else b"\0\0") + b"\0\0\0\0"
+                answer = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if wants_ipv4 else b""
+                server.sendto(head + query[12:end] + answer, asker)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+
+
+def as_json(receivers: Receivers) -> str:
+    """What was heard, as `verify.mjs` reads it."""
+    return json.dumps([{"secret": SECRET, "body": body, "headers": headers} for body, headers in receivers.requests])
