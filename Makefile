@@ -24,6 +24,7 @@ check: bootstrap ## lint, types, imports, migrations, deployment settings
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/python -m deptry .
+	cd client && ../.venv/bin/python -m deptry . && ../.venv/bin/lint-imports --no-logo pyproject.toml
 	.venv/bin/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION) .venv/bin/python manage.py check --deploy --fail-level WARNING
 

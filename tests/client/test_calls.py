@@ -102,6 +102,15 @@ def test_an_error_has_all_that_the_platform_said() -> None:
             client.health()
 
 
+def test_an_unhealthy_platform_is_an_answer_and_health_is_asked_once() -> None:
+    said = {"status": "unhealthy", "queue_size": 3, "workers": 0, "problems": ["no worker lives"]}
+    answers = Answers(httpx2.Response(503, json=said), httpx2.ReadError("cut"))
+    with Client("http://x", transport=answers.transport) as client:
+        assert client.health().problems == ["no worker lives"]
+        with pytest.raises(Unreachable):
+            client.health()
+
+
 def test_a_page_of_a_proxy_is_an_error_too() -> None:
     answers = Answers(httpx2.Response(502, html="<h1>Bad Gateway</h1>"), httpx2.Response(401, json=["no object"]))
     with Client("http://x", retries=0, transport=answers.transport) as client:

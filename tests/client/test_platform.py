@@ -197,7 +197,7 @@ def test_schedules_are_made_run_and_removed(client: Client) -> None:
 def test_the_same_key_queues_one_task_and_many_tasks_once(client: Client) -> None:
     assert client.submit("echo", idempotency_key="one").id == client.submit("echo", idempotency_key="one").id
     tasks = [{"type": "echo", "data": {"n": n}} for n in range(1_500)]
-    first, second = (client.submit_many(tasks, idempotency_key="many") for _ in range(2))  # type: ignore[arg-type]
+    first, second = (client.submit_many(tasks, idempotency_key="many") for _ in range(2))
     assert first == second
     with pytest.raises(BadRequest, match="used for another request"):
         client.submit("echo", {"other": True}, idempotency_key="one")

@@ -37,13 +37,14 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     """What turns a JSON value into a value of this type."""
     if hint is datetime:
         return moment
-    if isinstance(hint, type) and issubclass(hint, Answer):
-        return lambda value: None if value is None else hint.read(value)
     if get_origin(hint) is list:
         read = _reader(get_args(hint)[0])
         return lambda values: None if values is None else [read(value) for value in values]
     if get_origin(hint) in (Union, types.UnionType):
         return _reader(next(inner for inner in get_args(hint) if inner is not types.NoneType))
+    # Last: to Python 3.10 a list[...] is a type, and no class.
+    if isinstance(hint, type) and get_origin(hint) is None and issubclass(hint, Answer):
+        return lambda value: None if value is None else hint.read(value)
     return lambda value: value
 
 
@@ -75,6 +76,7 @@ class Task(Answer):
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     unique_key: str | None = None
+    callback_url: str | None = None
     schedule: str | None = None
     scheduled_for: datetime | None = None
     omitted: list[str] | None = None
@@ -333,11 +335,19 @@ class Schedule(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Answer):
-    """What is told to a task's `callback_url`. `id` is the receiver's `webhook-id`."""
+    """What is told to a task's `callback_url`. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
 
     id: str
+    event: str
+    url: str | None
     status: str
     tries: int
+    created_at: datetime
+    next_at: datetime | None
+    last_try_at: datetime | None
+    last_status: int | None
+    last_error: str
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ class Call:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    repeat: bool = True
 
     @property
     def wait(self) -> float:

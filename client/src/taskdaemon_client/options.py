@@ -23,6 +23,7 @@ class TaskOptions(TypedDict, total=False):
     tags: Sequence[str] | None  #: to filter lists by
     metadata: dict[str, Any] | None  #: comes back with the task, the handler does not get it
     unique_key: str | None  #: at most one such task of a type at a time
+    callback_url: str | None  #: is told when the task has ended, see `verify_webhook`
 
 
 class NewTask(TaskOptions, total=False):
@@ -66,3 +67,4 @@ class ScheduleDefinition(TypedDict, total=False):
     tags: Sequence[str] | None
     metadata: dict[str, Any] | None
     unique_key: str | None
+    callback_url: str | None

@@ -209,11 +209,13 @@ class FakePlatform:
                 raise _Refused(
                     409, f"Task is already {task['status']}; only a pending or processing task can be cancelled"
                 )
-            task.update(status="failed", failure_reason="cancelled", last_error="cancelled", completed_at=_now())
+            task.update(
+                status="failed", failure_reason="cancelled", last_error="cancelled", completed_at=_now(), due_at=None
+            )
         elif act == "redrive":
             if task["status"] != "failed":
                 raise _Refused(404, f"Task is {task['status']}; only a failed task can be redriven")
-            task.update(status="pending", failure_reason=None, last_error=None, completed_at=None)
+            task.update(status="pending", failure_reason=None, completed_at=None)
             task.update({"task_data": body["data"]} if body.get("data") is not None else {})
             task.update({"priority": body["priority"]} if body.get("priority") is not None else {})
             self.tasks[id] = self.tasks.pop(id)

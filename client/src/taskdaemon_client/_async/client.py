@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -109,7 +109,7 @@ class AsyncClient:
         return _queued(await self._connection.post("/queue", body, idempotency_key, wait=wait))
 
     async def submit_many(
-        self, tasks: Iterable[NewTask], *, idempotency_key: str | None = None
+        self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> builtins.list[Queued]:
         """Queue any number of tasks, in batches that are each stored or not, and in their order.
 
@@ -281,8 +281,14 @@ class AsyncClient:
         return [Attempt.read(row) async for row in pages]
 
     async def health(self) -> Health:
-        """Whether the platform works, and its problems. Raises `TryLater` if it is not healthy."""
-        return Health.read(await self._connection.get("/health"))
+        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once."""
+        try:
+            response = await self._connection.send(Call("GET", "/health", repeat=False))
+        except TryLater as error:
+            if "status" not in error.body:
+                raise
+            return Health.read(error.body)
+        return Health.read(response.json())
 
     async def metrics(self) -> dict[str, Any]:
         """The numbers of `GET /api/metrics`."""

@@ -79,7 +79,7 @@ class AsyncConnection:
                 if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
                     return response  # What a first DELETE has deleted, whose answer was lost, is not there.
                 failure = refused
-            await self.pause(repeated, failure)
+            await self.pause(repeated if call.repeat else self.retries.times, failure)
         raise AssertionError("count() has no end")
 
     async def pause(self, repeated: int, failure: Exception) -> None:

@@ -25,6 +25,10 @@ def _path(*parts: str) -> str:
     return "/".join(("/api", *(quote(part, safe="") for part in parts)))
 
 
+#: Of operations that are not below /api/tasks.
+_ADDRESSES = {"callbacks": ("callbacks", "retry")}
+
+
 class _Group:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -123,9 +127,9 @@ class AsyncOperations(_Group):
         return Operation.read(await self._connection.post(path, None, idempotency_key))
 
     async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
-        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, or `priority` with a `priority`."""
+        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
         body = {"filter": matching(filter), "dry_run": True, "priority": priority}
-        return Preview.read(await self._connection.post(_path("tasks", verb), body))
+        return Preview.read(await self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body))
 
     async def redrive(
         self,
@@ -179,9 +183,20 @@ class AsyncOperations(_Group):
         body = {"priority": priority, "rate": rate, "limit": limit}
         return await self._start("priority", filter, body, idempotency_key)
 
+    async def retry_callbacks(
+        self,
+        filter: Filter,
+        *,
+        rate: float | None = None,
+        limit: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Send the callbacks of tasks again that were not delivered."""
+        return await self._start("callbacks", filter, {"rate": rate, "limit": limit}, idempotency_key)
+
     async def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
         body = {"filter": matching(filter), **body}
-        started = await self._connection.post(_path("tasks", verb), body, idempotency_key)
+        started = await self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body, idempotency_key)
         return await self.get(started["operation_id"])
 
 
@@ -235,6 +250,10 @@ class AsyncCallbacks(_Group):
         path = _path("tasks", id_of(task), "callbacks")
         return [Delivery.read(row) async for row in self._connection.pages(path)]
 
-    async def retry(self, task: Named, *, idempotency_key: str | None = None) -> None:
-        """Send the task's last delivery again. Raises `NotFound`, `Conflict`."""
-        await self._connection.post(_path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)
+    async def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
+        """Send again now what was not delivered, and the task's newest delivery. Answers these.
+
+        Raises `NotFound` if the task has none.
+        """
+        path = _path("tasks", id_of(task), "callbacks", "retry")
+        return [Delivery.read(row) for row in await self._connection.post(path, None, idempotency_key)]

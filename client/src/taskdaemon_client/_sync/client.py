@@ -8,7 +8,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -109,7 +109,9 @@ class Client:
         body = {"type": type, "data": data, **options}
         return _queued(self._connection.post("/queue", body, idempotency_key, wait=wait))
 
-    def submit_many(self, tasks: Iterable[NewTask], *, idempotency_key: str | None = None) -> builtins.list[Queued]:
+    def submit_many(
+        self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> builtins.list[Queued]:
         """Queue any number of tasks, in batches that are each stored or not, and in their order.
 
         An error has in `queued` what was queued before. The same call with the same `idempotency_key` and the same
@@ -278,8 +280,14 @@ class Client:
         return [Attempt.read(row) for row in pages]
 
     def health(self) -> Health:
-        """Whether the platform works, and its problems. Raises `TryLater` if it is not healthy."""
-        return Health.read(self._connection.get("/health"))
+        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once."""
+        try:
+            response = self._connection.send(Call("GET", "/health", repeat=False))
+        except TryLater as error:
+            if "status" not in error.body:
+                raise
+            return Health.read(error.body)
+        return Health.read(response.json())
 
     def metrics(self) -> dict[str, Any]:
         """The numbers of `GET /api/metrics`."""

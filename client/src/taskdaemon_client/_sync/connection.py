@@ -80,7 +80,7 @@ class Connection:
                 if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
                     return response  # What a first DELETE has deleted, whose answer was lost, is not there.
                 failure = refused
-            self.pause(repeated, failure)
+            self.pause(repeated if call.repeat else self.retries.times, failure)
         raise AssertionError("count() has no end")
 
     def pause(self, repeated: int, failure: Exception) -> None:

@@ -1,0 +1,102 @@
+"""Callbacks are checked with what the platform signs them with."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from taskdaemon_client import BadWebhook, Client, NotFound, Webhook, verify_webhook
+from tasks_app.features.callbacks.signing import signed_headers
+from testkit.daemon import Daemon
+from testkit.process import until
+
+OLD, NEW, OTHER = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"a", b"b", b"c"))
+AT = 1_769_850_000
+TASK = {"id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "status": "completed", "result": {"n": 1}}
+BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z", "data": TASK}).encode()
+
+
+def test_a_callback_that_the_platform_signed_is_read() -> None:
+    headers = signed_headers([OLD, NEW], "delivery", AT, BODY)
+    for secrets in ([OLD], [NEW], [OTHER, NEW]):
+        told = verify_webhook(BODY, headers, *secrets, now=AT + 299)
+        assert (told.id, told.type, told.task.id, told.task.result) == (
+            "delivery",
+            "task.completed",
+            TASK["id"],
+            {"n": 1},
+        )
+        assert not told.truncated and told.timestamp and told.timestamp.year == 2026
+
+
+@pytest.mark.parametrize(
+    ("body", "changed", "secret", "late"),
+    [
+        (BODY + b" ", {}, NEW, 0),
+        (BODY, {"webhook-id": "another"}, NEW, 0),
+        (BODY, {"webhook-timestamp": str(AT + 1)}, NEW, 0),
+        (BODY, {"webhook-timestamp": "soon"}, NEW, 0),
+        (BODY, {"webhook-signature": "v1,"}, NEW, 0),
+        (BODY, {"webhook-signature": "v2,x v1a,x"}, NEW, 0),
+        (BODY, {}, OTHER, 0),
+        (BODY, {}, NEW, 301),
+        (BODY, {}, NEW, -301),
+    ],
+)
+def test_what_was_changed_is_signed_by_another_or_is_old_is_refused(
+    body: bytes, changed: dict[str, str], secret: str, late: int
+) -> None:
+    headers = signed_headers([NEW], "delivery", AT, BODY) | changed
+    with pytest.raises(BadWebhook):
+        verify_webhook(body, headers, secret, now=AT + late)
+
+
+def test_a_header_that_is_missing_and_a_secret_that_is_none_are_named() -> None:
+    with pytest.raises(BadWebhook, match="lacks webhook-id"):
+        verify_webhook(BODY, {}, NEW)
+    with pytest.raises(BadWebhook, match="no secret fits"):
+        verify_webhook(BODY, signed_headers([NEW], "delivery", AT, BODY), now=AT)
+    with pytest.raises(ValueError, match="whsec_"):
+        verify_webhook(BODY, signed_headers([NEW], "delivery", AT, BODY), "no secret", now=AT)
+
+
+def test_the_headers_may_be_in_any_case() -> None:
+    headers = {name.upper(): value for name, value in signed_headers([NEW], "delivery", AT, BODY).items()}
+    assert verify_webhook(BODY, headers, NEW, now=AT).id == "delivery"
+
+
+def test_a_task_tells_its_end_and_tells_it_again_when_asked(deployment: Callable[..., Daemon]) -> None:
+    told: list[Webhook] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.append(verify_webhook(body, dict(self.headers.items()), OTHER, NEW))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    daemon = deployment(DAEMON_CALLBACK_SECRETS=NEW, DAEMON_CALLBACK_HOSTS="127.0.0.1")
+    daemon.handler("echo")
+    up = daemon.up()
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server, Client(daemon.base) as client:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        task = client.submit("echo", {"n": 1}, callback_url=f"http://127.0.0.1:{server.server_port}/told")
+        until(lambda: told)
+        assert (told[0].type, told[0].task.id, told[0].task.result) == ("task.completed", task.id, {"n": 1})
+        (delivery,) = until(lambda: [each for each in client.callbacks.list(task) if each.status == "delivered"])
+        assert (delivery.id, delivery.last_status, delivery.event) == (told[0].id, 204, "task.completed")
+        assert [each.id for each in client.callbacks.retry(task)] == [delivery.id]
+        until(lambda: len(told) == 2)
+        assert told[1].id == told[0].id
+        with pytest.raises(NotFound):
+            client.callbacks.retry(client.submit("echo"))
+        server.shutdown()
+    up.stop()
