@@ -3,13 +3,14 @@
     python3 -S -E actor.py WITNESS
     python3 -S -E -c TEXT-OF-THIS-FILE WITNESS
 
-WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
-crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
-`seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
-next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one), large (a result with
-a text of `bytes`, the task's id again and again), digits (a result with `count` numbers, each long once it is stored).
-With `until`, it does so only in the attempts before that number. While there is a file `broken` beside the witness, a
-handler that starts loads for a moment and ends, and one that has started ends after its reply.
+WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable, perhaps with `retry_in`), refuse
+(an error that is not), crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every
+`apart` seconds for `seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a
+second reply when the next line is there but unread), late (a reply after `seconds`, near the timeout, and a second
+one), large (a result with a text of `bytes`, the task's id again and again), digits (a result with `count` numbers,
+each long once it is stored). With `until`, it does so only in the attempts before that number. While there is a file
+`broken` beside the witness, a handler that starts loads for a moment and ends, and one that has started ends after its
+reply.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -114,7 +115,7 @@ for line in sys.stdin:
     elif do == "chatter":
         chatter(task)
     if do == "error":
-        fail(task, retryable=True)
+        fail(task, retryable=True, **{name: data[name] for name in ("retry_in",) if name in data})
     elif do == "refuse":
         fail(task)
     elif do == "large":

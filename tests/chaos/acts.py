@@ -16,7 +16,8 @@ def acts(evidence: Evidence) -> dict[str, int]:
         {"cancelled while running": 0, "cancelled while pending": 0, "started after a delay": 0, "expired": 0,
          "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0,
          "followed over cuts": 0, "followed over a lost attempt": 0, "large results": 0, "posts too large": 0,
-         "results too large": 0, "readings of the metrics": len(evidence.lines("reading"))}
+         "results too large": 0, "readings of the metrics": len(evidence.lines("reading")),
+         "retried after a retry_in": 0}
     )  # fmt: skip
     found["moved by operations"] = sum(row["done"] for row in evidence.operations.values())
     for story in evidence.stories.values():
@@ -37,6 +38,8 @@ def _of(story: Story, evidence: Evidence) -> list[str]:
         names.append("expired")
     if expected(story.task, row["task_data"], row["attempts"]) and row["status"] == "completed":
         names.append("large results")
+    if "retry_in" in row["task_data"] and len(story.attempts) > 1 and story.attempts[0]["outcome"] == "error":
+        names.append("retried after a retry_in")
     if row["task_data"].get("do") == "digits" and any(one["outcome"] == "bad_reply" for one in story.attempts):
         names.append("results too large")
     if story.attempts and due(story, evidence) is not None:

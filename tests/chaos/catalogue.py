@@ -12,7 +12,7 @@ from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault
 from tests.chaos.hurt_engine import of_engine
 from tests.chaos.hurt_processes import of_children, of_handlers, of_node, of_web
-from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_redis, of_sqlite
+from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_receiver, of_redis, of_sqlite
 from tests.chaos.operator_acts import of_operator
 from tests.chaos.scene import TYPES, Scene
 from tests.chaos.schedule_acts import of_schedules
@@ -37,6 +37,7 @@ def catalogue(scene: Scene) -> list[Fault]:
         found += of_redis(broker)
     if isinstance(broker, RabbitMQ):
         found += of_rabbitmq(broker, [queue_name(scene.deployment, name) for name in TYPES])
+    found += of_receiver(scene.receiver)
     found += of_operator(scene) + of_schedules(scene)
     found.append(Fault("notifications.many", "notifications", lambda throw: _notify(scene)))
     wanted = scene.options.faults

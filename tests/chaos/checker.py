@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.chaos.callbacks import callback_faults
 from tests.chaos.cancels import STOP_SECONDS, cancel_faults
 from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
@@ -21,7 +22,7 @@ from tests.chaos.removed_rows import retention_faults
 from tests.chaos.retries import lease_faults, retry_faults
 from tests.chaos.schedules import schedule_faults
 from tests.chaos.streams import stream_faults
-from tests.chaos.times import delay_faults, expiry_faults
+from tests.chaos.times import delay_faults, expiry_faults, retry_time_faults
 from tests.chaos.values import expected, size_faults
 from tests.chaos.waits import wait_faults
 from tests.chaos.written import write_faults
@@ -57,6 +58,7 @@ def violations(evidence: Evidence) -> list[Violation]:
     found += [Violation("keys", what) for what in key_faults(evidence)]
     found += [Violation("operations", what) for what in operation_faults(evidence)]
     found += [Violation("schedules", what) for what in schedule_faults(evidence)]
+    found += [Violation("callbacks", what) for what in callback_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     found += [Violation("readings", what) for what in reading_faults(evidence)]
     found += [
@@ -96,6 +98,7 @@ def _about(story: Story, lives: Lives | None, evidence: Evidence) -> Iterator[tu
     yield from (("waits", what) for what in wait_faults(story, evidence))
     yield from (("streams", what) for what in stream_faults(story, evidence))
     yield from (("delayed", what) for what in delay_faults(story, evidence))
+    yield from (("retry_in", what) for what in retry_time_faults(story, evidence))
     yield from (("expired", what) for what in expiry_faults(story, evidence))
     yield from (("retries", what) for what in retry_faults(story, evidence))
     yield from (("leases", what) for what in lease_faults(story, evidence))

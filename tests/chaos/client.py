@@ -38,10 +38,10 @@ class Client:
 
     def __init__(
         self, caller: Caller, chance: random.Random, journal: Journal, counts: Counts, numbers: Iterator[int],
-        handlers: str,
+        handlers: str, callback_url: str,
     ) -> None:  # fmt: skip
         self._caller, self._chance, self._journal, self._counts = caller, chance, journal, counts
-        self._numbers, self._handlers = numbers, handlers
+        self._numbers, self._handlers, self._callback_url = numbers, handlers, callback_url
         self._mine: deque[tuple[str, str]] = deque(maxlen=200)
         self._keyed: deque[Post] = deque(maxlen=20)
         self._left_alone: set[str] = set()
@@ -124,7 +124,8 @@ class Client:
         self._submit(Post("/queue/batch", [self._numbered(name, data, 50, {}) for name, data in tasks]))
 
     def _numbered(self, name: str, data: Body, priority: int, wishes: Body) -> Body:
-        return {"type": name, "data": data | {"n": next(self._numbers)}, "priority": priority, **wishes}
+        told = {"callback_url": self._callback_url} if self._chance.random() < load.CALLBACK_SHARE else {}
+        return {"type": name, "data": data | {"n": next(self._numbers)}, "priority": priority, **wishes, **told}
 
     def _key(self) -> str | None:
         return f"key-{self._chance.getrandbits(64):x}" if self._chance.random() < load.KEY_SHARE else None

@@ -23,7 +23,7 @@ FEED_SECONDS = 1.0
 class Clients:
     """`counts`: how many tasks were posted, accepted and so on."""
 
-    def __init__(self, addresses: list[str], journal: Journal, options: Options) -> None:
+    def __init__(self, addresses: list[str], journal: Journal, options: Options, callback_url: str) -> None:
         self._pace = options.clients / options.rate
         self._stop = threading.Event()
         self._counts = Counts()
@@ -36,11 +36,11 @@ class Clients:
             mine = k % len(addresses)
             caller = Caller([*addresses[mine:], *addresses[:mine]], journal, self._counts)
             chance = random.Random(f"{options.seed} {k}")
-            client = Client(caller, chance, journal, self._counts, numbers, options.handlers)
+            client = Client(caller, chance, journal, self._counts, numbers, options.handlers, callback_url)
             self._threads.append(threading.Thread(target=self._run, args=(caller, client, chance)))
         if options.snapshot:
             caller, chance = Caller(addresses, journal, self._counts), random.Random(f"{options.seed} feed")
-            feed = Client(caller, chance, journal, self._counts, numbers, options.handlers)
+            feed = Client(caller, chance, journal, self._counts, numbers, options.handlers, callback_url)
             self._threads.append(threading.Thread(target=self._feed, args=(caller, feed), name="feed"))
             for address in addresses:
                 reader = Reader(Caller([address], journal, self._counts), journal, self._stop)

@@ -14,6 +14,7 @@ from tests.chaos.hold import Hold, SchedulePause
 from tests.chaos.horizon import Horizon
 from tests.chaos.lives import Lives, end_between, lives_of
 from tests.chaos.outages import Outages
+from tests.chaos.received import Received
 from tests.chaos.witness import HandlerEvent
 
 FINAL = ("completed", "failed")
@@ -39,7 +40,7 @@ class Evidence:
     which ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach. Tasks that were
     removed without a client's asking are in `tasks` too, with `removed_at`. `firings`: the ledger of schedules;
     `schedule_pauses`: of schedules; `schedule_runs`: by hand, each a schedule and the tasks that answers named;
-    `nodes`: the names of the programs, as faults name them.
+    `nodes`: the names of the programs, as faults name them; `received`: what the receiver of callbacks got.
     """
 
     journal: list[dict[str, Any]]
@@ -63,6 +64,7 @@ class Evidence:
     schedule_pauses: list[SchedulePause] = field(default_factory=list)
     schedule_runs: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
 
     @cached_property
     def stories(self) -> dict[str, Story]:

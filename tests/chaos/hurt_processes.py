@@ -13,7 +13,10 @@ from tests.chaos.program import Program
 from tests.chaos.scene import Scene
 
 #: The points at which a node can die (tasks_app.process.fail_points).
-FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle", "inside_firing", "after_firing")
+FAIL_POINTS = (
+    "inside_claim", "after_claim", "before_settle", "after_settle", "inside_firing", "after_firing", "inside_telling",
+    "after_telling",
+)  # fmt: skip
 
 
 def of_node(node: Program) -> list[Fault]:

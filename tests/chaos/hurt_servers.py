@@ -11,6 +11,7 @@ from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault, Throw
+from tests.chaos.receiver import Receiver
 from tests.chaos.sqlite import Sqlite
 
 
@@ -59,6 +60,16 @@ def of_sqlite(database: Sqlite) -> list[Fault]:
         return f"for {seconds:.1f} s, {times} times"
 
     return [Fault("sqlite.lock", "sqlite", lock), Fault("sqlite.slow", "sqlite", slow)]
+
+
+def of_receiver(receiver: Receiver) -> list[Fault]:
+    def away(throw: Throw) -> str:
+        seconds, receiver.away = throw.between(1, 6), True
+        throw.hold(seconds)
+        receiver.away = False
+        return f"for {seconds:.1f} s"
+
+    return [Fault("receiver.away", "receiver", away)]
 
 
 def of_redis(broker: Redis) -> list[Fault]:

@@ -25,6 +25,8 @@ LONG_SECONDS = (5.0, 9.0)
 #: The share of posts that are batches; of posts and reads that wait; of posts with an idempotency key, and of those
 #: that the client hardly waits for.
 BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.15, 0.3
+#: The share of tasks with a `callback_url`.
+CALLBACK_SHARE = 0.3
 #: The share of acts that post large values; tasks of each batch of a feed.
 LARGE_SHARE, FEED_TASKS = 0.001, 25
 #: The share of tasks that are delayed, that expire, and both.
@@ -48,6 +50,8 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
         return "slow", {"do": "slow", "seconds": round(chance.uniform(0.1, 3.0), 2)}
     what = chance.choices(KINDS, weights=WEIGHTS[handlers])[0]
     data = {"do": what, **_seconds(chance, what)}
+    if what == "error" and chance.random() < 0.5:
+        data["retry_in"] = round(chance.uniform(0.0, 3.0), 2)
     if (what not in ("quick", "refuse", *DOUBLES) and chance.random() < 0.9) or what == "late":
         data["until"] = chance.randint(2, 4)
     return "rough", data

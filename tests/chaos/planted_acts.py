@@ -18,6 +18,23 @@ def find(e: Evidence, what: str, **fields: Any) -> dict[str, Any]:
     return next(each for each in e.journal if each["what"] == what and fields.items() <= each.items())
 
 
+def ask_for_a_retry(e: Evidence, seconds: float) -> None:
+    """Let TRIED have failed first with a `retry_in`: its second attempt was ready 0.4 s after the end of the first."""
+    e.tasks[TRIED]["task_data"]["retry_in"] = seconds
+    e.attempts[TRIED][0] |= {"outcome": "error", "error": f"no (task {TRIED}, attempt 1)"}
+
+
+@breaks("retry_in", "tried had attempt 2 0.600 s before its `retry_in`")
+def try_again_too_early(e: Evidence) -> None:
+    ask_for_a_retry(e, 1.0)
+
+
+@breaks("retry_in", "tried was ready for attempt 2 3.3 s after its `retry_in`")
+def try_again_late(e: Evidence) -> None:
+    ask_for_a_retry(e, 0.1)
+    e.attempts[TRIED][1]["started_at"] += 3.0
+
+
 @breaks("cancelled", "delayed is completed (None), and its cancel was answered with 200")
 def complete_what_was_cancelled(e: Evidence) -> None:
     find(e, "uncancelled", task=DELAYED)["what"] = "cancelled"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.chaos.acts import acts
+from tests.chaos.callbacks import callbacks
 from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
 from tests.chaos.order import compared
@@ -42,6 +43,7 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "claims compared with waiting tasks": sum(1 for _ in compared(evidence)),
         **acts(evidence),
         **ticks(evidence),
+        **callbacks(evidence),
         **({} if evidence.retention is None else {"removed by retention": sum("removed_at" in row for row in rows)}),
         **({} if evidence.held is None else {"share of the run with a held snapshot": round(evidence.held, 3)}),
     }

@@ -26,7 +26,7 @@ def tasks(database: Database, table: str = "taskdaemon_task", *more: str) -> dic
     """Every task's row by id, with `more` columns; moments are seconds of the wall clock."""
     rows = database.rows(
         f"SELECT id, task_type, {_unless_large('task_data')}, {_unless_large('result')}, priority, place AS position,"
-        f" status, attempts, retries, schedule, scheduled_for, {''.join(f'{name}, ' for name in more)}"
+        f" status, attempts, retries, schedule, scheduled_for, callback_url, {''.join(f'{name}, ' for name in more)}"
         f" failure_reason, last_error, node, created_at, started_at, completed_at FROM {table}"
     )
     for row in rows:  # one by one: all large values together would take gigabytes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from testkit.servers.postgresql import Postgres
-from tests.chaos import journal, rows, schedule_acts, witness
+from tests.chaos import journal, receiver, rows, schedule_acts, witness
 from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, overload, within
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
@@ -25,6 +25,8 @@ from tests.chaos.transaction_watch import TransactionWatch
 
 #: For nodes to take the turn of one that was killed, and to remove everything.
 RETENTION_SECONDS = 120.0
+#: For callbacks to be taken, after the end of their tasks.
+CALLBACK_SECONDS = 60.0
 #: For followers to see the end of their tasks, after that.
 STREAM_SECONDS = 30.0
 
@@ -55,7 +57,7 @@ def _run(
     held: HeldSnapshot | None,
 ) -> Report:
     journal_file = journal.Journal(scene.home / "clients.jsonl")
-    clients = Clients(scene.addresses, journal_file, options)
+    clients = Clients(scene.addresses, journal_file, options, scene.receiver.url)
     storm = Storm(scene, scene.home / "faults.jsonl")
     sampler = Sampler(scene) if options.soak else None
     clients.start()
@@ -80,6 +82,9 @@ def _run(
     )
     found += within(
         lambda: not scene.open_operations(), 30.0, "operations", lambda: f"{scene.open_operations()} are not over"
+    )
+    found += within(
+        lambda: not scene.open_callbacks(), CALLBACK_SECONDS, "callbacks", lambda: f"{scene.open_callbacks()} are open"
     )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
@@ -124,6 +129,7 @@ def _run(
         schedule_pauses=list(scene.schedule_pauses),
         schedule_runs=list(scene.schedule_runs),
         nodes=[node.name for node in scene.nodes],
+        received=receiver.read(scene.receiver.kept),
     )
     if held is not None:
         say(f"a snapshot was held for {held.share:.1%} of the run; it was taken {held.taken} times")

@@ -25,6 +25,7 @@ from tests.chaos.engine import Engine
 from tests.chaos.hold import Hold, SchedulePause
 from tests.chaos.options import Options
 from tests.chaos.program import Program
+from tests.chaos.receiver import HURRY, SECRET, Receiver
 from tests.chaos.removed_rows import keep_removed
 from tests.chaos.rows import as_json
 from tests.chaos.schedules import IN_FILE
@@ -66,6 +67,8 @@ class Scene:
     def _set_up(self) -> None:
         options, home = self.options, self.home
         self.witness = Witness(home / "witness")
+        self.receiver = Receiver(home / "callbacks.jsonl", options.seed)
+        self._closers.append(self.receiver.close)
         self.database = Postgres(home / "pg") if options.database == "postgres" else Sqlite(home / "tasks.sqlite3")
         self._closers.append(self.database.close)
         self.proxy: SlowProxy | None = None
@@ -127,6 +130,10 @@ class Scene:
             "DAEMON_RETRY_BACKOFF": "0.2",
             "DAEMON_DRAIN_TIMEOUT": "3",
             "DAEMON_MOUNT_ROOTS": str(self.witness.fifo.parent),
+            "DAEMON_CALLBACK_SECRETS": SECRET,
+            "DAEMON_CALLBACK_HOSTS": "127.0.0.1",
+            "DAEMON_CALLBACK_HURRY": str(HURRY),
+            "DAEMON_TESTING": "true",
             "DATABASE_URL": self.database.url,
         }
         if self.options.retention is not None:
@@ -201,6 +208,15 @@ class Scene:
     def open_operations(self) -> int:
         """The number of operations that are not over."""
         (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_operation WHERE state = 'running'")
+        return int(row["n"])
+
+    def open_callbacks(self) -> int:
+        """The number of ends that are not told yet, and of callbacks that are not over."""
+        (row,) = self.database.rows(
+            "SELECT (SELECT count(*) FROM taskdaemon_callback WHERE status = 'pending') + (SELECT count(*) FROM"
+            " taskdaemon_task WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL"
+            " AND (callback_told IS NULL OR callback_told <> completed_at)) AS n"
+        )
         return int(row["n"])
 
     def stored_tasks(self) -> int:

@@ -62,10 +62,12 @@ def _of_one(
     ticks = [line for line in lines if line["by"] is None]
     for line in lines:
         yield from (f"its line of {line['scheduled_for']:.3f} {what}" for what in _line(line, made, pauses, evidence))
+    over = max(pause.asked for pause in pauses)
     if not ticks:
-        yield "has no line"
+        if over - min(line["scheduled_for"] for line in evidence.firings) > apart + LATE_SECONDS:
+            yield "has no line"
         return
-    ends = [line["scheduled_for"] for line in ticks[1:]] + [max(pause.asked for pause in pauses)]
+    ends = [line["scheduled_for"] for line in ticks[1:]] + [over]
     for line, following in zip(ticks, ends, strict=True):
         tick = (line["until"] or line["scheduled_for"]) + apart
         while tick < following - apart / 2:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.checker import violations
 from tests.chaos.correct_acts import DELAYED, KEYED, add_acts
+from tests.chaos.correct_callbacks import add_callbacks
 from tests.chaos.correct_run import FAULTS, FINE, LIVES, TRIED, VICTIMS, correct_run, line
 from tests.chaos.correct_schedules import add_schedules
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
@@ -17,7 +18,7 @@ from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.outages import Outages
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
 from tests.chaos.planted_acts import expire_what_a_handler_had_begun
-from tests.chaos.planted_schedules import PLANTED
+from tests.chaos.planted_callbacks import PLANTED
 from tests.chaos.planted_streams import lose_more_than_the_last_second_of_a_lost_attempt, streamed
 from tests.chaos.planted_values import (
     charge_for_a_fourth_unread_line_while_its_type_does_not_answer,
@@ -32,6 +33,7 @@ def evidence() -> Evidence:
     add_streams(run)
     add_values(run)
     add_schedules(run)
+    add_callbacks(run)
     return run
 
 

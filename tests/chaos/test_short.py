@@ -19,7 +19,7 @@ ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
     "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
     "followed over cuts", "large results", "posts too large", "results too large", "readings of the metrics",
-    "ticks made", "ticks skipped", "schedules run by hand",
+    "ticks made", "ticks skipped", "schedules run by hand", "callbacks taken", "retried after a retry_in",
 )  # fmt: skip
 
 #: How often each was brought about in the runs of this process.

@@ -1,4 +1,5 @@
-"""Whether delayed tasks started at their time, and whether tasks expired that did not start in time, and only those."""
+"""Whether delayed tasks, and retries with `retry_in`, started at their time, and whether tasks expired that did not
+start in time, and only those."""
 
 from __future__ import annotations
 
@@ -80,3 +81,21 @@ def expiry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
         and evidence.outages.late(OF_TASKS, at, row["completed_at"], EXPIRY_SECONDS)
     ):
         yield f"ended {row['completed_at'] - at:.1f} s after it was to expire"
+
+
+def retry_time_faults(story: Story, evidence: Evidence) -> Iterator[str]:
+    """After an error with `retry_in` the next attempt starts at its time, and not before."""
+    row = story.row
+    assert row is not None
+    seconds, until = row["task_data"].get("retry_in"), row["task_data"].get("until", float("inf"))
+    ends = {number for number, _ in evidence.lives[story.task].ends}
+    for one, following in zip(story.attempts, story.attempts[1:], strict=False):
+        if seconds is None or one["outcome"] != "error" or one["number"] >= until or one["number"] in ends:
+            continue
+        at = one["ended_at"] + seconds
+        if following["started_at"] < at - ROUNDING_SECONDS:
+            yield f"had attempt {following['number']} {at - following['started_at']:.3f} s before its `retry_in`"
+        if following["wait_seconds"] is not None:
+            ready = following["started_at"] - following["wait_seconds"]
+            if evidence.outages.late(OF_TASKS, at, ready, READY_SECONDS):
+                yield f"was ready for attempt {following['number']} {ready - at:.1f} s after its `retry_in`"

@@ -25,7 +25,7 @@ from tasks_app.admin.pages import Refusal, actor, only
 from tasks_app.admin.text import handler_link, harmless, line, listed
 from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
-from tasks_app.features.schedules.day import Mark, day_of, marks, picture
+from tasks_app.features.schedules.day import day_of, lines_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
 from tasks_app.features.schedules.fields import FIELDS, name_fault, read
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
@@ -177,7 +177,8 @@ class ScheduleAdmin(PageAdmin):
             timing = verbs.definition_of(row).timing
         except verbs.NotChanged as refused:
             not_understood = str(refused)
-        shown = marks(row, timing, day, now)
+        shown, lines = marks(row, timing, day, now), lines_of(row, day).reverse()
+        more = sum(mark.outcome is not None for mark in shown) - MAX_LINES
         verb_names = ("run", "resume" if row.paused_at is not None else "pause", "delete")
         return self.page(
             request,
@@ -192,7 +193,8 @@ class ScheduleAdmin(PageAdmin):
             before=day - timedelta(days=1),
             after=day + timedelta(days=1) if day < now.date() + timedelta(days=1) else None,
             picture=picture(shown, day),
-            lines=[_line(mark) for mark in reversed(shown) if mark.line is not None][:MAX_LINES],
+            lines=[_line(line) for line in lines[:MAX_LINES]],
+            more=max(more, 0),
             tasks=listed(),
             may_act=may(request, OPERATE),
             may_edit=self.has_add_permission(request) and row.source == Source.API and not not_understood,
@@ -282,10 +284,8 @@ def _last(row: Schedule) -> SafeString | str:
     return format_html("{} {}", badge(TONES[Outcome(last.outcome)], last.outcome), moment(last.at))
 
 
-def _line(mark: Mark) -> tuple[str, SafeString, SafeString | str, str]:
+def _line(found: Firing) -> tuple[str, SafeString, SafeString | str, str]:
     """A line of the ledger: its tick, its outcome, its task, and why."""
-    found = mark.line
-    assert found is not None
     until = "" if found.until is None else f" to {utc_text(found.until)} ({found.count:,})"
     by = f" by {line(found.by, 60)}" if found.by else ""
     task = format_html('<a class="td-id" href="{0}">{1}</a>', _task(found.task), found.task) if found.task else ""
@@ -301,12 +301,15 @@ def _facts(row: Schedule, payload: bool) -> list[tuple[str, str | SafeString]]:
     return [
         ("Type", format_html('<a href="{}">{}</a>', handler_link(row.task_type), line(row.task_type, 60))),
         ("When", line(when(row))),
-        *((name.replace("_", " ").capitalize(), harmless(json.dumps(value, ensure_ascii=False)[:2000]))
-          for name, value in options.items()),
+        *((name.replace("_", " ").capitalize(), _option(value)) for name, value in options.items()),
         *([("Paused", paused)] if paused else []),
         ("Defined in", "the API, the admin or a command" if row.source == Source.API else str(row.source)),
         ("Changed", f"{utc_text(row.changed_at)} by {line(row.changed_by, 60)}"),
     ]  # fmt: skip
+
+
+def _option(value: Any) -> str:
+    return harmless((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:2000])
 
 
 def _of_task(request: HttpRequest, task: Task) -> str:

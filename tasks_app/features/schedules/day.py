@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -27,11 +27,13 @@ TONES = (
 
 
 class Mark(NamedTuple):
-    """A line of the ledger, from its first part of the day to its last; with None a part in which a tick is to come."""
+    """What became of ticks, and of how many, from their first part of the day to the last; with None a part in which
+    some are to come."""
 
     first: int
     last: int
-    line: Firing | None
+    outcome: str | None
+    ticks: int = 1
 
 
 def day_of(text: str, now: datetime) -> date | None:
@@ -46,23 +48,25 @@ def day_of(text: str, now: datetime) -> date | None:
 def marks(row: Schedule, timing: Timing | None, day: date, now: datetime) -> list[Mark]:
     """What there is of a day in UTC, in the order of the ticks. `timing`: None if it is not known."""
     begin = datetime.combine(day, time(), tzinfo=UTC)
-    end = begin + timedelta(days=1)
-    within = Q(scheduled_for__gte=begin) | Q(scheduled_for__lt=begin, until__gte=begin)
-    lines = Firing.objects.filter(within, schedule=row.pk, scheduled_for__lt=end).order_by("scheduled_for")
+    columns = lines_of(row, day).values_list("scheduled_for", "until", "outcome", "count")
     found = [
-        Mark(
-            max(_part(line.scheduled_for, begin), 0),
-            min(_part(line.until or line.scheduled_for, begin), PARTS - 1),
-            line,
-        )
-        for line in lines[:MAX_READ]
+        Mark(max(_part(at, begin), 0), min(_part(until or at, begin), PARTS - 1), outcome, count)
+        for at, until, outcome, count in columns[:MAX_READ]
     ]
-    if timing is not None and row.next_at is not None and end > now:
+    if timing is not None and row.next_at is not None and begin + timedelta(days=1) > now:
         at = max(row.next_at, now, begin)
         while (part := _part(timing.next(at - timedelta(microseconds=1)), begin)) < PARTS:
-            found.append(Mark(part, part, None))
+            found.append(Mark(part, part, None, 0))
             at = begin + (part + 1) * PART
     return found
+
+
+def lines_of(row: Schedule, day: date) -> QuerySet[Firing]:
+    """The lines of a day in UTC, in the order of the ticks."""
+    begin = datetime.combine(day, time(), tzinfo=UTC)
+    within = Q(scheduled_for__gte=begin) | Q(scheduled_for__lt=begin, until__gte=begin)
+    lines = Firing.objects.filter(within, schedule=row.pk, scheduled_for__lt=begin + timedelta(days=1))
+    return lines.order_by("scheduled_for")
 
 
 def _part(moment: datetime, begin: datetime) -> int:
@@ -74,7 +78,8 @@ def picture(found: Sequence[Mark], day: date) -> SafeString:
     counts = [Counter[str]() for _ in range(PARTS)]
     for mark in found:
         for part in range(mark.first, mark.last + 1):
-            counts[part][mark.line.outcome if mark.line is not None else "to come"] += 1
+            # Of ticks in several parts nobody knows how many each has.
+            counts[part][mark.outcome or "to come"] += mark.ticks if mark.first == mark.last else 0
     drawn = format_html_join(
         "",
         '<rect class="td-{}" x="{}" y="2" width="{}" height="{}"><title>{}</title></rect>',
@@ -89,7 +94,10 @@ def picture(found: Sequence[Mark], day: date) -> SafeString:
         '<text x="{}" y="{}">{}</text>',
         ((hour * 4 * WIDTH, HEIGHT + 12, f"{hour:02}:00") for hour in range(0, 24, 3)),
     )
-    total = Counter(mark.line.outcome for mark in found if mark.line is not None)
+    total = Counter[str]()
+    for mark in found:
+        if mark.outcome is not None:
+            total[mark.outcome] += mark.ticks
     label = f"{day.isoformat()}: {_said(total) or 'nothing became due'}"
     return format_html(
         '<svg class="td-day" viewBox="0 0 {} {}" role="img" aria-label="{}">'
@@ -99,11 +107,11 @@ def picture(found: Sequence[Mark], day: date) -> SafeString:
 
 
 def _tone(count: Counter[str]) -> str:
-    return next((tone for outcome, tone in TONES if count[outcome]), "none")
+    return next((tone for outcome, tone in TONES if outcome in count), "none")
 
 
 def _said(count: Counter[str]) -> str:
-    return ", ".join(f"{number:,} {word}" for word, number in count.items())
+    return ", ".join(f"{number:,} {word}" if number else word for word, number in count.items())
 
 
 def _clock(part: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tasks_app.features.schedules import admin as pages
 from tasks_app.features.schedules.day import PARTS, marks
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.firing import fire_due
@@ -85,9 +86,10 @@ def test_a_day_shows_what_ran_and_why_not(admin: Client) -> None:
     line("missed", NOON - timedelta(hours=20), until=NOON - timedelta(hours=10), count=11)
     row.next_at = NOON + timedelta(hours=1)
     found = marks(row, Definition.of(row.definition).timing, DAY, NOON + timedelta(minutes=30))
-    assert [(mark.first, mark.last) for mark in found if mark.line is not None] == [(0, 8), (48, 48), (48, 48)]
-    assert [mark.first for mark in found if mark.line is None] == list(range(52, PARTS, 4))
+    assert [(mark.first, mark.last) for mark in found if mark.outcome is not None] == [(0, 8), (48, 48), (48, 48)]
+    assert [mark.first for mark in found if mark.outcome is None] == list(range(52, PARTS, 4))
     page = admin.get(f"{LIST}nightly/change/?day=2026-01-01").text
+    assert "01:45: missed" in page and "11 missed, 1 made, 1 skipped" in page
     assert "12:00: 1 made, 1 skipped" in page and "a task of the schedule is not final" in page
     assert "2025-12-31 16:00:00 to 2026-01-01 02:00:00 (11)" in page
     assert "Nothing became due" in admin.get(f"{LIST}nightly/change/?day=2026-01-09").text
@@ -127,3 +129,15 @@ def test_a_definition_of_a_newer_version_has_a_page_that_says_so(admin: Client) 
         assert "does not understand it" in admin.post(f"{LIST}nightly/{act}/", follow=True).text, act
     assert "does not understand it" in admin.get(f"{LIST}nightly/edit/", follow=True).text
     assert not Task.objects.exists()
+
+
+def test_a_day_with_many_lines_shows_the_newest_and_says_how_many_there_are(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MAX_LINES", 2)
+    schedule()
+    for minutes in range(5):
+        line("made", NOON + timedelta(minutes=minutes))
+    page = admin.get(f"{LIST}nightly/change/?day=2026-01-01").text
+    assert "12:04:00" in page and "12:02:00" not in page and "12:00: 5 made" in page
+    assert "3 earlier lines of this day are not shown" in page
