@@ -14,7 +14,8 @@ from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.proxies import LossyProxy, a_quarter
 
-AT_ONCE, KILLS = 16, 3
+#: Retries: on a busy machine a web server takes long to start.
+AT_ONCE, KILLS, RETRIES = 16, 3, 100
 NUMBERS = [
     1_000,
     pytest.param(10_000, marks=pytest.mark.long("10,000 submits", seconds=120)),
@@ -22,7 +23,7 @@ NUMBERS = [
 
 
 def submit_sync(url: str, number: int) -> list[str]:
-    with Client(url, retries=20) as client, ThreadPoolExecutor(AT_ONCE) as threads:
+    with Client(url, retries=RETRIES) as client, ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(lambda n: client.submit("echo", {"n": n}).id, range(number)))
 
 
@@ -36,7 +37,7 @@ def submit_async(url: str, number: int) -> list[str]:
             for n in left:
                 ids[n] = (await client.submit("echo", {"n": n})).id
 
-        async with AsyncClient(url, retries=20) as client, anyio.create_task_group() as group:
+        async with AsyncClient(url, retries=RETRIES) as client, anyio.create_task_group() as group:
             for _ in range(AT_ONCE):
                 group.start_soon(submit_some)
 
@@ -78,7 +79,10 @@ def test_a_batch_that_is_cut_is_queued_once(deployment: Callable[..., Daemon]) -
     daemon = deployment()
     daemon.handler("echo")
     web = daemon.web()
-    with LossyProxy(daemon.port, a_quarter(seed=2)) as proxy, Client(f"http://127.0.0.1:{proxy.port}") as client:
+    with (
+        LossyProxy(daemon.port, a_quarter(seed=2)) as proxy,
+        Client(f"http://127.0.0.1:{proxy.port}", retries=RETRIES) as client,
+    ):
         queued = client.submit_many({"type": "echo", "data": {"n": n}} for n in range(20_500))
         assert len(proxy.calls) > 21
         assert client.get(queued[20_499]).task_data == {"n": 20_499}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from taskdaemon_client import BadWebhook, Client, NotFound, Webhook, verify_webhook
+from taskdaemon_client import BadWebhook, Client, Conflict, Webhook, verify_webhook
 from tasks_app.features.callbacks.signing import signed_headers
 from testkit.daemon import Daemon
 from testkit.process import until
 
-OLD, NEW, OTHER = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"a", b"b", b"c"))
+OLD, NEW, OTHER = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(3))
 AT = 1_769_850_000
 TASK = {"id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "status": "completed", "result": {"n": 1}}
 BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z", "data": TASK}).encode()
@@ -23,8 +24,8 @@ BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z"
 
 def test_a_callback_that_the_platform_signed_is_read() -> None:
     headers = signed_headers([OLD, NEW], "delivery", AT, BODY)
-    for secrets in ([OLD], [NEW], [OTHER, NEW]):
-        told = verify_webhook(BODY, headers, *secrets, now=AT + 299)
+    for known in ([OLD], [NEW], [OTHER, NEW]):
+        told = verify_webhook(BODY, headers, *known, now=AT + 299)
         assert (told.id, told.type, told.task.id, told.task.result) == (
             "delivery",
             "task.completed",
@@ -96,7 +97,7 @@ def test_a_task_tells_its_end_and_tells_it_again_when_asked(deployment: Callable
         assert [each.id for each in client.callbacks.retry(task)] == [delivery.id]
         until(lambda: len(told) == 2)
         assert told[1].id == told[0].id
-        with pytest.raises(NotFound):
+        with pytest.raises(Conflict):
             client.callbacks.retry(client.submit("echo"))
         server.shutdown()
     up.stop()

@@ -253,7 +253,7 @@ class AsyncCallbacks(_Group):
     async def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
         """Send again now what was not delivered, and the task's newest delivery. Answers these.
 
-        Raises `NotFound` if the task has none.
+        Raises `Conflict` if the task has none.
         """
         path = _path("tasks", id_of(task), "callbacks", "retry")
         return [Delivery.read(row) for row in await self._connection.post(path, None, idempotency_key)]

@@ -252,7 +252,7 @@ class Callbacks(_Group):
     def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
         """Send again now what was not delivered, and the task's newest delivery. Answers these.
 
-        Raises `NotFound` if the task has none.
+        Raises `Conflict` if the task has none.
         """
         path = _path("tasks", id_of(task), "callbacks", "retry")
         return [Delivery.read(row) for row in self._connection.post(path, None, idempotency_key)]
