@@ -76,6 +76,31 @@ def test_the_command_says_which_type_has_no_handler() -> None:
     assert "'echo'\n" not in err.replace("mean 'echo'?", "")
 
 
+def test_the_command_makes_a_key_with_a_secret_for_callbacks_and_gives_one_a_new_secret() -> None:
+    out, _ = run("create", "ci", "--callback-secret")
+    key, first = out.split()
+    made = ApiKey.objects.get(digest=digest(key))
+    assert first.startswith("whsec_") and made.callback_secret == first
+    out, _ = run("secret", "ci")
+    assert out.strip() != first and ApiKey.objects.get().callback_secret == out.strip()
+    assert "callbacks" in run("list")[0].splitlines()[1].split()
+    logged = AuditEntry.objects.order_by("id").values_list("action", "target", "details")
+    assert list(logged) == [("create_key", "ci", {"signs": True}), ("callback_secret", "ci", {})]
+    run("revoke", "ci")
+    with pytest.raises(CommandError, match="no key in force is named 'ci'"):
+        run("secret", "ci")
+
+
+def test_the_admin_makes_a_key_with_a_secret_for_callbacks_and_shows_it_once(admin: Client) -> None:
+    page = admin.post(ADD, form(callback_secret="on"))
+    made = ApiKey.objects.get()
+    assert made.callback_secret is not None and made.callback_secret in page.text
+    for address in (LIST, f"{LIST}{made.pk}/change/", ADD, "/admin/", f"{LIST}{made.pk}/history/"):
+        assert made.callback_secret not in admin.get(address).text
+    assert "its own secret" in admin.get(LIST).text
+    assert made.callback_secret not in str(AuditEntry.objects.values().get())
+
+
 def form(**fields: Any) -> dict[str, Any]:
     return {"name": "ci", "scopes": EVERY_SCOPE, **fields}
 
