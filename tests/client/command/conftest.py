@@ -43,14 +43,16 @@ class Ran(NamedTuple):
 
 def tdctl(*words: str, stdin: str = "") -> Ran:
     """Run the command in this process."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
     before, sys.stdin = sys.stdin, io.StringIO(stdin)
     try:
         with redirect_stdout(out), redirect_stderr(err):
             code = run(words)
     finally:
         sys.stdin = before
-    return Ran(code, out.getvalue(), err.getvalue())
+    for each in (out, err):
+        each.seek(0)
+    return Ran(code, out.read(), err.read())
 
 
 def variables(daemon: Daemon, **others: str) -> dict[str, str]:

@@ -94,8 +94,8 @@ def test_submit_takes_data_from_stdin_a_file_or_nowhere(here: Daemon, tmp_path: 
 
 
 def test_submit_with_wait_writes_the_result_or_the_task(here: Daemon, fits: Callable[[Any, str], None]) -> None:
-    ran = tdctl("submit", "--wait", "act", '{"text": "caf\\u00e9 \\u001b[31m"}')
-    assert ran.json == {"text": "café \x1b[31m"} and "\x1b" not in ran.out
+    ran = tdctl("submit", "--wait", "act", '{"text": "caf\\u00e9 \\u009b31m \\u202e"}')
+    assert ran.json == {"text": "café \x9b31m \u202e"} and "\x9b" not in ran.out and "\u202e" not in ran.out
     task = tdctl("submit", "--wait", "20", "act", "--json").json
     fits(task, "TaskObject")
     assert tdctl("submit", "--wait=20", "act", "--json=id,status").json.keys() == {"id", "status"}

@@ -66,8 +66,9 @@ def test_2_what_the_platform_refuses(here: Daemon, tmp_path: Path) -> None:
 
 
 def test_3_nothing_answers(settings: Path) -> None:
-    ran = tdctl("--url", f"http://127.0.0.1:{free_port()}", "list")
-    assert (ran.code, ran.out) == (3, "") and "TASKDAEMON_URL" in ran.err
+    for words in (("list",), ("cancel", "one", "another")):
+        ran = tdctl("--url", f"http://127.0.0.1:{free_port()}", *words)
+        assert (ran.code, ran.out) == (3, "") and ran.err.count("TASKDAEMON_URL") == 1
 
 
 def test_4_a_key_that_is_missing_or_does_not_allow_it(

@@ -46,7 +46,7 @@ def test_a_list_is_a_table_with_headings_and_colours(platform: Daemon, terminal:
 
 def test_without_a_terminal_there_is_no_colour_no_bar_and_no_heading(platform: Daemon) -> None:
     id = platform.post("act", {"do": "sleep", "seconds": 2.5})
-    environment = variables(platform, FORCE_COLOR="", CLICOLOR_FORCE="1")
+    environment = variables(platform, FORCE_COLOR="1")
     for words in (["wait", id, "--json"], ["list"], ["handlers"], ["top"]):
         ran = subprocess.run(
             [sys.executable, *PROGRAM, *words], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 try:
     from taskdaemon_client.command.app import run
@@ -12,6 +14,11 @@ except ModuleNotFoundError as missing:  # click and rich are of the extra
     sys.exit(f"tdctl needs {missing.name}: pip install 'taskdaemon-client[cli]'")
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command with the words of this process, and end it."""
+    signal.signal(signal.SIGTERM, _end)  # so that a bar or a screen is taken off the terminal first
     sys.exit(run(sys.argv[1:]))

@@ -122,7 +122,7 @@ def several(client: Client, ids: Sequence[str], timeout: float, fields: Fields) 
                     left.pop(task.id, None)
                     failed |= task.status != "completed"
                     _write_ended(task, fields)
-                    shown.show(len(ids) - len(left), f"{len(left)} to go")
+                    shown.show(len(ids) - len(left), f"{len(left):,} to go")
             except WaitTimeout:
                 patience.answered()
             except TasksGone as error:

@@ -54,10 +54,12 @@ class Readings:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._counts: deque[tuple[float, dict[str, tuple[int, int]]]] = deque()
+        #: Of the whole platform, in words.
+        self.summary = ""
 
     def rows(self) -> list[Raw]:
         """A row for each handler, with the rates since the oldest reading of the window."""
-        handlers, numbers, now = self._client.handlers.list(), self._numbers(), time.monotonic()
+        handlers, numbers, now = self._client.handlers.list(), self._by_handler(), time.monotonic()
         self._counts.append((now, {name: (of["success"], of["failed"]) for name, of in numbers.items()}))
         while len(self._counts) > 2 and now - self._counts[1][0] >= WINDOW_SECONDS:
             self._counts.popleft()
@@ -74,18 +76,19 @@ class Readings:
         )  # fmt: skip
         return dict(zip(FIELDS, values, strict=True))
 
-    def _numbers(self) -> dict[str, Any]:
+    def _by_handler(self) -> dict[str, Any]:
         try:
-            numbers: dict[str, Any] = self._client.metrics()["handlers"]
+            numbers = self._client.metrics()
         except NotAllowed:  # a key without the scope metrics:read
             return {}
-        return numbers
+        self.summary = f"{numbers['nodes_alive']} nodes, {numbers['queue_size']:,} tasks in the queue"
+        return dict(numbers["handlers"])
 
 
 @click.command(cls=Command, shows=FIELDS)
 @click.option("--interval", type=Seconds(), default=2, metavar="SECONDS", help="Between two readings; default 2.")
 @click.option("--once", is_flag=True, help="Write one reading, as it is done without a terminal.")
-@calls()
+@calls(retries=0, timeout=5.0)
 def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
     """Show handlers, slots, rates and the oldest tasks, live.
 
@@ -101,7 +104,7 @@ def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
     with _keys() as pressed, Live(screen=True, auto_refresh=False) as live:
         problem = ""
         while True:
-            head = Text(f"{client.url}  {_clock()}", "bold")
+            head = Text(f"{client.url}  {_clock()}  {readings.summary}", "bold")
             live.update(Group(head, Text(harmless(problem), "red"), table(rows, COLUMNS)), refresh=True)
             if pressed(interval):
                 return
