@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 import time
@@ -15,6 +16,13 @@ TASKS = "/admin/tasks_app/task/"
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \x1b[31mred \u202egnp.exe \\u0000 " + "w" * 500
 #: Ten megabytes less the reply around them.
 LARGE = 10 * 1024 * 1024 - 100
+
+
+#: Variables by which a callback may go to a port of this machine where nothing listens.
+CALLBACKS = {
+    "DAEMON_CALLBACK_SECRETS": f"whsec_{base64.b64encode(bytes(range(32))).decode()}",
+    "DAEMON_CALLBACK_HOSTS": "127.0.0.1",
+}
 
 
 def deployed(daemon: Daemon) -> Daemon:
@@ -49,14 +57,16 @@ def task_of_each_kind(daemon: Daemon) -> dict[str, str]:
         "hostile": _queue(daemon, "hostile", {"text": HOSTILE}, metadata={HOSTILE: HOSTILE}, tags=["flow"]),
         "large": daemon.post("hostile", {"text": HOSTILE, "do": "result", "size": LARGE}),
         "completed": daemon.post("act", {"do": "print"}),
+        "told": _queue(daemon, "act", {}, callback_url="http://127.0.0.1:1/hook"),
         "later": _queue(daemon, "act", {}, delay=86400, unique_key="<b>once</b>"),
         "running": daemon.post("speak", {"lines": 1_000_000, "pause": 0.2}),
     }
-    for name in ("failed", "hostile", "large", "completed"):
+    for name in ("failed", "hostile", "large", "completed", "told"):
         daemon.until_final(made[name])
     answer = daemon.http.post("/api/tasks/redrive", json={"filter": {"type": "act", "status": "failed"}, "rate": 0.01})
     assert answer.status_code == 202, answer.text
     until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_failure_group WHERE handler = 'hostile'"), what="the groups")
+    until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_callback WHERE tries > 0"), what="a callback that failed")
     # Tasks may start for as long after a pause.
     time.sleep(max(0.0, 2.1 - (time.monotonic() - paused)))
     return made | {"waiting": daemon.post("held")}

@@ -12,7 +12,7 @@ from testkit.daemon import Daemon
 from tests.browser.deployed import HOSTILE, PASSWORD
 
 LIST = "/admin/tasks_app/{}/"
-MODELS = ("task", "operation", "schedule", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
+MODELS = ("task", "operation", "schedule", "delivery", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
 LOGINS = ("accessattempt", "accesslog", "accessfailurelog")
 
 
@@ -52,6 +52,7 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
     tables = {
         "operation": "taskdaemon_operation", "failuregroup": "taskdaemon_failure_group",
         "auditentry": "taskdaemon_audit_entry", "apikey": "taskdaemon_api_key",
+        "delivery": "taskdaemon_callback",
     }  # fmt: skip
     for model, table in tables.items():
         key = "fingerprint" if model == "failuregroup" else "id"

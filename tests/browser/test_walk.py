@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Response, ViewportSize, expect
 from testkit.browser import NARROW, WIDE, log_in, overflow, window
 from testkit.daemon import Daemon
 from tests.browser.conftest import SERIOUS, Theme
-from tests.browser.deployed import PASSWORD, deployed, task_of_each_kind
+from tests.browser.deployed import CALLBACKS, PASSWORD, deployed, task_of_each_kind
 from tests.browser.pages import FORMS, LIST, REFUSED, pages
 
 pytestmark = [pytest.mark.long("a browser", seconds=80), pytest.mark.one_leg("what pages look like")]
@@ -30,7 +30,7 @@ LOOKS: tuple[tuple[ViewportSize, Theme], ...] = (
 @pytest.fixture(scope="module")
 def filled(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, dict[str, str]]:
     """An `up` with a row on every page, and the addresses of the pages."""
-    daemon = deployed(module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD))
+    daemon = deployed(module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD, **CALLBACKS))
     of = task_of_each_kind(daemon)
     for _ in range(3):
         daemon.post("held")  # a paused type
