@@ -120,6 +120,16 @@ def test_a_page_of_a_proxy_is_an_error_too() -> None:
             client.health()
 
 
+def test_another_server_is_named_as_such() -> None:
+    moved = httpx2.Response(301, headers={"Location": "https://x/queue"})
+    answers = Answers(moved, httpx2.Response(200, html="<h1>Welcome</h1>"))
+    with Client("http://x", transport=answers.transport) as client:
+        with pytest.raises(ServerFault, match=r"301 Moved Permanently to https://x/queue; is the address right"):
+            client.submit("echo")
+        with pytest.raises(ServerFault, match=r"http://x/queue: 200: HTTP 200 OK, and no JSON; is the address right"):
+            client.submit("echo")
+
+
 def test_a_delete_whose_answer_was_lost_has_deleted() -> None:
     gone = httpx2.Response(404, json={"error": "Task not found"})
     answers = Answers(httpx2.ReadError("cut"), gone, gone)

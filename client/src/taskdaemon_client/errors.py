@@ -73,7 +73,7 @@ class ApiError(TaskdaemonError):
         body = _body(response)
         #: The JSON of the answer.
         self.body = body
-        self.error = str(body.get("error") or f"HTTP {self.status} {response.reason_phrase}".strip())
+        self.error = str(body.get("error") or _sentence(response))
         self.faults = [Fault(str(each["field"]), str(each["error"])) for each in body.get("details", [])]
         self.request_id: str | None = body.get("request_id")
         self.retry_after = _seconds(response.headers.get("Retry-After"))
@@ -106,7 +106,7 @@ class TryLater(ApiError):
 
 
 class ServerFault(ApiError):
-    """500: a bug of the platform, or what is no answer of it at all."""
+    """500: a bug of the platform. Any other status: no answer of a platform at all, such as a redirect."""
 
 
 _CLASSES = {401: NotAllowed, 403: NotAllowed, 404: NotFound, 409: Conflict} | dict.fromkeys(
@@ -116,10 +116,22 @@ _CLASSES = {401: NotAllowed, 403: NotAllowed, 404: NotFound, 409: Conflict} | di
 
 def refusal(response: httpx2.Response) -> ApiError | None:
     """The error that an answer is, or None. Its body has been read."""
-    if response.is_success:
+    if response.is_success and (not response.content or _is_json(response)):
         return None
     other = BadRequest if response.is_client_error else ServerFault
     return _CLASSES.get(response.status_code, other)(response)
+
+
+def _is_json(response: httpx2.Response) -> bool:
+    return "json" in response.headers.get("Content-Type", "")
+
+
+def _sentence(response: httpx2.Response) -> str:
+    """What is wrong with an answer that does not say it: one of a proxy, or of another server."""
+    said = f"HTTP {response.status_code} {response.reason_phrase}".strip()
+    if response.is_redirect:
+        return f"{said} to {response.headers['Location']}; is the address right?"
+    return f"{said}, and no JSON; is the address right?" if response.is_success else said
 
 
 def _body(response: httpx2.Response) -> dict[str, Any]:

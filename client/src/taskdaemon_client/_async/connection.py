@@ -99,8 +99,7 @@ class AsyncConnection:
         try:
             if not response.is_success:
                 await response.aread()
-            if refused := refusal(response):
-                raise refused
+                raise refusal(response) or AssertionError
             yield response
         finally:
             await response.aclose()

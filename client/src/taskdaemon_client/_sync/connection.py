@@ -100,8 +100,7 @@ class Connection:
         try:
             if not response.is_success:
                 response.read()
-            if refused := refusal(response):
-                raise refused
+                raise refusal(response) or AssertionError
             yield response
         finally:
             response.close()
