@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from testkit.daemon import Daemon
+from testkit.ports import free_port
 from testkit.process import until
 from tests.client.command.conftest import tdctl
 
@@ -312,3 +313,16 @@ def test_top_without_a_terminal_is_one_reading(here: Daemon, running: str) -> No
     until(lambda: tdctl("top").rows[0][:4] == ["act", "1", "2", "2"], what="a fresh reading")
     (act, _) = tdctl("top", "--json", "type,busy,oldest_ready_seconds").json
     assert act == {"type": "act", "busy": 1, "oldest_ready_seconds": 0.0}
+
+
+def test_callbacks_of_a_task_are_listed_and_sent_again(here: Daemon, fits: Callable[[Any, str], None]) -> None:
+    url = f"http://127.0.0.1:{free_port()}/told"
+    id = tdctl("submit", "act", "--callback-url", url).out.strip()
+    until(lambda: tdctl("callbacks", "list", id, "--json", "tries").json not in ([], [{"tries": 0}]), what="a try")
+    (callback,) = tdctl("callbacks", "list", id, "--json").json
+    fits(callback, "CallbackObject")
+    assert (callback["url"], callback["event"]) == (url, "task.completed") and callback["last_error"]
+    (row,) = tdctl("callbacks", "retry", id).rows
+    assert row[0] == callback["id"]
+    other = tdctl("submit", "act").out.strip()
+    assert tdctl("callbacks", "retry", other).code == 6

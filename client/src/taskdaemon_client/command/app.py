@@ -96,7 +96,7 @@ root = Root(
         ],
         "Operate": [
             top.top, operate.handlers, operate.pause, operate.resume, operate.nodes, operate.drain, operate.undrain,
-            operate.schedules, operate.operations,
+            operate.schedules, operate.operations, operate.callbacks,
         ],
         "The command": [completion],
     },

@@ -7,7 +7,7 @@ import math
 import click
 
 from taskdaemon_client import Client
-from taskdaemon_client.answers import Firing, Handler, Node, Operation, Schedule
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
 from taskdaemon_client.command.options import SECONDS, id_argument
@@ -64,6 +64,15 @@ OPERATION_COLUMNS: list[Column] = [
     ("SKIPPED", lambda of: sum(of["skipped"].values())),
     ("FAILED", lambda of: of["failed"]),
     ("BY", lambda of: of["created_by"]),
+]
+CALLBACK_COLUMNS: list[Column] = [
+    ("ID", lambda of: of["id"]),
+    ("EVENT", lambda of: of["event"]),
+    ("STATUS", lambda of: of["status"]),
+    ("TRIES", lambda of: of["tries"]),
+    ("NEXT", lambda of: of["next_at"]),
+    ("URL", lambda of: of["url"]),
+    ("LAST ERROR", lambda of: of["last_error"]),
 ]
 
 type_argument = click.argument("type", metavar="TYPE", shell_complete=handler_types)
@@ -259,3 +268,24 @@ def abort_operation(client: Client, id: str, fields: Fields) -> None:
     """End an operation before its next batch. What it has changed stays."""
     operation = client.operations.abort(id)
     _acted(f"operation {operation.id} is {operation.state}: {operation.sentence}", operation.raw, fields)
+
+
+@click.group(cls=Commands)
+def callbacks() -> None:
+    """What a task's callback_url was told: list, retry."""
+
+
+@callbacks.command("list", cls=Command, shows=Delivery)
+@id_argument
+@calls()
+def list_callbacks(client: Client, id: str, fields: Fields) -> None:
+    """List the callbacks of a task, the newest first."""
+    write_list((each.raw for each in client.callbacks.list(id)), CALLBACK_COLUMNS, fields)
+
+
+@callbacks.command("retry", cls=Command, shows=Delivery)
+@id_argument
+@calls()
+def retry_callbacks(client: Client, id: str, fields: Fields) -> None:
+    """Send a task's callbacks again: those that were not delivered, and the newest."""
+    write_list((each.raw for each in client.callbacks.retry(id)), CALLBACK_COLUMNS, fields)

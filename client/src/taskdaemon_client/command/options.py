@@ -27,6 +27,7 @@ TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "tags": {"words": ["--tag"], "multiple": True, "metavar": "TAG", "help": "To find it by. May be repeated."},
     "metadata": {"type": JSON, "metavar": "JSON", "help": "Comes back with the task; the handler does not get it."},
     "unique_key": {"metavar": "KEY", "help": "If a task of this type with this key has not ended: that one."},
+    "callback_url": {"metavar": "URL", "help": "Is told when the task has ended."},
 }
 #: Each filter of lists and operations, by its name in the API.
 FILTERS: dict[str, dict[str, Any]] = {
