@@ -18,10 +18,10 @@ HEAD = """# The command
 <!-- Written by tests/client/command/test_page.py from the command's own help. -->
 
 `tdctl` is the command of the [client](../client/README.md). It needs Python 3.10 or newer, and calls the API alone.
-It is on no registry yet; from a checkout:
+In a checkout it is `.venv/bin/tdctl`. It is on no registry yet; elsewhere install it from `client` of a checkout:
 
 ```sh
-pip install './client[cli]'                    # or, without installing it:
+pip install './client[cli]'                  # or, without installing it:
 uvx --from './client[cli]' tdctl --help
 ```
 """
