@@ -8,6 +8,7 @@ container.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.no_reply import at_time_out
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
-from tasks_app.runner.starter import ContainerStarter, how_it_ended, last_line
+from tasks_app.runner.starter import INTERNAL_ERROR, ContainerStarter, how_it_ended, last_line
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: How long a container may take to exit by itself when no result waits for its end.
@@ -31,6 +32,7 @@ GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathRea
 #: The outcome of the call, if it is over, and why the container must be replaced, if it must.
 #: UNDECIDED: the container has replied, and `after_reply` decides once its leftovers are known.
 Decision = tuple[Outcome | None, DeathReason | Undecided | None]
+AFTER_INTERNAL_ERROR = NoReply(DeathReason.INTERNAL_ERROR, INTERNAL_ERROR)
 
 
 class Eviction(NamedTuple):
@@ -206,6 +208,34 @@ class Reporter:
             handler = eviction.dialog.revision.handler
             result = self._engine.explain(handler, result)
             self._owner.finished(last_words(result) if handler.error_tail else result)
+
+
+class Removal:
+    """Destroys the containers of one slot, and has their deaths reported. For the slot's thread."""
+
+    def __init__(self, reporter: Reporter, thread_name: str) -> None:
+        self._reporter, self._thread_name = reporter, thread_name
+        #: Destroys a container while the slot's thread starts the next one.
+        self._thread: threading.Thread | None = None
+
+    def remove(self, eviction: Eviction) -> None:
+        """Destroy a container. One that is replaced after each task is destroyed while the next one starts."""
+        if eviction.reason is not DeathReason.NO_TASK_ID:
+            self._destroy(eviction)
+            return
+        self.join()  # one at a time, so that an engine that is slow to remove them is not asked for more
+        self._thread = threading.Thread(target=self._destroy, args=(eviction,), name=self._thread_name, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the last container is destroyed."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _destroy(self, eviction: Eviction) -> None:
+        # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
+        container_exit = eviction.dialog.container.destroy(eviction.exit_seconds)
+        self._reporter.died(eviction, container_exit)
 
 
 def _with_exit(

@@ -16,8 +16,10 @@ from typing import Any
 
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
 from tasks_app.runner.container_death import (
+    AFTER_INTERNAL_ERROR,
     Eviction,
     Recycling,
+    Removal,
     Reporter,
     after_reply,
     decide_call,
@@ -41,15 +43,13 @@ from tasks_app.runner.slot_state import (
     Stopping,
     Watched,
 )
-from tasks_app.runner.starter import INTERNAL_ERROR, ContainerStarter
+from tasks_app.runner.starter import ContainerStarter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
 MAY_BEGIN_INTERVAL_SECONDS = 0.1
 #: Between two questions whether a new container waits for its first line.
 LOADED_CHECK_SECONDS = 0.05
-
-AFTER_INTERNAL_ERROR = NoReply(DeathReason.INTERNAL_ERROR, INTERNAL_ERROR)
 
 #: What became of a container or its call: all but a CallResult is left to the slot's thread.
 Change = Eviction | Inspected | Stopping | CallResult
@@ -80,8 +80,7 @@ class Slot:
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{owner.name}-{number}", daemon=True)
-        #: Destroys a container while the slot's thread starts the next one.
-        self._retiring: threading.Thread | None = None
+        self._removal = Removal(self._reporter, f"{self._thread.name}-removal")
 
     def __repr__(self) -> str:
         return f"<Slot {self._owner.name}/{self.number} {self.phase}>"
@@ -93,8 +92,7 @@ class Slot:
     @property
     def answered(self) -> bool:
         """True if its container has answered a call."""
-        state = self._state
-        return not isinstance(state, Absent) and state.dialog.replied
+        return (dialog := self._state.dialog) is not None and dialog.replied
 
     @property
     def is_old(self) -> bool:
@@ -102,8 +100,7 @@ class Slot:
 
         What it does says nothing of the containers to come.
         """
-        state = self._state
-        return not isinstance(state, Absent) and state.dialog.revision.key != self._owner.revision.key
+        return (dialog := self._state.dialog) is not None and dialog.revision.key != self._owner.revision.key
 
     @property
     def trusted(self) -> bool:
@@ -113,8 +110,7 @@ class Slot:
     @property
     def started_at(self) -> float | None:
         """When its container was started (monotonic clock); None without one."""
-        state = self._state
-        return None if isinstance(state, Absent) else state.dialog.started_at
+        return None if (dialog := self._state.dialog) is None else dialog.started_at
 
     @property
     def problem(self) -> Problem | None:
@@ -130,8 +126,7 @@ class Slot:
     @property
     def container(self) -> Container | None:
         """Its container; None while there is none."""
-        state = self._state
-        return None if isinstance(state, Absent) else state.dialog.container
+        return None if (dialog := self._state.dialog) is None else dialog.container
 
     def start(self) -> None:
         """Start the thread, which starts the container."""
@@ -325,9 +320,11 @@ class Slot:
             state = self._started(state, read_at)
         current = dialog.revision.key == self._owner.revision.key  # `is_old`, without a call for each task
         if current and reply is not None and not isinstance(reply, BadReply):
+            times, now = self._owner.start_times, time.monotonic()
             if dialog.calls == 1:
-                self._answered_first(state)
-            self._owner.start_times.answered_at = time.monotonic()
+                times.answered(dialog.started_at, state.sent_at, state.call.timeout, now, dialog.delivery.reads_unseen)
+                self._owner.probing.succeeded()
+            times.answered_at = now
         outcome, cause = decide_call(state, reply, self._closing, self._recycling)
         if outcome is None:
             return None
@@ -357,21 +354,12 @@ class Slot:
             self._reactor.schedule(deadline)
         return state
 
-    def _answered_first(self, state: Busy) -> None:
-        """The container has answered its first call."""
-        times, dialog, now = self._owner.start_times, state.dialog, time.monotonic()
-        if dialog.delivery.reads_unseen:
-            times.seen(dialog.started_at, state.sent_at, now)
-        times.answered(dialog.started_at, state.sent_at, state.call.timeout, now)
-        self._owner.probing.succeeded()
-
     def _end_call(self, state: Busy | Inspected, outcome: Outcome) -> CallResult:
         """The call is over and the container stays."""
         dialog = state.dialog
         result = dialog.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
-        caution = self._owner.caution
-        if caution.until and not dialog.names_tasks and (watch := caution.watch_seconds()):
+        if not dialog.names_tasks and (watch := self._owner.caution.watch_seconds()):
             until = time.monotonic() + watch
             self._state = state.watched(until)
             self._reactor.schedule(until)
@@ -413,11 +401,11 @@ class Slot:
     def _main(self) -> None:
         for dialog in self._starter.dialogs():
             try:
-                self._replace(self._serve(dialog))
+                self._removal.remove(self._serve(dialog))
             except Exception as error:
                 self._starter.internal_error(error)
                 self._recover(dialog)
-        self._join_retiring()
+        self._removal.join()
 
     def _serve(self, dialog: Dialog) -> Eviction:
         """Attach the container to the reactor, and wait until it must be destroyed."""
@@ -443,35 +431,11 @@ class Slot:
         with self._lock:
             outcome, reason = after_reply(dialog, state.reply, leftovers, self._closing, self._recycling)
             assert reason is not UNDECIDED  # it has waited
-            change: Eviction | CallResult
             if reason is None:
                 dialog.attach(self._reactor, self)
-                change = self._end_call(state, outcome)
-            else:
-                change = self._evict(state, outcome, reason)
+            change: Change = self._end_call(state, outcome) if reason is None else self._evict(state, outcome, reason)
         self._report(change)
         self._reactor.check_soon(self)
-
-    def _replace(self, eviction: Eviction) -> None:
-        """Destroy a container. One that is replaced after each task is destroyed while the next one starts."""
-        if eviction.reason is not DeathReason.NO_TASK_ID:
-            self._retire(eviction)
-            return
-        self._join_retiring()  # one at a time, so that an engine that is slow to remove them is not asked for more
-        self._retiring = threading.Thread(
-            target=self._retire, args=(eviction,), name=f"{self._thread.name}-retiring", daemon=True
-        )
-        self._retiring.start()
-
-    def _retire(self, eviction: Eviction) -> None:
-        """Destroy a container, and report the call that ended with it."""
-        # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
-        container_exit = eviction.dialog.container.destroy(eviction.exit_seconds)
-        self._reporter.died(eviction, container_exit)
-
-    def _join_retiring(self) -> None:
-        if self._retiring is not None:
-            self._retiring.join()
 
     def _recover(self, dialog: Dialog) -> None:
         """After an internal error: the container's state is unknown, so it is destroyed."""

@@ -77,8 +77,11 @@ class StartTimes:
             return math.inf
         return max(read_at, started_at + 2 * (self._longest or 0.0)) + MARGIN_SECONDS
 
-    def answered(self, started_at: float, sent_at: float, timeout: float, at: float) -> None:
-        """A container has answered its first call, with this `timeout`, at this moment."""
+    def answered(self, started_at: float, sent_at: float, timeout: float, at: float, unseen: bool = False) -> None:
+        """A container has answered its first call, with this `timeout`, at this moment. `unseen`: it was not seen when
+        it read its line."""
+        if unseen:
+            self.seen(started_at, sent_at, at)
         # A handler may load what it needs only after it has read its first line.
         if at - timeout > sent_at:
             self._longest = max(at - timeout - started_at, self._longest or 0.0)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import ClassVar, Final
 
 from tasks_app.runner.call import Call
 from tasks_app.runner.dialog import Dialog
@@ -28,6 +28,8 @@ from tasks_app.runner.wire import Failure, Success
 @dataclass(slots=True)
 class Absent:
     """No container: it is being started, or the last one is being destroyed."""
+
+    dialog: ClassVar[None] = None
 
     @property
     def due(self) -> float:
