@@ -49,10 +49,12 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a test asks for says on which legs it runs, so that nobody can forget it."""
     for item in items:
-        if item.get_closest_marker("one_leg"):
-            continue
         asks = set(getattr(item, "fixturenames", ()))
         marked = item.get_closest_marker("database") or item.get_closest_marker("system")
+        if item.get_closest_marker("one_leg"):
+            if marked:
+                raise pytest.UsageError(f"{item.nodeid} is marked one_leg, and {marked.name}, which runs on each leg")
+            continue
         if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
         elif DEPLOYMENT in asks and not marked:

@@ -14,11 +14,15 @@ from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.proxies import LossyProxy, a_quarter
 
+pytestmark = pytest.mark.one_broker("keys in the database")
+
 #: Retries: on a busy machine a web server takes long to start.
 AT_ONCE, KILLS, RETRIES = 16, 3, 100
 NUMBERS = [
     1_000,
-    pytest.param(10_000, marks=pytest.mark.long("10,000 submits", seconds=120)),
+    pytest.param(
+        10_000, marks=[pytest.mark.long("10,000 submits", seconds=120), pytest.mark.one_leg("1,000 run on the others")]
+    ),
 ]
 
 

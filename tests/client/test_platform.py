@@ -27,6 +27,8 @@ from taskdaemon_client import (
 from testkit.daemon import Daemon
 from testkit.proxies import LossyProxy, a_quarter
 
+pytestmark = pytest.mark.one_leg("a client of the API")
+
 HOUR = timedelta(hours=1)
 
 

@@ -17,7 +17,6 @@ from testkit.process import until
 from tests.mistakes.table import Said, lacks
 
 pytestmark = [
-    pytest.mark.system,
     pytest.mark.long("time-outs of handlers", seconds=30),
     pytest.mark.one_leg("what handlers do, whatever the database is"),
     pytest.mark.xdist_group("mistakes of authors"),

@@ -24,7 +24,6 @@ from tests.faults.small_disk import SmallDisk
 from tests.mistakes.table import Said, lacks
 
 pytestmark = [
-    pytest.mark.system,
     pytest.mark.long("starts of processes", seconds=60),
     pytest.mark.one_leg("set-ups of its own"),
     pytest.mark.xdist_group("mistakes of operators"),
