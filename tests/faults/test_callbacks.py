@@ -58,29 +58,31 @@ class Hosts:
     """Where callbacks go, for so many tasks: some living hosts, and many dead ones."""
 
     def __init__(self, receivers: Receivers, silent: int, dead: int) -> None:
-        self._receivers, self._silent, self._dead, self._refusing = receivers, silent, dead, free_port()
+        self._receivers, self._silent, self._refusing = receivers, silent, free_port()
         self._kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
         self.living = [f"127.0.1.{number}" for number in range(1, 11)]
         self.hanging = [f"127.0.2.{number}" for number in range(1, 21)]
-        self.silent = [f"127.0.{3 + number // 200}.{1 + number % 200}" for number in range(dead)]
+        self.dead = [f"127.0.3.{number}" for number in range(1, dead + 1)]
 
     @property
     def allowed(self) -> str:
-        return ",".join([*self.living, *self.hanging, *self.silent, ".living.test", ".hangs.test"])
+        return ",".join([*self.living, *self.hanging, *self.dead, ".living.test", ".hangs.test"])
 
     def kind(self, number: int) -> str:
         return self._kinds[number * 37 % len(self._kinds)]
 
     def url(self, number: int) -> str:
-        kind, some = self.kind(number), number // len(self._kinds)
+        kind = self.kind(number)
+        # The how manieth of its kind it is, so that each host of the kind has its part.
+        turn = number // len(self._kinds) * SHARES[kind] + number * 37 % len(self._kinds)
         if kind == "dead":
-            return f"http://{self.silent[number % self._dead]}:{self._silent}/"
+            return f"http://{self.dead[turn % len(self.dead)]}:{self._silent}/"
         if kind == "refuse":
             return f"http://{self.living[0]}:{self._refusing}/"
         if kind in ("name", "silent_name"):
-            return self._receivers.url("ok", f"{some % 10}.{'living' if kind == 'name' else 'hangs'}.test")
+            return self._receivers.url("ok", f"{turn % 10}.{'living' if kind == 'name' else 'hangs'}.test")
         hosts = self.hanging if kind == "hang" else self.living
-        return self._receivers.url(kind, hosts[number % len(hosts)])
+        return self._receivers.url(kind, hosts[turn % len(hosts)])
 
 
 @pytest.mark.parametrize(
