@@ -161,7 +161,13 @@ class Sender(NodeThread):
                 _pending().filter(sender=self._node).update(sender=None, next_at=Now())
         except Error as error:
             self._retrying.failed(error)  # their time runs out
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end_loop)
+
+    def _end_loop(self) -> None:
+        """On the loop's thread: end it once what is under way has noticed that it ends."""
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_later(0.1, self._loop.stop)
 
     # What is due.
 
