@@ -185,3 +185,9 @@ def test_the_environment_has_all_that_the_wheel_asks_for(wheel: Wheel) -> None:
     assert "No broken requirements found." in wheel.pip("check")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     assert [*project["scripts"]] == [project["name"]], "uvx and pipx run it without another name"
+
+
+def test_the_readme_names_the_wheel_and_its_command(wheel: Wheel) -> None:
+    section = (PROJECT / "README.md").read_text().split("### From a wheel")[1].split("\n#")[0]
+    assert set(re.findall(r"\./(\S+\.whl)", section)) == {wheel.file.name}
+    assert section.count(f"{wheel.program.name} up\n") == 2
