@@ -19,6 +19,7 @@ from tests.chaos.outages import LEASE_SECONDS, RECOVERY_SECONDS, Outages
 from tests.chaos.removed_rows import by_retention, removed_attempts, removed_tasks
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
+from tests.chaos.schedules import CAREFUL
 from tests.chaos.soak import Sampler
 from tests.chaos.storm import Storm
 from tests.chaos.transaction_watch import TransactionWatch
@@ -37,6 +38,7 @@ def run(options: Options, say: Callable[[str], None] = print) -> Report:
     scene = Scene(options, say)
     try:
         schedule_acts.define(scene)
+        schedule_acts.run_by_hand(scene, CAREFUL, "first")
         say(f"set up in {time.monotonic() - began:.0f} s: {options}")
         with ExitStack() as sessions:
             watch = held = None

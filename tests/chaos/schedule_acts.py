@@ -27,6 +27,15 @@ def define(scene: Scene, names: Collection[str] = tuple(BY_API)) -> None:
     _call(scene.addresses, "GET", f"/api/schedules/{BEAT}", lambda: 0)
 
 
+def run_by_hand(scene: Scene, name: str, key: str, server: Callable[[], int] = lambda: 0) -> frozenset[str]:
+    """Run a schedule twice with one idempotency key. The tasks that the answers name."""
+    headers, path = {"Idempotency-Key": key}, f"/api/schedules/{name}/run"
+    answers = (_call(scene.addresses, "POST", path, server, headers=headers) for _ in range(2))
+    tasks = frozenset(answer["task_id"] for answer in answers)
+    scene.schedule_runs.append((name, tasks))
+    return tasks
+
+
 def end(scene: Scene, names: Collection[str] = tuple(APART)) -> None:
     """Pause them: a schedule has never made its last task."""
     for name in names:
@@ -51,11 +60,8 @@ def of_schedules(scene: Scene) -> list[Fault]:
 
     def run(throw: Throw) -> str:
         name, server = throw.chance.choice(tuple(APART)), lambda: throw.chance.randrange(len(scene.addresses))
-        key = f"run-{throw.chance.getrandbits(64):x}"
-        headers, path = {"Idempotency-Key": key}, f"/api/schedules/{name}/run"
-        answers = {_call(scene.addresses, "POST", path, server, headers=headers)["task_id"] for _ in range(2)}
-        scene.schedule_runs.append((name, frozenset(answers)))
-        return f"{name}: {', '.join(answers)}"
+        tasks = run_by_hand(scene, name, f"run-{throw.chance.getrandbits(64):x}", server)
+        return f"{name}: {', '.join(tasks)}"
 
     return [Fault("operator.schedule", "schedules", pause), Fault("operator.run", "a run by hand", run)]
 
