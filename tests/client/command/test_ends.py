@@ -137,7 +137,7 @@ def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
 
 
 def test_a_pipe_that_closes_early_is_quiet(here: Daemon) -> None:
-    tdctl("submit-many", "-", stdin='{"type": "other", "delay": 3600, "tags": ["pipe"]}\n' * 1000)
+    tdctl("submit-many", "-", stdin='{"type": "other", "delay": 3600, "tags": ["pipe"]}\n' * 2000)
     for words in (("list", "--all"), ("list", "--all", "--json")):
         with subprocess.Popen(
             [sys.executable, *PROGRAM, *words],

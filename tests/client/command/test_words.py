@@ -85,7 +85,7 @@ def completed(daemon: Daemon, words: str) -> list[str]:
 def test_completion_knows_commands_fields_and_what_the_platform_has(here: Daemon) -> None:
     assert completed(here, "tdctl sub") == ["submit", "submit-many"]
     assert completed(here, "tdctl pause o") == ["other"]
-    assert completed(here, "tdctl get ID --json=id,sta") == ["id,started_at", "id,status"] or True
+    assert sorted(completed(here, "tdctl get ID --json id,sta")) == ["id,started_at", "id,status"]
     (name,) = (each["name"] for each in here.http.get("/api/nodes").json())
     assert completed(here, f"tdctl drain {name[:2]}") == [name]
 
@@ -100,4 +100,4 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['rich'] = None; import taskdaemon_client.command"
     environment: dict[str, Any] = {"PYTHONPATH": str(PROJECT / "client/src")}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert ran.returncode == 1 and "pip install 'taskdaemon-client[cli]'" in ran.stderr
+    assert ran.returncode == 70 and "pip install 'taskdaemon-client[cli]'" in ran.stderr

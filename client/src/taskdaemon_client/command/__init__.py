@@ -11,7 +11,8 @@ try:
 except ModuleNotFoundError as missing:  # click and rich are of the extra
     if (missing.name or "").partition(".")[0] not in ("click", "rich"):
         raise
-    sys.exit(f"tdctl needs {missing.name}: pip install 'taskdaemon-client[cli]'")
+    sys.stderr.write(f"tdctl needs {missing.name}: pip install 'taskdaemon-client[cli]'\n")
+    sys.exit(70)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
