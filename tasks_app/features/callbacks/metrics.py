@@ -34,7 +34,7 @@ class Waiting(NamedTuple):
 
 def waiting() -> Waiting:
     """Count them. Raises DatabaseError."""
-    found = _pending().aggregate(count=Count("pk"), first=Min("next_at"))
+    found = _pending().aggregate(count=Count("*"), first=Min("next_at"))
     return Waiting(found["count"], _late(found["first"], store().moment()[1]))
 
 
