@@ -129,6 +129,15 @@ def test_failed_callbacks_of_all_tasks_that_match_are_sent_anew_by_an_operation(
     assert list(AuditEntry.objects.values_list("action", "count")) == [("callbacks", 2)]
 
 
+def test_the_admin_shows_an_operation_on_callbacks(admin: Client, api: Client) -> None:
+    told_of()
+    fail()
+    identity = post(api, "/api/callbacks/retry", {"filter": {"type": "echo"}}).json()["operation_id"]
+    for path in (f"/admin/tasks_app/operation/{identity}/change/", "/admin/tasks_app/operation/"):
+        page = admin.get(path, follow=True)
+        assert page.status_code == 200 and "callbacks" in page.text.lower()
+
+
 def test_an_operation_on_callbacks_needs_a_filter_and_has_no_canary(api: Client) -> None:
     bodies: list[Any] = [
         {}, {"filter": {}}, {"filter": {"type": "echo"}, "canary": 1}, {"filter": {"status": "pending"}}
