@@ -359,7 +359,7 @@ class Slot:
         dialog = state.dialog
         result = dialog.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
-        if not dialog.names_tasks and (watch := self._owner.caution.watch_seconds()):
+        if self._owner.caution.until and not dialog.names_tasks and (watch := self._owner.caution.watch_seconds()):
             until = time.monotonic() + watch
             self._state = state.watched(until)
             self._reactor.schedule(until)
