@@ -100,7 +100,8 @@ def test_a_row_of_an_earlier_boot_is_due_by_the_wall_clock(boot: str) -> None:
     assert row(not_yet).due is not None
 
 
-def test_more_than_one_batch_becomes_ready_in_one_call() -> None:
+def test_more_than_one_batch_becomes_ready_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "MAX_SECONDS", 60.0)  # on a busy machine a batch may take a second
     count = 2 * promote.__globals__["TASKS_PER_TRANSACTION"] + 7
     make_due(*scheduled(*[50] * count))
     assert promote() == ["echo"]
