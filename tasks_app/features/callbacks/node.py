@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -161,13 +162,16 @@ class Sender(NodeThread):
                 _pending().filter(sender=self._node).update(sender=None, next_at=Now())
         except Error as error:
             self._retrying.failed(error)  # their time runs out
-        self._loop.call_soon_threadsafe(self._end_loop)
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(END_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def _end_loop(self) -> None:
-        """On the loop's thread: end it once what is under way has noticed that it ends."""
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.call_later(0.1, self._loop.stop)
+    async def _cancel(self) -> None:
+        """On the loop's thread: end what is under way."""
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     # What is due.
 
@@ -223,7 +227,9 @@ class Sender(NodeThread):
             log.error("a callback could not be sent", delivery=str(delivery.pk), exc_info=error)
             outcome = Outcome(error=f"the platform could not send it ({type(error).__name__})")
         self._over.append(Sent(delivery, lane, outcome))
-        _woken.set()
+        # What no host has answered can wait for the next look: hosts that are dead cost a look a second in all.
+        if outcome.status is not None:
+            _woken.set()
 
     # What became of it.
 
