@@ -261,13 +261,13 @@ def options_of(
     run_at, expires_at = times.get("run_at"), times.get("expires_at")
     if run_at is not None and expires_at is not None and expires_at <= run_at:
         faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))
-    limits = {name: of(handler) for name, of in _LIMITS.items()}
+    limits = fields.read_body(body, {name: of(handler) for name, of in _LIMITS.items()}, faults)
     marks = fields.read_body(body, _MARKS, faults)
     if (url := marks.get("callback_url")) is not None:
         if (why := _callback_fault(url, signer)) is not None:
             faults.append(("callback_url", why))
         marks["callback_key"] = signer
-    options = TaskOptions(**times, **fields.read_body(body, limits, faults), **marks)
+    options = TaskOptions(**times, **limits, **marks)
     return None if options == TaskOptions() else options
 
 
