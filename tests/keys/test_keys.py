@@ -44,7 +44,8 @@ def test_the_list_shows_names_prefixes_and_revocations() -> None:
     create("old")
     run("revoke", "old")
     head, first, second = run("list")[0].splitlines()
-    assert head.split() == ["NAME", "BEGINS", "SCOPES", "TYPES", "RATE", "CREATED", "EXPIRES", "USED", "REVOKED"]
+    names = ["NAME", "BEGINS", "SCOPES", "TYPES", "RATE", "SIGNS", "CREATED", "EXPIRES", "USED", "REVOKED"]
+    assert head.split() == names
     assert first.split()[:2] == ["ci", f"{prefix}..."]
     assert first.endswith("-")
     assert not second.endswith("-")
