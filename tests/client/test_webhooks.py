@@ -48,6 +48,7 @@ def test_a_callback_that_the_platform_signed_is_read() -> None:
         (BODY, {}, NEW, 301),
         (BODY, {}, NEW, -301),
     ],
+    ids=range(9),  # the secrets are random, and every process of a run must name its tests alike
 )
 def test_what_was_changed_is_signed_by_another_or_is_old_is_refused(
     body: bytes, changed: dict[str, str], secret: str, late: int
