@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -130,8 +131,10 @@ def silent_server() -> Iterator[int]:
 
 
 @contextmanager
-def name_server(address: str) -> Iterator[None]:
-    """A name server at port 53 of an address: each name below `living.test` is 127.0.0.1, and no other is answered."""
+def name_server() -> Iterator[str]:
+    """The address of a name server at port 53: each name below `living.test` is 127.0.0.1, others get no answer."""
+    # Of this process alone: runs beside this one have name servers too.
+    address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
         server.bind((address, 53))
 
@@ -150,7 +153,7 @@ def name_server(address: str) -> Iterator[None]:
                 server.sendto(head + query[12:end] + answer, asker)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield
+        yield address
 
 
 def as_json(receivers: Receivers) -> str:

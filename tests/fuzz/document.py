@@ -18,7 +18,9 @@ from tasks_app.handlers.words import moment_of
 MAX_TIMEOUT, MAX_RETRIES = 30, 3
 MAX_SECONDS, MAX_METADATA_BYTES = 31_536_000, 4096
 #: The statuses of the tasks that an operation changes.
-FITTING = {"cancel": "pending,processing", "redrive": "failed", "priority": "pending"}
+FITTING = {
+    "cancel": "pending,processing", "redrive": "failed", "priority": "pending", "retry": "completed,failed"
+}  # fmt: skip
 
 
 @schemathesis.hook
