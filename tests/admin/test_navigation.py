@@ -16,7 +16,9 @@ from tests.admin.rows import in_role, staff, task
 pytestmark = pytest.mark.database
 
 LIST = "/admin/tasks_app/task/"
-SECTIONS = ["Dashboard", "Activity", "Tasks", "Failures", "Handlers", "Nodes", "Schedules", "Operations", "Audit"]
+SECTIONS = [
+    "Dashboard", "Activity", "Tasks", "Failures", "Handlers", "Nodes", "Schedules", "Callbacks", "Operations", "Audit"
+]  # fmt: skip
 BAR = re.compile(r'<div class="td-bar">.*?</div>', re.S)
 LINK = re.compile(r'<(?:a href="([^"]*)"|summary)(?: aria-current="(\w+)")?>([^<]*)</')
 
