@@ -16,6 +16,8 @@ WORDS = {
     "asynccontextmanager": "contextmanager",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
+    "__enter__": "__aenter__",  # the door that is not there says which one is
+    "__exit__": "__aexit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "_async": "_sync",

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import anyio
 import httpx2
 import pytest
 
-from taskdaemon_client import ApiError, BadRequest, Client, NotAllowed, ServerFault, TryLater, Unreachable
+from taskdaemon_client import (
+    ApiError,
+    AsyncClient,
+    BadRequest,
+    Client,
+    NotAllowed,
+    Queued,
+    ServerFault,
+    TryLater,
+    Unreachable,
+)
 from taskdaemon_client.calls import BATCH_BYTES, Retries, Watched, batches, encoded
 from taskdaemon_client.errors import refusal
 
@@ -184,6 +197,79 @@ def test_what_is_no_json_is_refused_before_anything_is_sent() -> None:
     ):
         with pytest.raises((TypeError, ValueError), match=sentence):
             encoded({"type": "a", "data": data})
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda client: client.get(5), "a Task, Queued, Operation or id, not 5"),
+        (lambda client: client.get(""), "a Task, Queued, Operation or id, not ''"),
+        (lambda client: client.operations.get(["a"]), "a Task, Queued, Operation or id, not"),
+        (lambda client: list(client.as_completed("abc")), r"any number of tasks, such as \[task\], not 'abc'"),
+        (
+            lambda client: list(client.as_completed(Queued(id="a"))),
+            r"any number of tasks, such as \[task\], not Queued",
+        ),
+        (
+            lambda client: client.submit_many({"type": "a"}),
+            "a task is a mapping, such as {'type': 'prime'}, not 'type'",
+        ),
+        (
+            lambda client: client.submit("a", delay=timedelta(1)),
+            "durations are numbers of seconds, times are datetimes",
+        ),
+    ],
+)
+def test_what_is_no_task_or_no_duration_is_refused(call: Callable[[Client], object], sentence: str) -> None:
+    with Client("http://x", transport=Answers().transport) as client, pytest.raises(TypeError, match=sentence):
+        call(client)
+
+
+def test_a_forgotten_await_and_the_wrong_with_are_named() -> None:
+    async def scenario() -> None:
+        client: Any = AsyncClient("http://x")
+        queueing = client.submit("a")
+        with pytest.raises(TypeError, match="did you forget await"):
+            await client.wait(queueing)
+        queueing.close()
+        with pytest.raises(TypeError, match=r"async with AsyncClient"):
+            with client:
+                pass
+        sync: Any = Client("http://x")
+        with pytest.raises(TypeError, match=r"write: with Client"):
+            async with sync:
+                pass
+
+    anyio.run(scenario)
+
+
+@pytest.mark.parametrize("options", [{"retries": -1}, {"retries": 1.5}, {"timeout": "3"}, {"timeout": 0}])
+def test_numbers_of_the_client_that_are_none_are_refused(options: Any) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Client("http://x", **options)
+
+
+def test_unreachable_says_how_often_it_tried_and_after_what_time_out() -> None:
+    answers = Answers(httpx2.ReadTimeout("timed out"), httpx2.ReadTimeout("timed out"), httpx2.ConnectTimeout(""))
+    with Client("http://x", retries=1, timeout=30, transport=answers.transport) as client:
+        with pytest.raises(Unreachable, match=r"http://x: timed out after 35 s \(tried 2 times in \d s\)"):
+            client.wait("a", 5)
+        with pytest.raises(Unreachable, match=r"ConnectTimeout after 10 s \(tried once in 0 s\)"):
+            client.health()
+
+
+def test_a_401_says_where_the_key_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**where: str) -> str:
+        answers = Answers(httpx2.Response(401, json={"error": "this needs an API key"}))
+        with Client("http://x", transport=answers.transport, **where) as client, pytest.raises(NotAllowed) as raised:
+            list(client.events("a"))
+        return str(raised.value)
+
+    monkeypatch.delenv("TASKDAEMON_API_KEY", raising=False)
+    assert "this needs an API key; there is no key: set TASKDAEMON_API_KEY, pass api_key=" in refused()
+    assert refused(api_key="tpk_a").endswith("; the key is that of the argument api_key")
+    monkeypatch.setenv("TASKDAEMON_API_KEY", "tpk_b")
+    assert refused().endswith("; the key is that of TASKDAEMON_API_KEY")
 
 
 def test_while_the_first_tasks_run_all_others_are_looked_at() -> None:

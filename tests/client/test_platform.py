@@ -53,7 +53,7 @@ def test_run_answers_the_result_or_raises_what_failed(client: Client) -> None:
     with pytest.raises(TaskFailed, match=r"failed \(handler_error\): it did not work") as failed:
         client.run("echo", {"do": "error"})
     assert failed.value.task.failure_reason == "handler_error"
-    with pytest.raises(WaitTimeout):
+    with pytest.raises(WaitTimeout, match=r"has not ended within 0.1 s"):
         client.run("never", wait_timeout=0.1)
 
 

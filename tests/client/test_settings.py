@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taskdaemon_client import Client
 from taskdaemon_client.settings import BadSettings, settings
 
 FILE = """
@@ -13,7 +14,7 @@ default = "home"
 
 [profiles.home]
 url = "http://home"
-api_key = "key of home"
+api_key = "key-of-home"
 
 [profiles.work]
 url = "http://work"
@@ -43,18 +44,18 @@ def found(*arguments: str | None, **words: str) -> tuple[str, str | None]:
 def test_arguments_go_before_the_profile_before_the_environment_before_the_default(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert found() == ("http://home", "key of home")
+    assert found() == ("http://home", "key-of-home")
     monkeypatch.setenv("TASKDAEMON_PROFILE", "work")
     assert found() == ("http://work", None)
     monkeypatch.setenv("TASKDAEMON_URL", "http://environment")
-    monkeypatch.setenv("TASKDAEMON_API_KEY", "key of the environment")
-    assert found() == ("http://environment", "key of the environment")
-    assert found(profile="home") == ("http://home", "key of home")
+    monkeypatch.setenv("TASKDAEMON_API_KEY", "key-of-the-environment")
+    assert found() == ("http://environment", "key-of-the-environment")
+    assert found(profile="home") == ("http://home", "key-of-home")
     assert found("http://argument", "key") == ("http://argument", "key")
     file.unlink()
     monkeypatch.delenv("TASKDAEMON_URL")
     monkeypatch.delenv("TASKDAEMON_PROFILE")
-    assert found() == ("http://127.0.0.1:8080", "key of the environment")
+    assert found() == ("http://127.0.0.1:8080", "key-of-the-environment")
 
 
 def test_the_key_of_a_profile_goes_to_no_other_address(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,10 +65,66 @@ def test_the_key_of_a_profile_goes_to_no_other_address(file: Path, monkeypatch: 
 
 
 def test_a_wrong_file_says_where_and_what(file: Path) -> None:
-    with pytest.raises(BadSettings, match=r"config.toml has no profile 'shop'; it has broken, home, work"):
-        settings(profile="shop")
+    for url in (None, "http://elsewhere"):
+        with pytest.raises(BadSettings, match=r"config.toml has no profile 'shop'; it has broken, home, work"):
+            settings(url, profile="shop")
     with pytest.raises(BadSettings, match=r"\[profiles.broken\] has no url"):
         settings(profile="broken")
-    file.write_text("default = ")
-    with pytest.raises(BadSettings, match=r"config.toml cannot be read: Invalid value"):
-        settings()
+    file.unlink()
+    with pytest.raises(BadSettings, match=r"config.toml does not exist, so it has no profile 'work'"):
+        settings("http://elsewhere", profile="work")
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("default = ", r"config.toml cannot be read: Invalid value"),
+        ("default = 3", r"config.toml: default must be a string"),
+        ("profiles = 'x'", r"config.toml: profiles must be a table, such as \[profiles.production\]"),
+        ("[profile.home]\nurl = 'http://x'", r"config.toml: 'profile' is unknown; did you mean profiles\?"),
+        ("[profiles]\nhome = 'http://x'", r"\[profiles.home\] must be a table"),
+        ("[profiles.home]\nurl = 8080", r"\[profiles.home\] url must be a string"),
+        ("[profiles.home]\napikey = 'x'", r"\[profiles.home\] 'apikey' is unknown; did you mean api_key\?"),
+        ("[profiles.home]\ntoken = 'x'", r"\[profiles.home\] 'token' is unknown; there are url, api_key"),
+        ("[profiles.home]\nurl = 'home:80'", r"the profile 'home' in .* is it http://home:80\?"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(file: Path, written: str, sentence: str) -> None:
+    file.write_text(written)
+    with pytest.raises(BadSettings, match=sentence):
+        settings(profile="home")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("127.0.0.1:18990", r"is it http://127\.0\.0\.1:18990\?"),
+        ("localhost", r"is it http://localhost\?"),
+        ("", r"is it http://127\.0\.0\.1:8080\?"),
+        ("ftp://x", "is no address"),
+        ("http://", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://x/below/queue/", "the address ends before /queue"),
+    ],
+)
+def test_what_is_no_address_is_refused_wherever_it_comes_from(
+    file: Path, monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
+) -> None:
+    with pytest.raises(BadSettings, match=f"the argument url .*{sentence}"):
+        Client(url)
+    if url:  # in the environment that is: no address
+        monkeypatch.setenv("TASKDAEMON_URL", url)
+        with pytest.raises(BadSettings, match=f"TASKDAEMON_URL .*{sentence}"):
+            Client()
+
+
+@pytest.mark.parametrize("key", ["tpk_secret\n", " tpk_secret", "tpk_secr\u00e9t"])
+def test_a_key_that_no_header_can_have_is_refused_and_not_shown(
+    file: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    with pytest.raises(BadSettings, match="the API key of the argument api_key has a blank") as refused:
+        Client("http://x", key)
+    monkeypatch.setenv("TASKDAEMON_API_KEY", key)
+    with pytest.raises(BadSettings, match="the API key of TASKDAEMON_API_KEY has a blank") as from_environment:
+        Client("http://x")
+    assert "secr" not in f"{refused.value!r}{from_environment.value!r}"

@@ -6,10 +6,10 @@ import itertools
 import json
 import random
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import date, datetime, time, timedelta
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 
@@ -23,6 +23,9 @@ BATCH_TASKS, BATCH_BYTES, BATCH_VALUES = 1_000, 4 << 20, 90_000
 MOST_IDS = 200
 
 
+T = TypeVar("T")
+
+
 class HasId(Protocol):
     """A `Task`, `Queued`, `Operation`: whatever has an id."""
 
@@ -34,9 +37,23 @@ class HasId(Protocol):
 Named = str | uuid.UUID | HasId
 
 
-def id_of(named: str | uuid.UUID | HasId) -> str:
-    """The id of a task or an operation."""
-    return str(named) if isinstance(named, (str, uuid.UUID)) else named.id
+def id_of(named: Named) -> str:
+    """The id of a task or an operation. Raises TypeError for anything else."""
+    id = named if isinstance(named, (str, uuid.UUID)) else getattr(named, "id", None)
+    if not id or not isinstance(id, (str, uuid.UUID)):
+        raise TypeError(f"a Task, Queued, Operation or id, not {_told(named)}")
+    return str(id)
+
+
+def many(values: Iterable[T]) -> Iterable[T]:
+    """The same. Raises TypeError for a single one."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"any number of tasks, such as [task], not {_told(values)}")
+    return values
+
+
+def _told(value: object) -> str:
+    return f"{value!r:.80}" + ("; did you forget await?" if isinstance(value, Awaitable) else "")
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,8 @@ def _plain(value: Any) -> str:
         if value.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone; give it one, such as datetime.now(timezone.utc)")
         return value.isoformat()
+    if isinstance(value, (timedelta, date, time)):
+        raise TypeError(f"{value!r}: durations are numbers of seconds, times are datetimes with a zone")
     raise TypeError(f"{type(value).__name__} is no JSON: {value!r}")
 
 
@@ -105,6 +124,10 @@ class Retries:
     times: int = 10
     longest_pause: float = 5.0
     longest_retry_after: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.times, int) or self.times < 0:
+            raise ValueError(f"retries must be an integer from 0 on, not {self.times!r}")
 
     def key(self, call: Call, idempotency_key: str | None) -> dict[str, str]:
         """The headers that make a repetition safe: a key of its own for each POST, if calls are repeated."""
@@ -160,7 +183,11 @@ class Batch:
 def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     """Cut any number of tasks by count, bytes and values."""
     first, batch, size, values = 0, list[bytes](), 0, 0
-    for task in tasks:
+    for task in many(tasks):
+        if not isinstance(task, Mapping):
+            raise TypeError(
+                f"a task is a mapping, such as {{'type': 'prime'}}, not {task!r:.80}; tasks are a list of them"
+            )
         text = encoded(task)
         # Each value is after one of these; what is in strings counts too, which only makes a batch smaller.
         its_values = text.count(b",") + text.count(b"[") + text.count(b"{") + 1
@@ -213,9 +240,13 @@ class Watched:
             self._longest = min(2 * self._longest, LONGEST_WAIT)
 
 
-def unreachable_sentence(url: str, error: Exception) -> str:
+def unreachable_sentence(url: str, error: Exception, tries: int, seconds: float) -> str:
     """What is said if no answer came."""
-    return f"no answer from {url}: {str(error) or type(error).__name__}"
+    what = str(error) or type(error).__name__
+    if isinstance(error, httpx2.TimeoutException):
+        kind = type(error).__name__.removesuffix("Timeout").lower()
+        what = f"{what} after {error.request.extensions['timeout'][kind]:g} s"
+    return f"no answer from {url}: {what} (tried {'once' if tries == 1 else f'{tries} times'} in {seconds:.0f} s)"
 
 
 def remembered(error: TaskdaemonError, queued: list[Any]) -> TaskdaemonError:

@@ -61,10 +61,12 @@ class Fault:
 class ApiError(TaskdaemonError):
     """The platform refused a call. Each status has a class below.
 
-    `status`: of HTTP. `error`: the platform's sentence. `faults`: each field that is wrong, if it said so.
+    `status`: of HTTP. `error`: the platform's sentence. `faults`: each field that is wrong, if it said so (`details`).
     `method`, `url`: the request. `request_id`: of a 500, to find it in the platform's log. `retry_after`: seconds.
-    `replayed`: the call was done before, and what it acted on is gone.
+    `replayed`: the call was done before, and what it acted on is gone. `hint`: what the client says to a 401.
     """
+
+    hint = ""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status = response.status_code
@@ -82,7 +84,7 @@ class ApiError(TaskdaemonError):
 
     def __str__(self) -> str:
         identified = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.method} {self.url}: {self.status}: {self.error}{identified}"
+        return f"{self.method} {self.url}: {self.status}: {self.error}{identified}{self.hint}"
 
 
 class BadRequest(ApiError):
@@ -114,12 +116,14 @@ _CLASSES = {401: NotAllowed, 403: NotAllowed, 404: NotFound, 409: Conflict} | di
 )
 
 
-def refusal(response: httpx2.Response) -> ApiError | None:
-    """The error that an answer is, or None. Its body has been read."""
+def refusal(response: httpx2.Response, key_hint: str = "") -> ApiError | None:
+    """The error that an answer is, or None. Its body has been read. `key_hint`: is said of a 401."""
     if response.is_success and (not response.content or _is_json(response)):
         return None
     other = BadRequest if response.is_client_error else ServerFault
-    return _CLASSES.get(response.status_code, other)(response)
+    error = _CLASSES.get(response.status_code, other)(response)
+    error.hint = key_hint if error.status == 401 else ""
+    return error
 
 
 def _is_json(response: httpx2.Response) -> bool:

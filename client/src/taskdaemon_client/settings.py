@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from taskdaemon_client.errors import TaskdaemonError
 
@@ -19,16 +23,37 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 class BadSettings(TaskdaemonError):
-    """The file of profiles cannot be used, or has no such profile."""
+    """The address, the key or the file of profiles cannot be used."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to send requests. `source`: what named the address, for messages."""
+    """Where to send requests. `source`, `key_source`: what named the address and the key, for messages."""
 
     url: str
     api_key: str | None = field(repr=False)
     source: str
+    key_source: str
+
+    def __post_init__(self) -> None:
+        try:
+            url = httpx2.URL(self.url)
+        except (httpx2.InvalidURL, TypeError):
+            url = httpx2.URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            meant = DEFAULT_URL if "//" in str(self.url) else f"http://{self.url or DEFAULT_URL[7:]}"
+            raise BadSettings(f"{self.source} says {self.url!r}, which is no address; is it {meant}?")
+        if url.path.rstrip("/").endswith("/queue"):
+            raise BadSettings(f"{self.source} says {self.url!r}; the address ends before /queue")
+        if self.api_key and not re.fullmatch("[!-~]+", self.api_key):
+            raise BadSettings(f"the API key of {self.key_source} has a blank, a line break or a character beyond ASCII")
+
+    @property
+    def key_hint(self) -> str:
+        """What helps if the platform takes no such key."""
+        if self.api_key:
+            return f"; the key is that of {self.key_source}"
+        return "; there is no key: set TASKDAEMON_API_KEY, pass api_key= or name a profile with an api_key"
 
 
 def config_file() -> Path:
@@ -53,30 +78,61 @@ def settings(url: str | None = None, api_key: str | None = None, profile: str | 
     profile if the address is the profile's, else TASKDAEMON_API_KEY. So a profile's key goes to its own address only.
     Raises `BadSettings`.
     """
-    environment = os.environ
-    given_key = api_key or environment.get("TASKDAEMON_API_KEY")
+    environment, file = os.environ, config_file()
+    key, key_source = api_key, "the argument api_key"
+    if not api_key:
+        key, key_source = environment.get("TASKDAEMON_API_KEY"), "TASKDAEMON_API_KEY"
+    named = _profile(file, _read(file), profile) if profile else None
     if url is not None:
-        return Settings(url, given_key, "the argument")
-    if profile is None and environment.get("TASKDAEMON_URL"):
-        return Settings(environment["TASKDAEMON_URL"], given_key, "TASKDAEMON_URL")
-    file = config_file()
-    written = _read(file)
-    name = profile or environment.get("TASKDAEMON_PROFILE") or written.get("default")
-    if name is None:
-        return Settings(DEFAULT_URL, given_key, "the default")
+        return Settings(url, key, "the argument url", key_source)
+    if named is None:
+        if environment.get("TASKDAEMON_URL"):
+            return Settings(environment["TASKDAEMON_URL"], key, "TASKDAEMON_URL", key_source)
+        written = _read(file)
+        profile = environment.get("TASKDAEMON_PROFILE") or written.get("default")
+        if profile is None:
+            return Settings(DEFAULT_URL, key, "the default", key_source)
+        named = _profile(file, written, profile)
+    source = f"the profile {profile!r} in {file}"
+    if named.get("api_key") and not api_key:
+        key, key_source = named["api_key"], source
+    return Settings(named["url"], key, source, key_source)
+
+
+def _profile(file: Path, written: dict[str, Any], name: str) -> dict[str, Any]:
+    if not file.exists():
+        raise BadSettings(f"{file} does not exist, so it has no profile {name!r}")
     profiles = written.get("profiles", {})
     if name not in profiles:
         raise BadSettings(f"{file} has no profile {name!r}; it has {', '.join(sorted(profiles)) or 'none'}")
-    if not isinstance(profiles[name].get("url"), str):
+    profile = _checked(f"{file}: [profiles.{name}]", profiles[name], {"url": str, "api_key": str})
+    if "url" not in profile:
         raise BadSettings(f"{file}: [profiles.{name}] has no url")
-    key = api_key or profiles[name].get("api_key") or given_key
-    return Settings(profiles[name]["url"], key, f"the profile {name!r} in {file}")
+    return profile
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise BadSettings(f"{file} cannot be read: {error}") from error
+    return _checked(f"{file}:", written, {"default": str, "profiles": dict})
+
+
+def _checked(where: str, table: Any, keys: dict[str, type]) -> dict[str, Any]:
+    """A table of the file, which has no other keys than these, with values of these types."""
+    if not isinstance(table, dict):
+        raise BadSettings(f"{where} must be a table")
+    for key, value in table.items():
+        if key not in keys:
+            close = difflib.get_close_matches(key, keys, 1)
+            raise BadSettings(
+                f"{where} {key!r} is unknown; "
+                + (f"did you mean {close[0]}?" if close else f"there are {', '.join(keys)}")
+            )
+        if not isinstance(value, keys[key]):
+            must = "a table, such as [profiles.production]" if keys[key] is dict else "a string"
+            raise BadSettings(f"{where} {key} must be {must}")
+    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -11,10 +10,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskdaemon_client.answers import Task, moment
 from taskdaemon_client.errors import TaskdaemonError
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 
 class BadWebhook(TaskdaemonError):
@@ -36,13 +38,18 @@ class Webhook:
 
 
 def verify_webhook(
-    body: bytes, headers: Mapping[str, str], *secrets: str, tolerance: float = 300, now: float | None = None
+    body: bytes, headers: Mapping[str, str] | Message, *secrets: str, tolerance: float = 300, now: float | None = None
 ) -> Webhook:
-    """The callback in a request's body. Raises `BadWebhook`.
+    """The callback in a request's body. Raises `BadWebhook`, and ValueError if there is no secret, or none that is one.
 
     `body`: as it arrived, not decoded and encoded again. `headers`: of the request; case does not count. `secrets`:
     `whsec_...`; one of them has to fit, so that they can be changed. `tolerance`: seconds that its clock may differ.
     """
+    keys = [_key(secret) for secret in secrets]
+    if not keys:
+        raise ValueError("verify_webhook needs a secret: whsec_...")
+    if not isinstance(body, bytes):
+        raise TypeError(f"body must be bytes, as it arrived, not {type(body).__name__}")
     given = {name.lower(): value for name, value in headers.items()}
     try:
         id, sent, signatures = (given[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
@@ -52,7 +59,7 @@ def verify_webhook(
     if abs((time.time() if now is None else now) - seconds) > tolerance:
         raise BadWebhook(f"it is not of the last {tolerance:g} seconds")
     signed = b"%s.%s.%s" % (id.encode(), sent.encode(), body)
-    digests = [base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)) for secret in secrets]
+    digests = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys]
     given_digests = [text[3:].encode() for text in signatures.split() if text.startswith("v1,")]
     if not any(hmac.compare_digest(ours, theirs) for ours in digests for theirs in given_digests):
         raise BadWebhook("no secret fits its signature")
@@ -64,6 +71,9 @@ def verify_webhook(
 
 def _key(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        raise ValueError("a secret is whsec_ and base64") from None
+        key = base64.b64decode((secret or "").removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not key:  # anybody can sign with an empty key
+        raise ValueError("a secret is whsec_ and base64")
+    return key

@@ -326,3 +326,7 @@ def test_callbacks_of_a_task_are_listed_and_sent_again(here: Daemon, fits: Calla
     assert row[0] == callback["id"]
     other = tdctl("submit", "act").out.strip()
     assert tdctl("callbacks", "retry", other).code == 6
+    assert tdctl("callbacks", "retry", "--ids", f"{id},{other}", "--dry-run", "--json", "matched").json["matched"] >= 1
+    operation = tdctl("callbacks", "retry", "--ids", id, "--wait", "--json", "verb,state").json
+    assert operation == {"verb": "callbacks", "state": "completed"}
+    assert tdctl("callbacks", "retry", id, "--type", "act").code == tdctl("callbacks", "retry").code == 2

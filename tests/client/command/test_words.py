@@ -36,6 +36,7 @@ def test_the_name_handler_is_kept_free() -> None:
     [
         (["--json", "id"], ["--json=id"]),
         (["--json", "id,nope"], ["--json=id,nope"]),
+        (["--json", "stauts"], ["--json=stauts"]),
         (["--json", "0193a5b0"], ["--json=", "0193a5b0"]),
         (["--json"], ["--json="]),
         (["--json=id"], ["--json=id"]),

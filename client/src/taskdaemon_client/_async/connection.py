@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,6 +26,8 @@ class AsyncConnection:
     ) -> None:
         self.settings = settings
         self.retries = retries
+        if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
         self.timeout = timeout
         headers = {"User-Agent": "taskdaemon-client"}
         if settings.api_key:
@@ -68,6 +72,7 @@ class AsyncConnection:
     async def send(self, call: Call, idempotency_key: str | None = None) -> httpx2.Response:
         """The answer to a call, which is sent again while that may help. Raises `TaskdaemonError`."""
         call = replace(call, headers={**call.headers, **self.retries.key(call, idempotency_key)})
+        begun = time.monotonic()
         for repeated in itertools.count():
             failure: Exception
             try:
@@ -75,22 +80,23 @@ class AsyncConnection:
             except (httpx2.TransportError, httpx2.DecodingError) as error:
                 failure = error
             else:
-                refused = refusal(response)
+                refused = refusal(response, self.settings.key_hint)
                 if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
                     return response  # What a first DELETE has deleted, whose answer was lost, is not there.
                 failure = refused
-            await self.pause(repeated if call.repeat else self.retries.times, failure)
+            await self.pause(repeated, failure, begun, call.repeat)
         raise AssertionError("count() has no end")
 
-    async def pause(self, repeated: int, failure: Exception) -> None:
-        """Sleep until a call is to be sent again; if it is not, raise its failure."""
-        seconds = self.retries.pause(repeated, failure)
+    async def pause(self, repeated: int, failure: Exception, begun: float, repeat: bool = True) -> None:
+        """Sleep until a call is to be sent again; if it is not, raise its failure. `begun`: of time.monotonic."""
+        seconds = self.retries.pause(repeated, failure) if repeat else None
         if seconds is not None:
             await anyio.sleep(seconds)
         elif isinstance(failure, TaskdaemonError):
             raise failure
         else:
-            raise Unreachable(unreachable_sentence(self.settings.url, failure)) from failure
+            tried = time.monotonic() - begun
+            raise Unreachable(unreachable_sentence(self.settings.url, failure, repeated + 1, tried)) from failure
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[httpx2.Response]:
@@ -99,7 +105,7 @@ class AsyncConnection:
         try:
             if not response.is_success:
                 await response.aread()
-                raise refusal(response) or AssertionError
+                raise refusal(response, self.settings.key_hint) or AssertionError
             yield response
         finally:
             await response.aclose()

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import httpx2
@@ -34,6 +34,7 @@ from taskdaemon_client.calls import (
     batches,
     encoded,
     id_of,
+    many,
     query,
     remembered,
 )
@@ -52,7 +53,7 @@ class Client:
     `url`, `api_key`, `profile`: where to, see `settings`. `retries`: how often a call is sent again if the connection
     breaks, or the platform is busy or away. Each POST then has an idempotency key of its own, so nothing is done twice;
     with 0 there is neither. `timeout`: seconds for the platform to answer, beside those of a wait. `transport`: of
-    httpx2, for proxies, certificates and tests.
+    httpx2, for proxies, certificates and tests. Raises `BadSettings`; ValueError for other `retries` or `timeout`.
     """
 
     def __init__(
@@ -81,6 +82,11 @@ class Client:
     ) -> None:
         self.close()
 
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write: with Client(...)")
+
+    __aexit__ = __aenter__
+
     @property
     def url(self) -> str:
         """The address of the platform."""
@@ -103,8 +109,10 @@ class Client:
     ) -> Queued:
         """Queue a task, with its options.
 
-        `wait`: answer with `task` once it has ended, or after so many seconds (0 to 60). `idempotency_key`: the same
-        call with the same key, also of another process, queues one task.
+        `wait`: answer with `task` once it has ended, or after so many whole seconds (0 to 60). `idempotency_key`: the
+        same call with the same key, also of another process, queues one task; another call with it is a `BadRequest`
+        (422). The answer is `existing` if a task with the `unique_key` has not ended: no task is queued, `id` is that
+        one's, and its data and options are its own.
         """
         body = {"type": type, "data": data, **options}
         return _queued(self._connection.post("/queue", body, idempotency_key, wait=wait))
@@ -115,7 +123,7 @@ class Client:
         """Queue any number of tasks, in batches that are each stored or not, and in their order.
 
         An error has in `queued` what was queued before. The same call with the same `idempotency_key` and the same
-        tasks, in the same order, queues only what is missing.
+        tasks, in the same order, queues only what is missing; with other tasks it raises `BadRequest` (422).
         """
         queued: builtins.list[Queued] = []
         waiting: builtins.list[Batch] = []
@@ -151,7 +159,8 @@ class Client:
     ) -> Any:
         """Queue a task, wait for its end and return its result.
 
-        Raises `TaskFailed` if it fails, `WaitTimeout` after `wait_timeout` seconds; the task then goes on.
+        Raises `TaskFailed` if it fails, `WaitTimeout` after `wait_timeout` seconds, rounded up; the task then goes on.
+        `timeout` is the option of the task: how long each of its attempts may run.
         """
         begun = time.monotonic()
         first_wait = LONGEST_WAIT if wait_timeout is None else min(LONGEST_WAIT, math.ceil(wait_timeout))
@@ -159,7 +168,10 @@ class Client:
         task = queued.task
         if task is None or not task.ended:
             left = None if wait_timeout is None else max(0.0, wait_timeout - (time.monotonic() - begun))
-            task = self.wait(queued, left)
+            try:
+                task = self.wait(queued, left)
+            except WaitTimeout:
+                raise WaitTimeout([queued.id], wait_timeout or 0) from None
         return task.result_or_raise()
 
     def get(self, task: Named) -> Task:
@@ -167,7 +179,10 @@ class Client:
         return Task.read(self._connection.get(_path(task)))
 
     def wait(self, task: Named, timeout: float | None = None) -> Task:
-        """A task once it is `completed` or `failed`. Raises `WaitTimeout` after `timeout` seconds, and `NotFound`."""
+        """A task once it is `completed` or `failed`. Raises `NotFound`, and `WaitTimeout` after `timeout` seconds.
+
+        The platform waits for whole seconds: a fraction is rounded up; 0 looks once.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             wait = _wait_until(deadline)
@@ -197,10 +212,10 @@ class Client:
         """Any number of tasks, each once it is `completed` or `failed`, in the order in which they end.
 
         `progress`: show a bar on stderr, if that is a terminal. At the end raises `TasksGone` with those that do not
-        exist; after `timeout` seconds `WaitTimeout` with those that have not ended.
+        exist; after `timeout` seconds, rounded up, `WaitTimeout` with those that have not ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        watched = Watched(id_of(task) for task in tasks)
+        watched = Watched(id_of(task) for task in many(tasks))
         with bar(progress, len(watched.open)) as shown:
             while watched.open:
                 ids, longest = watched.next()
@@ -222,7 +237,7 @@ class Client:
 
         `after`: the id of an event; only those after it.
         """
-        last, repeated = after, 0
+        last, repeated, begun = after, 0, 0.0
         while True:
             failure: Exception = httpx2.RemoteProtocolError("the events broke off before their end")
             try:
@@ -237,7 +252,8 @@ class Client:
                             return
             except (httpx2.TransportError, httpx2.DecodingError, TryLater) as error:
                 failure = error
-            self._connection.pause(repeated, failure)
+            begun = begun if repeated else time.monotonic()
+            self._connection.pause(repeated, failure, begun)
             repeated += 1
 
     def cancel(self, task: Named, *, idempotency_key: str | None = None) -> Task:
@@ -280,7 +296,10 @@ class Client:
         return [Attempt.read(row) for row in pages]
 
     def health(self) -> Health:
-        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once."""
+        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once.
+
+        It needs no API key, so an answer says nothing about yours.
+        """
         try:
             response = self._connection.send(Call("GET", "/health", repeat=False))
         except TryLater as error:

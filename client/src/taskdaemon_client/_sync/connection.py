@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ class Connection:
     ) -> None:
         self.settings = settings
         self.retries = retries
+        if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
         self.timeout = timeout
         headers = {"User-Agent": "taskdaemon-client"}
         if settings.api_key:
@@ -69,6 +72,7 @@ class Connection:
     def send(self, call: Call, idempotency_key: str | None = None) -> httpx2.Response:
         """The answer to a call, which is sent again while that may help. Raises `TaskdaemonError`."""
         call = replace(call, headers={**call.headers, **self.retries.key(call, idempotency_key)})
+        begun = time.monotonic()
         for repeated in itertools.count():
             failure: Exception
             try:
@@ -76,22 +80,23 @@ class Connection:
             except (httpx2.TransportError, httpx2.DecodingError) as error:
                 failure = error
             else:
-                refused = refusal(response)
+                refused = refusal(response, self.settings.key_hint)
                 if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
                     return response  # What a first DELETE has deleted, whose answer was lost, is not there.
                 failure = refused
-            self.pause(repeated if call.repeat else self.retries.times, failure)
+            self.pause(repeated, failure, begun, call.repeat)
         raise AssertionError("count() has no end")
 
-    def pause(self, repeated: int, failure: Exception) -> None:
-        """Sleep until a call is to be sent again; if it is not, raise its failure."""
-        seconds = self.retries.pause(repeated, failure)
+    def pause(self, repeated: int, failure: Exception, begun: float, repeat: bool = True) -> None:
+        """Sleep until a call is to be sent again; if it is not, raise its failure. `begun`: of time.monotonic."""
+        seconds = self.retries.pause(repeated, failure) if repeat else None
         if seconds is not None:
             time.sleep(seconds)
         elif isinstance(failure, TaskdaemonError):
             raise failure
         else:
-            raise Unreachable(unreachable_sentence(self.settings.url, failure)) from failure
+            tried = time.monotonic() - begun
+            raise Unreachable(unreachable_sentence(self.settings.url, failure, repeated + 1, tried)) from failure
 
     @contextmanager
     def stream(self, call: Call) -> Iterator[httpx2.Response]:
@@ -100,7 +105,7 @@ class Connection:
         try:
             if not response.is_success:
                 response.read()
-                raise refusal(response) or AssertionError
+                raise refusal(response, self.settings.key_hint) or AssertionError
             yield response
         finally:
             response.close()

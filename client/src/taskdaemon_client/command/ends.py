@@ -49,7 +49,7 @@ def complain(error: errors.TaskdaemonError, of: str = "") -> int:
     """Say what went wrong, and `of` what. Returns the exit code."""
     sentence = str(error)
     if isinstance(error, errors.ApiError):
-        sentence = error.error + (f" (request {error.request_id})" if error.request_id else "")
+        sentence = error.error + (f" (request {error.request_id})" if error.request_id else "") + error.hint
     say(f"Error: {of and f'{of}: '}{sentence}")
     if isinstance(error, errors.ApiError) and len(error.faults) > 1:
         for fault in error.faults:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import click
 
 from taskdaemon_client import Client
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Schedule
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
-from taskdaemon_client.command.options import SECONDS, id_argument
+from taskdaemon_client.command.options import FILTERS, SECONDS, given, id_argument
 from taskdaemon_client.command.output import Column, Fields, Raw, say, write, write_list, write_object
+from taskdaemon_client.command.tasks import OF_ALL, of_operations, on_all
 from taskdaemon_client.command.words import (
     Command,
     Commands,
     calls,
+    fields_of,
     handler_types,
     node_names,
     schedule_names,
@@ -74,6 +77,8 @@ CALLBACK_COLUMNS: list[Column] = [
     ("URL", lambda of: of["url"]),
     ("LAST ERROR", lambda of: of["last_error"]),
 ]
+
+_SHOWN_BY_RETRY = (*dict.fromkeys(name for each in (Delivery, Operation, Preview) for name in fields_of(each)),)
 
 type_argument = click.argument("type", metavar="TYPE", shell_complete=handler_types)
 node_argument = click.argument("node", metavar="NODE", shell_complete=node_names)
@@ -232,7 +237,7 @@ def firings(client: Client, name: str, limit: int, fields: Fields) -> None:
 def operations() -> None:
     """Acts on all tasks that match: list, get, wait, abort.
 
-    They begin with `redrive`, `cancel`, `delete` and `priority` and a filter.
+    They begin with `redrive`, `cancel`, `delete`, `priority` or `callbacks retry` and a filter.
     """
 
 
@@ -283,9 +288,22 @@ def list_callbacks(client: Client, id: str, fields: Fields) -> None:
     write_list((each.raw for each in client.callbacks.list(id)), CALLBACK_COLUMNS, fields)
 
 
-@callbacks.command("retry", cls=Command, shows=Delivery)
-@id_argument
+@callbacks.command("retry", cls=Command, shows=_SHOWN_BY_RETRY)
+@click.argument("id", metavar="[ID]", required=False)
+@of_operations(OF_ALL)
 @calls()
-def retry_callbacks(client: Client, id: str, fields: Fields) -> None:
-    """Send a task's callbacks again: those that were not delivered, and the newest."""
+def retry_callbacks(
+    client: Client, id: str | None, dry_run: bool, to_the_end: bool, fields: Fields, **options: Any
+) -> int | None:
+    """Send callbacks again: of a task, or of all tasks that match a filter.
+
+    Of a task: those that were not delivered, and the newest. What matches is an operation, which the nodes work off;
+    its id is written to stdout.
+    """
+    filter, others = given({name: options.pop(name) for name in FILTERS}), given(options)
+    if bool(id) == bool(filter) or (id and (others or dry_run or to_the_end)):
+        raise click.UsageError("name a task by its id, or give a filter such as --type, and the options of it")
+    if id is None:
+        return on_all(client, "callbacks", "retry_callbacks", filter, others, dry_run, to_the_end, fields)
     write_list((each.raw for each in client.callbacks.retry(id)), CALLBACK_COLUMNS, fields)
+    return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
@@ -24,6 +24,8 @@ from taskdaemon_client.command.options import (
 )
 from taskdaemon_client.command.output import Column, Fields, say, write, write_line, write_list, write_object, write_row
 from taskdaemon_client.command.words import Command, calls, fields_of
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COLUMNS: list[Column] = [
     ("ID", lambda task: task["id"]),
@@ -113,7 +115,7 @@ def why(client: Client, id: str, fields: Fields) -> None:
 
 
 #: Options of an act on all tasks that match.
-_OF_ALL: dict[str, dict[str, Any]] = {
+OF_ALL: dict[str, dict[str, Any]] = {
     "rate": {"type": float, "metavar": "N", "help": "So many tasks a second; default: as fast as it goes."},
     "limit": {"type": click.IntRange(min=1), "metavar": "N", "help": "At most so many tasks."},
 }
@@ -143,41 +145,58 @@ def _act(
     `method`: its name in the client and its operations. `done`: the sentence of a task. `of_one`, `of_all`: the options
     of an act on tasks that are named, or that match.
     """
-    of_all = {**of_all, **_OF_ALL}
+    of_all = {**of_all, **OF_ALL}
 
     @click.command(verb, cls=Command, shows=_SHOWN_BY_ACTS, help=help)
     @some_ids_argument
-    @options_of({**of_one, **of_all})
-    @options_of(FILTERS)
-    @click.option("--dry-run", is_flag=True, help="With a filter: only count.")
-    @click.option("--wait", "to_the_end", is_flag=True, help="With a filter: wait for the end of the operation.")
+    @of_operations({**of_one, **of_all})
     @calls()
     def act(
         client: Client, tasks: list[str], dry_run: bool, to_the_end: bool, fields: Fields, **options: Any
     ) -> int | None:
         filter: Any = given({name: options.pop(name) for name in FILTERS})
         options = given(options)
-        on_one, on_all = getattr(client, method), getattr(client.operations, method)
+        on_one = getattr(client, method)
         if tasks and not (filter or dry_run or to_the_end or options.keys() - of_one):
             return for_each(tasks, lambda id: _changed(on_one(id, **options), f"task {id} {done}", fields))
         if tasks or not filter:
             raise click.UsageError("name tasks by their ids, or give a filter such as --type, and the options of it")
         if other := options.keys() - of_all:
             raise click.UsageError(f"{', '.join(other)}: only for tasks that are named by their ids")
-        if dry_run:
-            write_object(client.operations.preview(verb, filter, priority=options.get("priority")).raw, fields)
-            return None
-        operation = on_all(filter, **options)
-        if to_the_end:
-            say(f"operation {operation.id}")
-            return follow.operation(client, operation.id, math.inf, fields, answered=True)
-        if fields is None:
-            write(f"{operation.id}\n")
-        else:
-            write_object(operation.raw, fields)
-        return None
+        return on_all(client, verb, method, filter, options, dry_run, to_the_end, fields)
 
     return act
+
+
+def of_operations(others: dict[str, dict[str, Any]]) -> Callable[[F], F]:
+    """Give a command these options, the filters, and --dry-run and --wait of an operation."""
+    ends = {
+        "dry_run": {"is_flag": True, "help": "With a filter: only count."},
+        "to_the_end": {
+            "words": ["--wait"],
+            "is_flag": True,
+            "help": "With a filter: wait for the end of the operation.",
+        },
+    }
+    return options_of({**others, **FILTERS, **ends})
+
+
+def on_all(
+    client: Client, verb: str, method: str, filter: Any, options: Any, dry_run: bool, to_the_end: bool, fields: Fields
+) -> int | None:
+    """Start an operation, and write its id, its end, or only what it would act on. Returns the exit code."""
+    if dry_run:
+        write_object(client.operations.preview(verb, filter, priority=options.get("priority")).raw, fields)
+        return None
+    operation = getattr(client.operations, method)(filter, **options)
+    if to_the_end:
+        say(f"operation {operation.id}")
+        return follow.operation(client, operation.id, math.inf, fields, answered=True)
+    if fields is None:
+        write(f"{operation.id}\n")
+    else:
+        write_object(operation.raw, fields)
+    return None
 
 
 def _changed(task: Task | None, sentence: str, fields: Fields) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import json
 import math
@@ -124,8 +125,8 @@ class Names(click.ParamType):
         self.known = known
 
     def looks(self, word: str) -> bool:
-        """Whether a word is meant as fields: one of them, or several words with commas."""
-        return word in self.known or re.fullmatch(r"\w+(,\w+)+", word) is not None
+        """Whether a word is meant as fields: one of them, also misspelt, or several words with commas."""
+        return bool(re.fullmatch(r"\w+(,\w+)+", word) or difflib.get_close_matches(word, self.known, 1, 0.8))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A tuple; empty for all fields."""
