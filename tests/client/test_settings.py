@@ -102,6 +102,7 @@ def test_what_is_wrong_in_the_file_is_named(file: Path, written: str, sentence: 
         ("localhost", r"is it http://localhost\?"),
         ("", r"is it http://127\.0\.0\.1:8080\?"),
         ("ftp://x", "is no address"),
+        ("tpk_secret", "has an API key where an address belongs"),
         ("http://", "is no address"),
         ("http://[::1", "is no address"),
         ("http://x/below/queue/", "the address ends before /queue"),

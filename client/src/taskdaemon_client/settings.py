@@ -41,6 +41,8 @@ class Settings:
         except (httpx2.InvalidURL, TypeError):
             url = httpx2.URL()
         if url.scheme not in ("http", "https") or not url.host:
+            if str(self.url).startswith("tpk_"):
+                raise BadSettings(f"{self.source} has an API key where an address belongs")
             meant = DEFAULT_URL if "//" in str(self.url) else f"http://{self.url or DEFAULT_URL[7:]}"
             raise BadSettings(f"{self.source} says {self.url!r}, which is no address; is it {meant}?")
         if url.path.rstrip("/").endswith("/queue"):

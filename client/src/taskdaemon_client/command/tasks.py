@@ -170,7 +170,7 @@ def _act(
 
 def of_operations(others: dict[str, dict[str, Any]]) -> Callable[[F], F]:
     """Give a command these options, the filters, and --dry-run and --wait of an operation."""
-    ends = {
+    ends: dict[str, dict[str, Any]] = {
         "dry_run": {"is_flag": True, "help": "With a filter: only count."},
         "to_the_end": {
             "words": ["--wait"],
