@@ -259,9 +259,9 @@ def test_unreachable_says_how_often_it_tried_and_after_what_time_out() -> None:
 
 
 def test_a_401_says_where_the_key_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**where: str) -> str:
+    def refused(api_key: str | None = None) -> str:
         answers = Answers(httpx2.Response(401, json={"error": "this needs an API key"}))
-        with Client("http://x", transport=answers.transport, **where) as client, pytest.raises(NotAllowed) as raised:
+        with Client("http://x", api_key, transport=answers.transport) as client, pytest.raises(NotAllowed) as raised:
             list(client.events("a"))
         return str(raised.value)
 

@@ -63,7 +63,7 @@ def test_a_header_that_is_missing_and_a_secret_that_is_none_are_named() -> None:
         verify_webhook(BODY, {}, NEW)
     for secrets_ in ((), ("no secret",), ("",), ("whsec_",), (None,)):
         with pytest.raises(ValueError, match="whsec_"):
-            verify_webhook(BODY, signed_headers([NEW], "delivery", AT, BODY), *secrets_, now=AT)  # type: ignore[arg-type]
+            verify_webhook(BODY, signed_headers([NEW], "delivery", AT, BODY), *secrets_, now=AT)
     with pytest.raises(TypeError, match="body must be bytes"):
         verify_webhook(BODY.decode(), {}, NEW)  # type: ignore[arg-type]
 
