@@ -5,11 +5,12 @@ One that is still to be delivered is always kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from datetime import datetime
+from uuid import UUID
 
-from tasks_app.features.callbacks.models import Delivery, Event
-from tasks_app.queue.maintenance import remove_first
+from tasks_app.features.callbacks.models import Delivery, Event, State
+from tasks_app.queue.current import writing
 from tasks_app.queue.models import Status
 
 _EVENTS = {Status.COMPLETED: Event.COMPLETED, Status.FAILED: Event.FAILED}
@@ -31,9 +32,16 @@ def _forget(events: Iterable[str], types: Iterable[str], before: datetime, most:
     for name in types:
         for event in events:
             old = Delivery.objects.filter(task_type=name, event=event, ended_at__lt=before).order_by("ended_at")
-            if removed := remove_first(old, most):
+            if removed := _remove(list(old.values_list("pk", flat=True)[:most])):
                 return removed
     return 0
+
+
+def _remove(keys: Sequence[UUID]) -> int:
+    if not keys:  # no write lock if there is nothing to do
+        return 0
+    with writing():  # one may have been sent anew since they were read
+        return Delivery.objects.filter(pk__in=keys).exclude(status=State.PENDING).delete()[0]
 
 
 def _types() -> Iterator[str]:

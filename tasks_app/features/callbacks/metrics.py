@@ -71,7 +71,8 @@ def _not_sent() -> list[str]:
     if first is None or (late := _late(first[0], now := store().moment()[1])) < LATE_SECONDS:
         return []
     # What is being sent has its time in the near future.
-    if _pending().filter(next_at__gt=now, next_at__lte=now + timedelta(seconds=LATE_SECONDS), sender__isnull=False):
+    soon = _pending().filter(next_at__gt=now, next_at__lte=now + timedelta(seconds=LATE_SECONDS))
+    if soon.filter(sender__isnull=False).exists():
         said = f"callbacks to {harmless(first[1])} wait: one has been due for {span(late)}"
         return [f"{said}. Its receiver answers too slowly for as many as there are"]
     return [f"callbacks are not sent: one has been due for {span(late)}, and no worker sends any"]

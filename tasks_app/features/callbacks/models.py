@@ -61,7 +61,8 @@ class Delivery(models.Model):
         default_permissions = ()  # who may see tasks may see what is told of them
         verbose_name = "callback"
         indexes: ClassVar = [
-            models.Index(fields=("next_at",), name="callback_due", condition=Q(status="pending")),
+            # With host and id: any number may be due to hosts that have no room, and are passed along the index.
+            models.Index(fields=("next_at", "host", "id"), name="callback_due_hosts", condition=Q(status="pending")),
             models.Index(fields=("task", "created_at"), name="callback_of_task"),
             # For what removes old ones: how long they are kept depends on both.
             models.Index(

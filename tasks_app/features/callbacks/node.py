@@ -7,6 +7,7 @@ result is written only while the row still has that name.
 from __future__ import annotations
 
 import asyncio
+import resource
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -25,7 +26,7 @@ from tasks_app import conf
 from tasks_app.conf import Environment
 from tasks_app.features.callbacks.fairness import Hosts, Lane
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.sending import Courier, Message, Outcome
+from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
 from tasks_app.features.callbacks.telling import listeners
 from tasks_app.keys.models import ApiKey
 from tasks_app.node.feature_work import NodeThread
@@ -47,6 +48,12 @@ TOGETHER_SECONDS = 0.01
 ROWS_PER_LOOK, MAX_LOOKS = 200, 10
 #: What had no turn waits so long.
 NO_TURN_SECONDS = 1.0
+#: Rows whose bodies are read at once.
+ROWS_PER_LEASE = 32
+#: Nothing waits for longer: what does was written while the database's clock was ahead. Looked for so often.
+LONGEST_WAIT_SECONDS, CLOCK_LOOK_SECONDS = MAX_RETRY_AFTER_SECONDS + 3600.0, 60.0
+#: Files that the node may have open: hosts that are dead, and their look-ups, have up to 700 of the usual 1,024.
+MIN_FILES = 4096
 #: At the node's end what is under way has so long; then it goes back, and may be sent twice.
 END_SECONDS = 3.0
 CALL_SECONDS = 5.0
@@ -126,12 +133,14 @@ class Sender(NodeThread):
         self._hosts = Hosts()
         self._under_way: set[UUID] = set()
         self._unwritten: list[Sent] = []
+        self._clock_look_at = 0.0
 
     def stop(self) -> None:
         self._stopped.set()
         _woken.set()
 
     def run(self) -> None:
+        _allow_files()
         threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
         while not self._stopped.is_set():
             _woken.wait(self._round(take=True))
@@ -145,6 +154,8 @@ class Sender(NodeThread):
         try:
             with store().limited(CALL_SECONDS):
                 self._write()
+                if take and time.monotonic() >= self._clock_look_at:
+                    self._bring_back()
                 more = take and self._take()
         except Error as error:
             return self._retrying.failed(error)
@@ -157,13 +168,15 @@ class Sender(NodeThread):
             _woken.wait(0.1)
             _woken.clear()
             self._round(take=False)
+        # Before they are given back: another node sends them at once.
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(END_SECONDS)
+        self._round(take=False)
         try:
             with store().limited(CALL_SECONDS), writing():
                 _pending().filter(sender=self._node).update(sender=None, next_at=Now())
         except Error as error:
             self._retrying.failed(error)  # their time runs out
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(END_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _cancel(self) -> None:
@@ -174,6 +187,13 @@ class Sender(NodeThread):
             await asyncio.wait(tasks)
 
     # What is due.
+
+    def _bring_back(self) -> None:
+        self._clock_look_at = time.monotonic() + CLOCK_LOOK_SECONDS
+        late = _pending().filter(next_at__gt=Now() + timedelta(seconds=LONGEST_WAIT_SECONDS))
+        if late.exists():  # a read, which takes no write lock
+            with writing():
+                late.update(sender=None, next_at=Now())
 
     def _take(self) -> bool:
         """Begin what is due and has room. True if there may be more of it."""
@@ -188,10 +208,15 @@ class Sender(NodeThread):
             if not full:
                 break
         try:
-            for delivery, secrets in self._lease(sorted(begun)) if begun else ():
-                lane = begun.pop(delivery.pk)[1]
-                self._under_way.add(delivery.pk)
-                asyncio.run_coroutine_threadsafe(self._send(delivery, lane, secrets), self._loop)
+            keys, until = sorted(begun), time.monotonic() + CALL_SECONDS
+            for at in range(0, len(keys), ROWS_PER_LEASE):
+                if time.monotonic() > until:  # what is sent by now is to be written in its time
+                    full = True
+                    break
+                for delivery, message in self._lease(keys[at : at + ROWS_PER_LEASE]):
+                    lane = begun.pop(delivery.pk)[1]
+                    self._under_way.add(delivery.pk)
+                    asyncio.run_coroutine_threadsafe(self._send(delivery, lane, message), self._loop)
         finally:
             for host, lane in begun.values():  # another node has taken them, or the database has failed
                 self._hosts.end(host, lane, None)
@@ -203,24 +228,29 @@ class Sender(NodeThread):
             rows = rows.filter(host__in=only)
         return list(rows.order_by("next_at").values_list("pk", "host")[:ROWS_PER_LOOK])
 
-    def _lease(self, keys: Sequence[UUID]) -> list[tuple[Delivery, Sequence[str]]]:
-        """Take these rows, but for those that another node takes. Returns them, with the secrets that sign them."""
+    def _lease(self, keys: Sequence[UUID]) -> list[tuple[Delivery, Message]]:
+        """Take these rows, but for those that another node takes. Returns them, their bodies as what is sent."""
         with writing():
             free = _pending().filter(pk__in=keys, next_at__lte=Now()).select_for_update(skip_locked=True)
             taken = list(free.values_list("pk", flat=True))
             lease = Now() + timedelta(seconds=LEASE_SECONDS)
             Delivery.objects.filter(pk__in=taken).update(sender=self._node, next_at=lease)
         # After the commit: they may be large, and other writers wait.
-        rows = list(_pending().filter(pk__in=taken, sender=self._node))
+        rows = list(_pending().filter(pk__in=taken, sender=self._node).annotate(now=Now()))
+        wall = time.time()
         own = dict[int, str | None]()
         if signed := {row.key for row in rows if row.key is not None}:
             own = dict(ApiKey.objects.filter(pk__in=signed).values_list("pk", "callback_secret"))
-        secrets = [own.get(row.key) if row.key is not None else None for row in rows]
-        return [(row, [secret] if secret else self._secrets) for row, secret in zip(rows, secrets, strict=True)]
+        leased = list[tuple[Delivery, Message]]()
+        for row in rows:
+            secret = own.get(row.key) if row.key is not None else None
+            signing, ahead = [secret] if secret else self._secrets, row.now.timestamp() - wall
+            leased.append((row, Message(str(row.pk), row.url, row.body.encode(), signing, row.tries, ahead)))
+            row.body = ""  # as text it may have four times as many bytes
+        return leased
 
-    async def _send(self, delivery: Delivery, lane: Lane, secrets: Sequence[str]) -> None:
+    async def _send(self, delivery: Delivery, lane: Lane, message: Message) -> None:
         """On the loop's thread."""
-        message = Message(str(delivery.pk), delivery.url, delivery.body.encode(), secrets, delivery.tries)
         try:
             outcome = await self._courier.send(message, reserve=not lane.quick)
         except Exception as error:
@@ -260,6 +290,13 @@ class Sender(NodeThread):
         for result, keys in same.items():
             if result.status == State.FAILED:
                 log.warning("callbacks have failed, and are not tried again", count=len(keys), error=result.error)
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MIN_FILES if hard == resource.RLIM_INFINITY else min(MIN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _pending() -> QuerySet[Delivery]:

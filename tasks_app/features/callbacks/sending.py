@@ -33,18 +33,24 @@ MAX_TO_ADDRESS, RESERVED_TO_ADDRESS, ADDRESS_PATIENCE_SECONDS = 16, 4, 1.0
 MAX_LOOKUPS, RESERVED_LOOKUPS = 320, 64
 #: Of an answer's body so much is read, for so long: a connection that is closed before its answer was read is reset.
 MAX_ANSWER_BYTES, ANSWER_SECONDS = 65_536, 1.0
+#: Of all that comes: there may be any number of preliminary answers (1xx), and each costs time of the processor.
+MAX_READ_BYTES = 262_144
 #: A receiver may ask for so long a wait with Retry-After.
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
 class Message(NamedTuple):
-    """What is sent. `secrets`: sign it. `turn`: which of the host's addresses, of several, gets it."""
+    """What is sent. `secrets`: sign it. `turn`: which of the host's addresses, of several, gets it.
+
+    `ahead`: by how many seconds the database's clock, whose time is signed, is ahead of this machine's.
+    """
 
     id: str
     url: str
     body: bytes
     secrets: Sequence[str]
     turn: int = 0
+    ahead: float = 0.0
 
 
 class Outcome(NamedTuple):
@@ -87,9 +93,14 @@ class Lookups:
             loop = asyncio.get_running_loop()
             found = self._running[host] = loop.create_future()
             # A daemon: the process ends whatever the resolver does.
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._look_up, args=(loop, host, found), name="callback-lookup", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the machine has no more
+                del self._running[host]
+                raise NoTurn from None
         result = await asyncio.shield(found)
         if isinstance(result, OSError):
             raise result
@@ -205,7 +216,7 @@ class Courier:
             "Host": end.host_header,
             "Content-Length": str(len(message.body)),
             "Connection": "close",
-            **signed_headers(message.secrets, message.id, int(time.time()), message.body),
+            **signed_headers(message.secrets, message.id, int(time.time() + message.ahead), message.body),
         }
         url = httpcore2.URL(scheme=end.scheme, host=address, port=end.port, target=end.target)
         request = httpcore2.Request(
@@ -213,7 +224,9 @@ class Courier:
             extensions={"sni_hostname": end.host.rstrip(".")},
         )  # fmt: skip
         # A connection a try: one that is kept belongs to a name whose certificate was checked, not to an address.
-        async with httpcore2.AsyncHTTPConnection(url.origin, ssl_context=self._tls) as connection:
+        async with httpcore2.AsyncHTTPConnection(
+            url.origin, ssl_context=self._tls, network_backend=_Bounding()
+        ) as connection:
             response = await connection.handle_async_request(request)
             await _read_some(response)
         if 200 <= response.status < 300:
@@ -222,10 +235,41 @@ class Courier:
         return Outcome(response.status, f"answered {response.status}{redirect}", _retry_after(response.headers))
 
 
+class _Bounding(httpcore2.AnyIOBackend):
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _Bounded(await super().connect_tcp(*args, **options))
+
+
+class _Bounded(httpcore2.AsyncNetworkStream):
+    """A connection of which MAX_READ_BYTES are read. Raises NotSent beyond."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream, self._bytes = stream, 0
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        self._bytes += len(data)
+        if self._bytes > MAX_READ_BYTES:
+            raise NotSent("its answer does not end")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _Bounded(await self._stream.start_tls(*args, **options))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 async def _read_some(response: httpcore2.Response) -> None:
     """Read the body, so far as it is small and soon there: the status is known, whatever follows."""
     length = 0
-    with suppress(TimeoutError, httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError):
+    with suppress(TimeoutError, NotSent, httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError):
         async with asyncio.timeout(ANSWER_SECONDS):
             async for part in response.aiter_stream():
                 length += len(part)

@@ -37,6 +37,8 @@ TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL = 200, 20
 MAX_BYTES = 4 * 1024 * 1024
 #: After a failure of the database.
 RETRY_SECONDS = 5.0
+#: How a task fails whose `last_error` is its handler's text.
+_OWN_WORDS = (FailureReason.HANDLER_ERROR, FailureReason.RETRIES_EXHAUSTED)
 
 #: Called after deliveries were committed, on the thread that has told them: what sends them need not wait.
 listeners: list[Callable[[], None]] = []
@@ -64,7 +66,7 @@ class _End(NamedTuple):
 def tell_ended() -> int:
     """Tell ends that were not told yet, for a second and 4,000 at most. Returns how many. Raises DatabaseError."""
     batch = partial(_tell_batch, store().first_times().untold_at)
-    told = run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    told = run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
     if told:
         for listener in listeners:
             listener()
@@ -78,16 +80,19 @@ def _tell_batch(first: datetime) -> int:
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes, and with a redrive or a prune.
         ends = _ends(untold.select_for_update(skip_locked=True), TASKS_PER_TRANSACTION)
-        for part in _parts(ends):
+        # One part: where one writer at a time is, all others wait for its bodies.
+        part = next(_parts(ends), [])
+        if part:
             _tell(part)
     fail_point("after_telling")
-    return len(ends)
+    return len(part)
 
 
 def tell_before(ids: Sequence[UUID]) -> None:
     """In the caller's transaction, before ended tasks are redriven or pruned (`Feature.leaves_end`)."""
-    # Locked: `tell_ended` may be telling it.
-    for part in _parts(_ends(Task.objects.untold().filter(pk__in=ids).select_for_update(), len(ids))):
+    # Locked, also those that were told: no other redrive and further end may come before the caller's move.
+    list(Task.objects.filter(pk__in=ids).select_for_update().values_list("pk"))
+    for part in _parts(_ends(Task.objects.untold().filter(pk__in=ids), len(ids))):
         _tell(part)
 
 
@@ -157,7 +162,8 @@ def _host(url: str) -> str:
 def _body(end: _End, task: bytes, whole: bool = True) -> bytes:
     """What is sent: the task as GET answers it, which is `task` but for its error, in an envelope."""
     error = end.error
-    if error is not None and end.reason == FailureReason.CRASH:
+    # All but a handler's own words: a task that has ended otherwise may still have the error of an earlier crash.
+    if error is not None and end.reason not in _OWN_WORDS:
         error, _ = split_stderr(error)
     more = b"" if whole else b',"truncated":true'
     data = b'%b,"last_error":%b%b}' % (task[:-1], dump(error), more)

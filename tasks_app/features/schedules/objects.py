@@ -13,6 +13,7 @@ from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.fields import FIELDS
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.handlers.words import rfc3339
+from tasks_app.rights import TASK_PAYLOAD
 
 #: Ticks to come that are named.
 NEXT_TICKS = 5
@@ -66,7 +67,7 @@ def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
     if isinstance(shown["jitter"], int):  # a newer version may have another type
         shown["jitter"] = float(shown["jitter"])
     if not payload:
-        shown = {name: value for name, value in shown.items() if name != "metadata"} | {"data": {}}
+        shown = {name: value for name, value in shown.items() if name not in TASK_PAYLOAD} | {"data": {}}
     last = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for").first()
     return {
         "name": row.pk,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,9 +12,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tasks_app.features.callbacks import keeping
 from tasks_app.features.callbacks.keeping import forget, forget_ended
 from tasks_app.features.callbacks.models import Delivery, Event, State
+from tasks_app.features.callbacks.verbs import again
 from tasks_app.features.retention.retention import Retention, RetentionRule, retention_rules
+from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
 from tests.features.callbacks.kit import ended
 from tests.features.retention.test_prune import aged
@@ -68,6 +72,17 @@ def test_without_a_rule_each_is_kept_as_long_as_a_line_of_the_audit_log() -> Non
     assert len(kept()) == 5
     removed_by([], 10 * DAY)
     assert kept() == {"new task.completed", "new task.failed", "pending"}
+
+
+def test_one_that_is_sent_anew_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery("old", 2)
+
+    def meanwhile() -> AbstractContextManager[object]:
+        again(Delivery.objects.all())
+        return writing()
+
+    monkeypatch.setattr(keeping, "writing", meanwhile)
+    assert forget(timezone.now(), 10) == 0 and kept() == {"old"}
 
 
 def test_a_prune_leaves_the_deliveries_of_its_tasks() -> None:

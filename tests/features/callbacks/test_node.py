@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from standardwebhooks import Webhook
 
+from tasks_app import conf
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.node import LEASE_SECONDS, WAITS_SECONDS, Result, result_of
+from tasks_app.features.callbacks.node import LEASE_SECONDS, MIN_FILES, WAITS_SECONDS, Result, Sender, result_of
 from tasks_app.features.callbacks.sending import Outcome
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
@@ -111,6 +117,27 @@ def test_without_any_secret_nothing_is_sent_and_the_row_says_so(receiver: Receiv
     assert ended.last_error.startswith("no secret signs it")
 
 
+def test_a_callback_is_signed_by_the_databases_clock(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = deliveries(receiver.url, 2)
+    node_clock = time.time
+    monkeypatch.setattr(time, "time", lambda: node_clock() + 3600.0)
+    with sender():
+        until_ended(*rows)
+    monkeypatch.undo()
+    for headers in receiver.headers:
+        by_id = {str(row.pk): row for row in rows}
+        Webhook(SECRET).verify(by_id[headers["webhook-id"]].body, headers)
+
+
+def test_what_was_put_off_while_the_databases_clock_was_ahead_is_sent(receiver: Receiver) -> None:
+    year, day = deliveries(receiver.url, 2)
+    Delivery.objects.filter(pk=year.pk).update(next_at=Now() + timedelta(days=365), sender="dead")
+    Delivery.objects.filter(pk=day.pk).update(next_at=Now() + timedelta(days=1))
+    with sender():
+        until_ended(year)
+    assert Delivery.objects.filter(pk=day.pk, tries=0, next_at__gt=Now() + timedelta(hours=23)).exists()
+
+
 def test_what_a_dead_node_had_taken_is_sent_once_its_time_is_over(receiver: Receiver) -> None:
     taken, free = deliveries(receiver.url, 2)
     lease = Now() + timedelta(seconds=LEASE_SECONDS)
@@ -169,6 +196,43 @@ def test_hosts_that_never_answer_delay_no_other(receiver: Receiver) -> None:
         with sender(resolve=resolve, timeout=600.0):
             until_ended(*rows)
     assert len(receiver.headers) == 50
+
+
+def test_what_is_due_to_hosts_without_room_is_passed_along_the_index_alone() -> None:
+    """Any number of callbacks may be due to a host that is dead."""
+    deliveries("http://127.0.0.1:1/", 3)
+    with idle() as node:
+        node._hosts.begin("127.0.0.1:1")
+        with CaptureQueriesContext(connection) as queries:
+            assert node._due() == []
+    [sql] = [one["sql"] for one in queries]
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_bitmapscan = off")
+        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + sql)
+        plan = str(cursor.fetchall())
+    assert "COVERING INDEX callback_due" in plan or "Index Only Scan using callback_due" in plan
+
+
+@contextmanager
+def idle() -> Iterator[Sender]:
+    """A sender that does not run."""
+    node = Sender("node", conf.environment())
+    try:
+        yield node
+    finally:
+        node._loop.close()
+
+
+def test_a_node_may_open_more_files_than_dead_hosts_and_their_look_ups_have() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
+    try:
+        with sender():
+            until(lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(MIN_FILES, hard), what="the limit")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_deleted_row_is_no_error(receiver: Receiver) -> None:

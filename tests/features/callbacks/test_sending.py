@@ -191,6 +191,17 @@ def test_a_body_without_end_changes_nothing_of_the_status(answer: Callable[[sock
         assert send(url)[:2] == (200, "")
 
 
+def preliminary(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+def test_preliminary_answers_without_end_are_given_up_by_their_bytes() -> None:
+    url, stack = answering(preliminary)
+    with stack:
+        assert send(url, Courier(LOCAL, timeout=600.0))[:2] == (None, "its answer does not end")
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -286,6 +297,20 @@ def test_a_resolver_that_hangs_stops_only_the_names_that_need_it(receiver: Recei
     finally:
         hung.set()
     assert sorted(asked) == sorted([*(f"{number}.test" for number in range(8)), "hooks.test"]), "one thread a name"
+
+
+def test_a_look_up_for_which_the_machine_has_no_thread_is_no_try_and_the_next_one_asks_again(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    courier = Courier(LOCAL, Lookups(lambda *_, **__: [(0, 0, 0, "", ("127.0.0.1", 0))]), timeout=5)
+    to = f"http://hooks.test:{receiver.port}/"
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        assert not send(to, courier).begun
+    assert send(to, courier).status == 200
 
 
 def test_a_look_up_that_outlasts_the_try_is_said() -> None:

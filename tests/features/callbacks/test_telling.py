@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from tasks_app.features.callbacks import telling
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_ended
+from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, tell_ended
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue
@@ -180,6 +180,19 @@ def test_the_error_of_a_crash_is_told_without_its_line_of_stderr() -> None:
     assert "42" in str(Task.objects.get().last_error)
 
 
+def test_the_stderr_of_an_earlier_crash_is_not_told_either_and_a_handlers_own_words_are() -> None:
+    [task] = followed()
+    end(failure(take()[0], OutcomeKind.CRASH)._replace(error=with_stderr("it died", "Secret: 42")))
+    Task.objects.filter(pk=task).update(due=None, due_at=None)
+    end(success(take()[0]))
+    [other] = claimed()
+    end(failure(other, retryable=False)._replace(error=with_stderr("own", "words")))
+    tell_ended()
+    assert "42" in str(Task.objects.get(pk=task).last_error)
+    said = {delivery.task: body(delivery)["data"]["last_error"] for delivery in Delivery.objects.all()}
+    assert said == {task: "it died", UUID(other.id): "own | stderr: words"}
+
+
 def test_a_large_task_is_told_without_its_values() -> None:
     near = MAX_BODY_BYTES - 2_000
     for size in (near, MAX_BODY_BYTES - 200, MAX_BODY_BYTES + 1, 2 * MAX_BODY_BYTES):
@@ -206,11 +219,19 @@ def test_batches_are_bounded_by_tasks_and_by_bytes(monkeypatch: pytest.MonkeyPat
         written.append(len(ends))  # type: ignore[arg-type]
         tell(ends)  # type: ignore[arg-type]
 
+    commits: list[int] = []
+
+    def committed(name: str) -> None:
+        if name == "after_telling":
+            commits.append(len(told()))
+
     monkeypatch.setattr(telling, "_tell", noted)
+    monkeypatch.setattr(telling, "fail_point", committed)
     ended(4, data={"x": "x" * 1_000})
     ended(1, data={"x": "x" * 5_000})
     assert tell_ended() == 5
-    assert sorted(written) == [1, 1, 1, 2] and len(told()) == 5
+    assert sorted(written) == [1, 2, 2] and len(told()) == 5
+    assert len(commits) == 3, "no transaction writes more than so many bytes"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -220,6 +241,25 @@ def test_nodes_and_operators_that_meet_tell_each_end_once() -> None:
     tell_ended()
     assert sorted(told()) == sorted((task, FAILED) for task in tasks)
     assert untold() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -> None:
+    if connection.vendor == "sqlite":
+        return  # one transaction at a time
+    [task] = ended(fails=True)
+    tell_ended()
+    found: list[int] = []
+
+    def look() -> None:
+        with writing():
+            found.append(len(Task.objects.filter(pk=task).select_for_update(skip_locked=True)))
+
+    with writing():
+        tell_before([task])
+        together(look)
+    together(look)
+    assert found == [0, 1]
 
 
 def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

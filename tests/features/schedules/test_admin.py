@@ -107,7 +107,7 @@ def test_a_tasks_page_names_its_schedule(admin: Client) -> None:
 
 
 def test_viewers_see_schedules_without_data_and_change_none(admin: Client) -> None:
-    schedule(data={"secret": HOSTILE}, type="echo")
+    schedule(data={"secret": HOSTILE}, type="echo", callback_url="https://example.org/secret")
     viewer = logged_in(staff("view_task"))
     page = viewer.get(f"{LIST}nightly/change/").text
     assert "secret" not in page and "Pause…" not in page and "Edit" not in page

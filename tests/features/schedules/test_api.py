@@ -55,6 +55,15 @@ def test_a_schedule_is_made_read_replaced_and_deleted(api: Client) -> None:
     ]  # fmt: skip
 
 
+def test_a_key_that_may_not_read_tasks_gets_no_payload_of_a_schedule(api: Client) -> None:
+    schedule(callback_url="https://example.org/S3CRET", metadata={"S3CRET": 1}, data={"S3CRET": 1})
+    bearer = {"Authorization": f"Bearer {create('ops', Grant(scopes=['operate']))}"}
+    said = api.post(f"{AT}/nightly/pause", headers=bearer)
+    assert said.status_code == 200 and "S3CRET" not in said.text
+    reader = {"Authorization": f"Bearer {create('reader')}"}
+    assert api.get(f"{AT}/nightly", headers=reader).json()["callback_url"] == "https://example.org/S3CRET"
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
