@@ -12,6 +12,7 @@ from django.urls import URLPattern, resolve
 
 from tasks_app.api.view import API
 from tasks_app.audit.models import AuditEntry
+from tasks_app.features.callbacks.models import State
 from tasks_app.features.operations.models import Operation
 from tasks_app.keys import api_keys
 from tasks_app.queue import maintenance
@@ -23,6 +24,7 @@ from tasks_app.urls import urlpatterns
 from testkit.clients import api_client, post
 from testkit.rows import node
 from tests.admin.rows import task
+from tests.features.callbacks.rows import delivery
 from tests.queue.moves.kit import take, together
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -41,6 +43,12 @@ def redriven() -> tuple[str, Any]:
 
 def prioritized() -> tuple[str, Any]:
     return f"/api/tasks/{task().pk}/priority", {"priority": 70}
+
+
+def told_again() -> tuple[str, Any]:
+    ended = task("completed").pk
+    delivery(State.FAILED, task=ended)
+    return f"/api/tasks/{ended}/callbacks/retry", b""
 
 
 def operated() -> tuple[str, Any]:
@@ -93,7 +101,7 @@ def run_schedule() -> tuple[str, Any]:
 
 ACTS = [
     *(cancelled, redriven, prioritized, operated, aborted, paused, resumed, drained, undrained),
-    *(paused_schedule, resumed_schedule, run_schedule),
+    *(paused_schedule, resumed_schedule, run_schedule, told_again),
 ]
 each_act = pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 Act = Callable[[], tuple[str, Any]]
@@ -102,6 +110,8 @@ Act = Callable[[], tuple[str, Any]]
 def ids(answer: Any) -> Any:
     """What an answer is about."""
     said = answer.json()
+    if isinstance(said, list):
+        return tuple(each["id"] for each in said)
     return said.get("operation_id") or said.get("task_id") or said.get("id") or said.get("type") or said["name"]
 
 
@@ -133,7 +143,8 @@ def test_every_post_answers_a_repeat() -> None:
     silent = {name for name, view in posts.items() if view.answer is API.answer}
     assert silent == {"queue", "batch"}, "these answer by `admission`"
     tried = {resolve(act()[0]).url_name for act in ACTS}
-    assert posts.keys() - silent - tried == {"redrive-all", "delete-all", "prioritize-all"}, "made as cancel-all is"
+    alike = {"redrive-all", "delete-all", "prioritize-all", "retry_callbacks"}
+    assert posts.keys() - silent - tried == alike, "made as cancel-all is"
 
 
 @each_act

@@ -86,8 +86,9 @@ class Beats:
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     record: Any = SimpleNamespace(
-        name="me", domain="here", update=lambda: None, update_if_changed=lambda: None, peers=lambda: 1
-    )
+        name="me", domain="here", update=lambda: None, update_if_changed=lambda: None, peers=lambda: 1,
+        write_commands=lambda: None,
+    )  # fmt: skip
     availability, in_flight = Availability(), InFlightTasks()
     on_hold = TypesOnHold("me", [], lambda _: None)
     leases = Leases("me", Path(), in_flight, availability)
