@@ -143,6 +143,37 @@ def test_another_server_is_named_as_such() -> None:
             client.submit("echo")
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b"[" * 100_000])
+def test_json_of_another_server_is_named_as_such(body: bytes) -> None:
+    answer = httpx2.Response(200, headers={"Content-Type": "application/json"}, content=body)
+    with Client("http://x", transport=Answers(answer, answer).transport) as client:
+        with pytest.raises(ServerFault, match="is the address right"):
+            client.get("a")
+        if body != b"[1]":
+            with pytest.raises(ServerFault, match="is the address right"):
+                client.handlers.list()
+
+
+@pytest.mark.parametrize("details", [["a"], "a", None, [{"field": "a"}]])
+def test_an_error_of_another_server_is_an_error_without_faults(details: object) -> None:
+    answers = Answers(httpx2.Response(400, json={"error": "no", "details": details}), httpx2.Response(302))
+    with Client("http://x", transport=answers.transport) as client:
+        with pytest.raises(BadRequest, match="no") as refused:
+            client.get("a")
+        assert refused.value.faults == []
+        with pytest.raises(ServerFault, match="302 Found to nowhere"):
+            client.get("a")
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    answers = Answers(httpx2.ConnectError("refused"), httpx2.Response(404))
+    with Client("http://me:secret@x", retries=0, transport=answers.transport) as client:
+        with pytest.raises(Unreachable, match="no answer from http://x: refused"):
+            client.get("a")
+        with pytest.raises(ApiError, match="GET http://x/api/tasks/a"):
+            client.get("a")
+
+
 def test_a_delete_whose_answer_was_lost_has_deleted() -> None:
     gone = httpx2.Response(404, json={"error": "Task not found"})
     answers = Answers(httpx2.ReadError("cut"), gone, gone)

@@ -119,6 +119,20 @@ def test_what_is_no_address_is_refused_wherever_it_comes_from(
             Client()
 
 
+def test_a_password_in_the_address_takes_no_keys_place(file: Path) -> None:
+    with pytest.raises(BadSettings, match="whose password would be sent in the place of the API key") as refused:
+        settings("http://me:secret@x", "key")
+    assert "secret" not in str(refused.value)
+    assert settings("http://me:secret@x").api_key is None
+
+
+def test_a_user_without_a_home_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "TASKDAEMON_API_KEY", "TASKDAEMON_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert settings("http://x").url == "http://x"
+
+
 @pytest.mark.parametrize("key", ["tpk_secret\n", " tpk_secret", "tpk_secr\u00e9t"])
 def test_a_key_that_no_header_can_have_is_refused_and_not_shown(
     file: Path, monkeypatch: pytest.MonkeyPatch, key: str

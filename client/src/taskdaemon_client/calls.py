@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx2
 
-from taskdaemon_client.errors import ApiError, TaskdaemonError, TryLater
+from taskdaemon_client.errors import ApiError, TaskdaemonError, TryLater, without_user
 
 #: Seconds. A proxy may end a request that is silent for a minute, so no wait asks for more.
 LONGEST_WAIT = 25
@@ -246,7 +246,8 @@ def unreachable_sentence(url: str, error: Exception, tries: int, seconds: float)
     if isinstance(error, httpx2.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()
         what = f"{what} after {error.request.extensions['timeout'][kind]:g} s"
-    return f"no answer from {url}: {what} (tried {'once' if tries == 1 else f'{tries} times'} in {seconds:.0f} s)"
+    tried = f"tried {'once' if tries == 1 else f'{tries} times'} in {seconds:.0f} s"
+    return f"no answer from {without_user(url)}: {what} ({tried})"
 
 
 def remembered(error: TaskdaemonError, queued: list[Any]) -> TaskdaemonError:

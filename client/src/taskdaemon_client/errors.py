@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +72,12 @@ class ApiError(TaskdaemonError):
     def __init__(self, response: httpx2.Response) -> None:
         self.status = response.status_code
         self.method = response.request.method
-        self.url = str(response.request.url)
+        self.url = without_user(str(response.request.url))
         body = _body(response)
         #: The JSON of the answer.
         self.body = body
         self.error = str(body.get("error") or _sentence(response))
-        self.faults = [Fault(str(each["field"]), str(each["error"])) for each in body.get("details", [])]
+        self.faults = _faults(body.get("details"))
         self.request_id: str | None = body.get("request_id")
         self.retry_after = _seconds(response.headers.get("Retry-After"))
         self.replayed = response.headers.get("Idempotent-Replayed") == "true"
@@ -126,6 +127,22 @@ def refusal(response: httpx2.Response, key_hint: str = "") -> ApiError | None:
     return error
 
 
+def without_user(url: str) -> str:
+    """An address without a user and a password, to show it."""
+    return re.sub("//[^/]*@", "//", url)
+
+
+def json_of(response: httpx2.Response, kind: type | tuple[type, ...] = dict) -> Any:
+    """The JSON of a success, which is a `kind`. Raises `ServerFault` otherwise: another server answers there."""
+    try:
+        value = response.json()
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise ServerFault(response)
+    return value
+
+
 def _is_json(response: httpx2.Response) -> bool:
     return "json" in response.headers.get("Content-Type", "")
 
@@ -134,16 +151,28 @@ def _sentence(response: httpx2.Response) -> str:
     """What is wrong with an answer that does not say it: one of a proxy, or of another server."""
     said = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
-        return f"{said} to {response.headers['Location']}; is the address right?"
-    return f"{said}, and no JSON; is the address right?" if response.is_success else said
+        return f"{said} to {response.headers.get('Location', 'nowhere')}; is the address right?"
+    if not response.is_success:
+        return said
+    return f"{said}, and {'not what a platform answers' if _is_json(response) else 'no JSON'}; is the address right?"
 
 
 def _body(response: httpx2.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _faults(details: object) -> list[Fault]:
+    """Those of an answer's `details`; none if another server means something else by it."""
+    rows = details if isinstance(details, list) else []
+    return [
+        Fault(str(row["field"]), str(row["error"]))
+        for row in rows
+        if isinstance(row, dict) and {"field", "error"} <= row.keys()
+    ]
 
 
 def _seconds(value: str | None) -> float | None:

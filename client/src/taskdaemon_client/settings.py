@@ -47,6 +47,8 @@ class Settings:
             raise BadSettings(f"{self.source} says {self.url!r}, which is no address; is it {meant}?")
         if url.path.rstrip("/").endswith("/queue"):
             raise BadSettings(f"{self.source} says {self.url!r}; the address ends before /queue")
+        if self.api_key and url.userinfo:
+            raise BadSettings(f"{self.source} has a user, whose password would be sent in the place of the API key")
         if self.api_key and not re.fullmatch("[!-~]+", self.api_key):
             raise BadSettings(f"the API key of {self.key_source} has a blank, a line break or a character beyond ASCII")
 
@@ -69,7 +71,8 @@ def config_file() -> Path:
     api_key = "..."
     ```
     """
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "taskdaemon" / "config.toml"
+    # Path.home() raises where a user has no home.
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "taskdaemon" / "config.toml"
 
 
 def settings(url: str | None = None, api_key: str | None = None, profile: str | None = None) -> Settings:

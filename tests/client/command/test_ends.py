@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,12 +50,29 @@ def test_0_done_and_1_the_task_failed(here: Daemon) -> None:
         ("submit", "act", "@/no/such/file"),
         ("submit", "act", "--delay", "soon"),
         ("submit-many", "/no/such/file"),
+        ("submit", "act", '{"a": "\\ud800"}'),
+        ("submit", "act", '{"a": ' + "[" * 100_000),
+        ("get", "\udcff"),
+        ("get", ""),
+        ("handlers", ""),
+        ("top", "--interval", "0"),
     ],
-    ids=" ".join,
+    ids=lambda words: ascii(" ".join(words))[:40],
 )
 def test_2_a_word_that_it_does_not_understand(here: Daemon, words: tuple[str, ...]) -> None:
     ran = tdctl(*words)
     assert (ran.code, ran.out) == (2, "") and "Error: " in ran.err and "Traceback" not in ran.err
+
+
+def test_2_a_file_that_is_no_text_and_a_proxy_that_cannot_be_used(
+    here: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tasks").write_bytes(b'{"type": "act"}\n\xff\n')
+    ran = tdctl("submit-many", f"{tmp_path}/tasks")
+    assert (ran.code, ran.out) == (2, "") and "is not UTF-8" in ran.err and "no task is queued" in ran.err
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
+    ran = tdctl("list")
+    assert ran.code == 2 and "the proxy of the environment" in ran.err
 
 
 def test_2_what_the_platform_refuses(here: Daemon, tmp_path: Path) -> None:
@@ -151,6 +170,31 @@ def test_a_pipe_that_closes_early_is_quiet(here: Daemon) -> None:
             process.stdout.close()
             assert process.stderr.read() == b""
             assert process.wait(60) == -signal.SIGPIPE, "as `cat` ends"
+
+
+@pytest.mark.parametrize(
+    ("words", "redirected", "code"),
+    [
+        ("get nope", "2>&1 | true", -signal.SIGPIPE),
+        ("get nope", "2>&-", 5),
+        ("get nope", "2>/dev/full", 5),
+        ("no-such-command", "2>/dev/full", 2),
+        ("list", ">&-", 0),
+    ],
+)
+def test_where_its_output_goes_does_not_change_how_it_ends(
+    here: Daemon, words: str, redirected: str, code: int
+) -> None:
+    if code == -signal.SIGPIPE:
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams: dict[str, Any] = {"stdout": writer, "stderr": writer}
+        ran = subprocess.run([sys.executable, *PROGRAM, *words.split()], cwd=PROJECT, env=variables(here), **streams)
+        os.close(writer)
+    else:
+        line = f"exec {sys.executable} {' '.join(PROGRAM)} {words} {redirected}"
+        ran = subprocess.run(["sh", "-c", line], cwd=PROJECT, env=variables(here), stdout=subprocess.PIPE)
+    assert ran.returncode == code
 
 
 def test_a_full_disk_is_said(here: Daemon) -> None:

@@ -67,6 +67,28 @@ def test_a_profile_says_where_the_platform_is(here: Daemon, settings: Path, monk
     assert tdctl("handlers").code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("delete", "-"), ("delete", "-", "--type", "act"), ("delete", "", "--type", "act"), ("cancel", "-", "--wait"),
+        ("callbacks", "retry", "", "--type", "act"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_empty_list_of_ids_never_stands_for_all_tasks_that_match(here: Daemon, words: tuple[str, ...]) -> None:
+    before = len(here.http.get("/api/operations").json())
+    ran = tdctl(*words)
+    assert ran.code == (0 if words == ("delete", "-") else 2), ran
+    assert len(here.http.get("/api/operations").json()) == before
+
+
+def test_a_file_may_begin_with_the_mark_of_windows(here: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text('{"do": "echo"}', encoding="utf-8-sig")
+    (tmp_path / "many").write_text('{"type": "act"}\r\n', encoding="utf-8-sig")
+    assert tdctl("submit", "act", f"@{tmp_path}/one").code == 0
+    assert len(tdctl("submit-many", f"{tmp_path}/many").rows) == 1
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_of_the_shell(shell: str) -> None:
     ran = tdctl("completion", shell)

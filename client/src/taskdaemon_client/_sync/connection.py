@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from taskdaemon_client.calls import Call, Retries, encoded, query, unreachable_sentence
-from taskdaemon_client.errors import TaskdaemonError, Unreachable, refusal
+from taskdaemon_client.errors import TaskdaemonError, Unreachable, json_of, refusal
 from taskdaemon_client.settings import Settings
 
 
@@ -40,7 +40,7 @@ class Connection:
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The JSON of a GET."""
-        return (self.send(Call("GET", path, query(**parameters)))).json()
+        return json_of(self.send(Call("GET", path, query(**parameters))))
 
     def post(
         self,
@@ -52,7 +52,7 @@ class Connection:
         """The JSON of what a POST answers, or None if it has no content."""
         content = None if body is None else encoded(body)
         response = self.send(Call("POST", path, query(**parameters), content), idempotency_key)
-        return response.json() if response.content else None
+        return json_of(response, (dict, list)) if response.content else None
 
     def pages(self, path: str, limit: int | None = None, **parameters: Any) -> Iterator[Any]:
         """The rows of a list: all, or the first `limit`, in pages."""
@@ -61,7 +61,7 @@ class Connection:
         while left is None or left > 0:
             size = largest if left is None else min(left, largest)
             response = self.send(Call("GET", path, query(**parameters, limit=size, cursor=cursor)))
-            rows = response.json()
+            rows = json_of(response, list)
             for row in rows:
                 yield row
             left = None if left is None else left - len(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -22,4 +24,9 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command with the words of this process, and end it."""
     signal.signal(signal.SIGTERM, _end)  # so that a bar or a screen is taken off the terminal first
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # `>&-` closes it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it cannot have all characters
     sys.exit(run(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from click.shell_completion import get_completion_class
 
 from taskdaemon_client.command import operate, queueing, tasks, top
 from taskdaemon_client.command.ends import INTERRUPTED, MEANINGS, OWN_FAULT, USAGE, complain
-from taskdaemon_client.command.output import PipeClosed, say, write
+from taskdaemon_client.command.output import PipeClosed, drop_what_is_unwritten, say, write
 from taskdaemon_client.command.words import connection
 from taskdaemon_client.errors import TaskdaemonError
 
@@ -114,21 +115,33 @@ root = Root(
 def run(words: Sequence[str]) -> int:
     """Run the command. Returns its exit code; a pipe that is closed early ends the process as it ends `cat`."""
     try:
+        return _run(words)
+    except (PipeClosed, BrokenPipeError):
+        drop_what_is_unwritten(sys.stdout)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+        return OWN_FAULT
+
+
+def _run(words: Sequence[str]) -> int:
+    if strange := next((word for word in words if not _is_text(word)), None):
+        say(f"Error: {strange!r} is not UTF-8")
+        return USAGE
+    try:
         code = root.main(words, prog_name="tdctl", standalone_mode=False)
     except click.Abort:
         return INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().removesuffix("\n"))
         return USAGE
     except TaskdaemonError as error:
         return complain(error)
-    except PipeClosed:
-        _drop_what_is_unwritten()
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
-        return OWN_FAULT
+    except (PipeClosed, BrokenPipeError):
+        raise
     except OSError as error:  # of stdout, such as a full disk: the client raises its own
-        _drop_what_is_unwritten()
+        drop_what_is_unwritten(sys.stdout)
         say(f"Error: {error}")
         return OWN_FAULT
     except Exception:
@@ -138,6 +151,9 @@ def run(words: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _drop_what_is_unwritten() -> None:
-    """So that the interpreter does not complain at its end that it cannot write it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # a byte of the word is a surrogate
+        return False
+    return True

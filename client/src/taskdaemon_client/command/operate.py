@@ -11,7 +11,7 @@ from taskdaemon_client import Client
 from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
-from taskdaemon_client.command.options import FILTERS, SECONDS, given, id_argument
+from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument
 from taskdaemon_client.command.output import Column, Fields, Raw, say, write, write_list, write_object
 from taskdaemon_client.command.tasks import OF_ALL, of_operations, on_all
 from taskdaemon_client.command.words import (
@@ -80,14 +80,14 @@ CALLBACK_COLUMNS: list[Column] = [
 
 _SHOWN_BY_RETRY = (*dict.fromkeys(name for each in (Delivery, Operation, Preview) for name in fields_of(each)),)
 
-type_argument = click.argument("type", metavar="TYPE", shell_complete=handler_types)
-node_argument = click.argument("node", metavar="NODE", shell_complete=node_names)
-name_argument = click.argument("name", metavar="NAME", shell_complete=schedule_names)
+type_argument = click.argument("type", type=NAME, metavar="TYPE", shell_complete=handler_types)
+node_argument = click.argument("node", type=NAME, metavar="NODE", shell_complete=node_names)
+name_argument = click.argument("name", type=NAME, metavar="NAME", shell_complete=schedule_names)
 reason_option = click.option("--reason", metavar="TEXT", help="Why; `why`, /health and the admin repeat it.")
 
 
 @click.command(cls=Command, shows=Handler)
-@click.argument("type", metavar="[TYPE]", required=False, shell_complete=handler_types)
+@click.argument("type", type=NAME, metavar="[TYPE]", required=False, shell_complete=handler_types)
 @calls()
 def handlers(client: Client, type: str | None, fields: Fields) -> None:
     """List the handlers, or show one."""
@@ -136,7 +136,7 @@ def resume(client: Client, type: str, fields: Fields) -> None:
 
 
 @click.command(cls=Command, shows=Node)
-@click.argument("node", metavar="[NODE]", required=False, shell_complete=node_names)
+@click.argument("node", type=NAME, metavar="[NODE]", required=False, shell_complete=node_names)
 @calls()
 def nodes(client: Client, node: str | None, fields: Fields) -> None:
     """List the worker processes, or show one."""
@@ -289,7 +289,7 @@ def list_callbacks(client: Client, id: str, fields: Fields) -> None:
 
 
 @callbacks.command("retry", cls=Command, shows=_SHOWN_BY_RETRY)
-@click.argument("id", metavar="[ID]", required=False)
+@click.argument("id", type=NAME, metavar="[ID]", required=False)
 @of_operations(OF_ALL)
 @calls()
 def retry_callbacks(

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from taskdaemon_client.command.words import JsonObject, Seconds, handler_types
+from taskdaemon_client.command.output import say
+from taskdaemon_client.command.words import JsonObject, Name, Seconds, handler_types
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,8 +63,12 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
 
 
-def _names(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str]:
+def _names(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str] | None:
+    if not words:
+        return None
     names = [name for word in words for name in (sys.stdin.read().split() if word == "-" else [word])]
+    if not names:
+        say("stdin names no task")
     return list(dict.fromkeys(map(_as_written_by_the_api, names)))
 
 
@@ -74,8 +79,9 @@ def _as_written_by_the_api(name: str) -> str:
         return name  # the platform says that there is no such task
 
 
-#: Tasks. `-` stands for the words of stdin. Each is named once.
-ids_argument = click.argument("tasks", metavar="ID...", nargs=-1, required=True, callback=_names)
-#: The same, or none.
-some_ids_argument = click.argument("tasks", metavar="[ID...]", nargs=-1, callback=_names)
-id_argument = click.argument("id", metavar="ID")
+NAME = Name()
+#: Tasks. `-` stands for the words of stdin, which may be none. Each is named once.
+ids_argument = click.argument("tasks", type=NAME, metavar="ID...", nargs=-1, required=True, callback=_names)
+#: The same, or None if no word names a task.
+some_ids_argument = click.argument("tasks", type=NAME, metavar="[ID...]", nargs=-1, callback=_names)
+id_argument = click.argument("id", type=NAME, metavar="ID")

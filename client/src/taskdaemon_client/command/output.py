@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,7 @@ _STYLES = {
 
 
 class PipeClosed(Exception):
-    """Who reads stdout has closed it: `tdctl list | head -1`."""
+    """Who reads what it writes has closed it: `tdctl list | head -1`."""
 
 
 def write(text: str) -> None:
@@ -43,9 +44,19 @@ def write(text: str) -> None:
 
 
 def say(sentence: str) -> None:
-    """Write what is no data."""
-    sys.stderr.write(harmless(sentence) + "\n")
-    sys.stderr.flush()
+    """Write what is no data. A disk that is full does not change how the command ends."""
+    try:
+        sys.stderr.write(harmless(sentence) + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise PipeClosed from None
+    except OSError:
+        drop_what_is_unwritten(sys.stderr)
+
+
+def drop_what_is_unwritten(stream: TextIO) -> None:
+    """So that the interpreter does not complain at its end that it cannot write it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def harmless(text: str) -> str:

@@ -69,4 +69,5 @@ class Patience:
             say(f"{error}; trying again")
             self._said = True
         later = error.retry_after if isinstance(error, TryLater) else None
-        time.sleep(max(0.0, min(max(later or 0.0, RETRY_SECONDS), self._deadline - now)))
+        longest = min(self._deadline, self._until) - now
+        time.sleep(max(0.0, min(max(later or 0.0, RETRY_SECONDS), longest)))

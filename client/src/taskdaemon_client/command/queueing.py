@@ -122,7 +122,7 @@ class _Batch(NamedTuple):
 
 def _batches(file: TextIO) -> Iterator[_Batch]:
     tasks, numbers, end = list[Any](), list[int](), 0
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_lines(file), start=1):
         end += len(line.encode())
         if not line.strip():
             continue
@@ -139,6 +139,13 @@ def _batches(file: TextIO) -> Iterator[_Batch]:
             tasks, numbers = [], []
     if tasks:
         yield _Batch(tasks, numbers, end)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    try:
+        yield from file
+    except UnicodeDecodeError as error:
+        raise _BadLine(f"the file is not UTF-8: {error}") from None
 
 
 def _name_lines(error: ApiError, numbers: list[int]) -> None:

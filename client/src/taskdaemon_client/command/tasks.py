@@ -152,14 +152,15 @@ def _act(
     @of_operations({**of_one, **of_all})
     @calls()
     def act(
-        client: Client, tasks: list[str], dry_run: bool, to_the_end: bool, fields: Fields, **options: Any
+        client: Client, tasks: list[str] | None, dry_run: bool, to_the_end: bool, fields: Fields, **options: Any
     ) -> int | None:
         filter: Any = given({name: options.pop(name) for name in FILTERS})
         options = given(options)
         on_one = getattr(client, method)
-        if tasks and not (filter or dry_run or to_the_end or options.keys() - of_one):
+        # `-` names tasks also if stdin is empty: a filter beside it must not stand for all tasks that match.
+        if tasks is not None and not (filter or dry_run or to_the_end or options.keys() - of_one):
             return for_each(tasks, lambda id: _changed(on_one(id, **options), f"task {id} {done}", fields))
-        if tasks or not filter:
+        if tasks is not None or not filter:
             raise click.UsageError("name tasks by their ids, or give a filter such as --type, and the options of it")
         if other := options.keys() - of_all:
             raise click.UsageError(f"{', '.join(other)}: only for tasks that are named by their ids")

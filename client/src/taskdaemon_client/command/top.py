@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -22,7 +22,7 @@ from taskdaemon_client.answers import Handler
 from taskdaemon_client.command.output import Column, Fields, Raw, harmless, table, write_list
 from taskdaemon_client.command.progress import AWAY
 from taskdaemon_client.command.words import Command, Seconds, calls
-from taskdaemon_client.errors import NotAllowed
+from taskdaemon_client.errors import NotAllowed, without_user
 
 try:
     import termios
@@ -86,7 +86,9 @@ class Readings:
 
 
 @click.command(cls=Command, shows=FIELDS)
-@click.option("--interval", type=Seconds(), default=2, metavar="SECONDS", help="Between two readings; default 2.")
+@click.option(
+    "--interval", type=Seconds(least=0.1), default=2, metavar="SECONDS", help="Between two readings; default 2."
+)
 @click.option("--once", is_flag=True, help="Write one reading, as it is done without a terminal.")
 @calls(retries=0, timeout=5.0)
 def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
@@ -98,13 +100,13 @@ def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
     """
     readings = Readings(client)
     rows = readings.rows()
-    if once or fields is not None or not sys.stdout.isatty():
+    if once or fields is not None or Console().is_dumb_terminal or not sys.stdout.isatty():
         write_list(rows, COLUMNS, fields)
         return
     with _keys() as pressed, Live(screen=True, auto_refresh=False) as live:
         problem = ""
         while True:
-            head = Text(f"{client.url}  {_clock()}  {readings.summary}", "bold")
+            head = Text(f"{without_user(client.url)}  {_clock()}  {readings.summary}", "bold")
             live.update(Group(head, Text(harmless(problem), "red"), table(rows, COLUMNS)), refresh=True)
             if pressed(interval):
                 return

@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: A call is sent again so often, for up to a second: who sits before it wants to know that nothing answers.
 RETRIES = 3
+_SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -30,6 +31,9 @@ class Seconds(click.ParamType):
     """Seconds, or a number with its unit: 90, 1.5, 15m, 2h, 7d."""
 
     name = "seconds"
+
+    def __init__(self, least: float = 0) -> None:
+        self.least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A whole number stays one."""
@@ -39,7 +43,21 @@ class Seconds(click.ParamType):
         if found is None:
             self.fail(f"{value!r} is no number of seconds, and not like 15m, 2h or 7d", param, ctx)
         seconds = float(found[1]) * _UNITS[found[2]]
+        if seconds < self.least:
+            self.fail(f"it must be at least {self.least:g} s", param, ctx)
         return int(seconds) if seconds.is_integer() else seconds
+
+
+class Name(click.ParamType):
+    """What names one thing: a variable of a shell that is empty names none."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Not empty."""
+        if not value.strip():
+            self.fail("it is empty", param, ctx)
+        return value
 
 
 class JsonObject(click.ParamType):
@@ -71,7 +89,15 @@ def _text(value: str) -> str:
 
 def strict_json(text: str) -> Any:
     """The value of a JSON text. Raises ValueError also for what only Python calls JSON."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    try:
+        value = json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -163,7 +189,10 @@ def connection() -> list[click.Option]:
 def connect(**options: Any) -> Client:
     """The platform that this call of the command names."""
     meta = click.get_current_context().meta
-    return Client(meta.get("taskdaemon.url"), profile=meta.get("taskdaemon.profile"), **options)
+    try:
+        return Client(meta.get("taskdaemon.url"), profile=meta.get("taskdaemon.profile"), **options)
+    except (ImportError, ValueError) as error:  # httpx2 of HTTPS_PROXY, ALL_PROXY ...
+        raise click.ClickException(f"the proxy of the environment cannot be used: {error}") from None
 
 
 class Command(click.Command):
@@ -230,7 +259,7 @@ def completes(list_them: Callable[[Client], Sequence[str]]) -> Callable[..., lis
         try:
             with ctx, connect(retries=0, timeout=1.0) as client:
                 return [CompletionItem(name) for name in list_them(client) if name.startswith(incomplete)]
-        except TaskdaemonError:
+        except (TaskdaemonError, click.ClickException):
             return []
 
     return complete
