@@ -2,12 +2,19 @@
 
 import gc
 import os
+import secrets
 import signal
 import sys
 
 #: structlog, Django REST Framework and Django's test client import these where they are installed, and nothing here
 #: uses them. They take a fifth of the imports of `web`. django.contrib.postgres imports psycopg, with SQLite too.
 UNUSED = ("rich", "pygments", "django.contrib.postgres", "jinja2")
+
+
+def installed() -> int:
+    """As `main`, with the platform's settings also where the environment names those of another project."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "taskdaemon_site.settings"
+    return main()
 
 
 def main() -> int:
@@ -23,6 +30,8 @@ def run() -> int:
     """As `main`. Raises KeyboardInterrupt."""
     if sys.argv[1:2] in (["web"], ["worker"]):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: it has yet to read the file
+    if _asks_for_help(sys.argv[1:]):
+        os.environ.setdefault("DAEMON_SECRET_KEY", secrets.token_urlsafe(48))  # or it would be stored in DAEMON_HOME
     gc.disable()  # until all is imported (tasks_app/apps.py)
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment]
@@ -52,6 +61,11 @@ def run() -> int:
             )
         return 2
     return 0
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    before = words[: words.index("--")] if "--" in words else words
+    return not words or words[0] == "help" or "-h" in before or "--help" in before
 
 
 if __name__ == "__main__":

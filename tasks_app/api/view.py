@@ -102,8 +102,9 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, behind a proxy, and once "
-            "a key was made. It may be limited to scopes (listed at each call), to task types, in time and in rate.",
+            "description": f"Made by `{conf.ours('apikey')} create NAME`. Required beyond loopback, behind a proxy, "
+            "and once a key was made. It may be limited to scopes (listed at each call), to task types, in time and in "
+            "rate.",
         }
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:

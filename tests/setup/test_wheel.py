@@ -165,6 +165,19 @@ def test_the_parts_run_alone_and_relative_paths_begin_in_the_current_folder(fold
     assert folder.files() == ["data", "programs"]
 
 
+@pytest.mark.parametrize("words", [(), ("--help",), ("up", "--help"), ("help", "web"), ("--version",)])
+def test_help_writes_nothing(folder: Folder, words: tuple[str, ...]) -> None:
+    done = folder.run(*words)
+    assert done.ends() == 0
+    assert folder.files() == []
+
+
+def test_the_settings_of_another_project_are_not_the_platforms(folder: Folder) -> None:
+    done = folder.run("check", DJANGO_SETTINGS_MODULE="shop.settings")
+    done.ends()
+    assert "taskdaemon-platform up writes an example into a folder without it" in done.said()
+
+
 def test_the_code_is_the_checkouts_to_the_byte_and_says_the_same_version(wheel: Wheel) -> None:
     of = "from tasks_app.conf import version; print(version())"
     done = subprocess.run([wheel.python, "-c", of], capture_output=True, text=True, cwd="/", env=inherited())

@@ -7,7 +7,7 @@ from tasks_app.features.callbacks.addresses import literal_fault
 
 NO_SECRET = (
     "callback_url needs a secret that signs what is sent: set DAEMON_CALLBACK_SECRETS, or use an API key with one of "
-    "its own (manage.py apikey create NAME --callback-secret)"
+    f"its own ({conf.ours('apikey')} create NAME --callback-secret)"
 )
 
 

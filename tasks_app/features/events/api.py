@@ -16,6 +16,7 @@ from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, literal, refuse
 from tasks_app.api.view import API, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import Deferred, deferred_of
+from tasks_app.conf import ours
 from tasks_app.features.events.reading import BEGINNING, OPTIONAL_PATTERN, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.models import Task
@@ -31,7 +32,7 @@ class NoStreams(exceptions.APIException):
 
     status_code = 501
     default_detail = (
-        "this web server cannot send events (manage.py web can); read GET /api/tasks/{id} and its attempts instead"
+        f"this web server cannot send events ({ours('web')} can); read GET /api/tasks/{{id}} and its attempts instead"
     )
 
 
@@ -116,7 +117,7 @@ _ANSWERS: dict[Any, OpenApiResponse] = {
     **schema.BAD,
     **schema.NO_TASK,
     501: schema.failure(
-        "The daemon is served by another program than `manage.py web`.", other=NoStreams.default_detail
+        f"The daemon is served by another program than `{ours('web')}`.", other=NoStreams.default_detail
     ),
 }
 

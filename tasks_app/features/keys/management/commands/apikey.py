@@ -96,7 +96,7 @@ class Command(BaseCommand):
                 secret = api_keys.new_callback_secret(name)
                 record(system_account(), "callback_secret", name)
         except api_keys.KeyRefused as error:
-            raise CommandError(f"{error}; see: manage.py apikey list") from None
+            raise CommandError(f"{error}; see: {conf.ours('apikey')} list") from None
         self.stdout.write(secret)
         self.stderr.write("It is shown only once. It signs the callbacks of the key's tasks; an earlier one no longer.")
 
