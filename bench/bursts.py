@@ -136,7 +136,7 @@ def main() -> int:
     parser.add_argument("commits", help="what this checkout is compared with, separated by commas")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=100, help="bursts of each checkout (default: %(default)s)")
-    parser.add_argument("--starts", type=int, default=5, help="of each checkout (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=12, help="of each checkout (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="the databases with this in their name")
     options = parser.parse_args()
     if unknown := [name for name in options.rows if name not in ROWS]:
