@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -84,6 +85,13 @@ def need_root(why: str) -> None:
     bare.note()
     if os.geteuid() != 0:
         missing(f"root {why}")
+
+
+def need_mounts(why: str) -> None:
+    """Root that can mount for a process alone, which it cannot in a chroot, or the test is left out."""
+    need_root(why)
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        missing(f"a machine or container, not a chroot, {why}")
 
 
 def _places() -> str:

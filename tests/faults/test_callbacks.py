@@ -12,7 +12,7 @@ import pytest
 
 from testkit.callback_receivers import SECRET, Receivers, as_json, callback_receivers, name_server, silent_server
 from testkit.daemon import Daemon
-from testkit.needs import need_root, program
+from testkit.needs import need_mounts, program
 from testkit.ports import free_port
 from testkit.process import Process, until
 from tests.features.callbacks.javascript_library import javascript_verdicts
@@ -101,7 +101,7 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
     dead: int,
     kills: int,
 ) -> None:
-    need_root("to give processes another resolv.conf")
+    need_mounts("to give processes another resolv.conf")
     hosts = Hosts(receivers, silent, dead)
     daemon = deployment(
         DAEMON_CALLBACK_SECRETS=SECRET, DAEMON_CALLBACK_HOSTS=hosts.allowed, DAEMON_TESTING="true",

@@ -44,6 +44,7 @@ def test_in_ci_it_fails(tmp_path: Path) -> None:
 
 
 def test_who_starts_what_a_bare_machine_has_not_is_noted_and_who_starts_what_each_has_is_not(tmp_path: Path) -> None:
+    needs.program("curl")  # test_asks needs it
     foreign = tmp_path / "foreign"
     foreign.write_text("#!/bin/sh\n")
     foreign.chmod(0o755)
