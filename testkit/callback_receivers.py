@@ -137,13 +137,15 @@ def name_server() -> Iterator[str]:
     address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
         server.bind((address, 53))
+        server.settimeout(0.1)
+        over = threading.Event()
 
         def serve() -> None:
-            while True:
+            while not over.is_set():
                 try:
                     query, asker = server.recvfrom(1024)
-                except OSError:
-                    return
+                except TimeoutError:
+                    continue
                 end = query.index(b"\0", 12) + 5
                 if not query[12:end].lower().endswith(b"\x06living\x04test\0" + query[end - 4 : end]):
                     continue
@@ -152,8 +154,14 @@ def name_server() -> Iterator[str]:
                 answer = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if wants_ipv4 else b""
                 server.sendto(head + query[12:end] + answer, asker)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield address
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield address
+        finally:
+            # A socket in which a thread waits keeps its address when it is closed.
+            over.set()
+            thread.join()
 
 
 def as_json(receivers: Receivers) -> str:
