@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='task',
-            index=models.Index(models.F('schedule'), models.F('id'), condition=models.Q(('schedule__isnull', False)), name='task_of_schedule'),
+            index=models.Index(models.F('schedule'), condition=models.Q(('schedule__isnull', False), ('status__in', ('pending', 'processing'))), name='task_of_schedule'),
         ),
         migrations.AddIndex(
             model_name='firing',

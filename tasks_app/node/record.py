@@ -17,8 +17,7 @@ from tasks_app import conf
 from tasks_app.metrics.system_reading import FORGET_SECONDS, living
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
-from tasks_app.queue.models import RevisionCommand
-from tasks_app.queue.node_models import Deployment, Node
+from tasks_app.queue.node_models import Deployment, Node, RevisionCommand
 from tasks_app.queue.reloads import RevisionColumns
 from tasks_app.runner.pool import Pool
 

@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
 from tasks_app.logs.harmless import harmless
+from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.runner.endings import OutcomeKind
 
 
@@ -297,27 +298,6 @@ class Task(models.Model):
         if self.started_at is None or self.started_at < self.ready_at:
             return None
         return (self.started_at - self.ready_at).total_seconds()
-
-
-class RevisionCommand(models.Model):
-    """The command of a handler's revision. Apart from attempts: each settle would pay for a column.
-
-    A node writes the row when it has started a container of the revision; the last 10,000 that were used stay.
-    """
-
-    #: See runner/revision.
-    id = models.CharField(max_length=12, primary_key=True)
-    #: Null: the image's own.
-    command = models.TextField(null=True)  # noqa: DJ001
-    #: When a node first used it; of several nodes, the last.
-    used_at = models.DateTimeField()
-
-    class Meta:
-        db_table = "taskdaemon_revision_command"
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"{self.pk}: {self.command or 'the command of the image'}"
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):

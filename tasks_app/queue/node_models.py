@@ -1,4 +1,5 @@
-"""The tables of nodes, web processes and the deployment: types on hold, reloads, turns, counters, where scans start."""
+"""The tables of nodes, web processes and the deployment: types on hold, reloads, turns, counters, commands of revisions,
+where scans start."""
 
 from __future__ import annotations
 
@@ -305,3 +306,24 @@ class ScanStart(models.Model):
 
     def __str__(self) -> str:
         return self.state
+
+
+class RevisionCommand(models.Model):
+    """The command of a handler's revision. Apart from attempts: each settle would pay for a column.
+
+    A node writes the row when it has started a container of the revision; the last 10,000 that were used stay.
+    """
+
+    #: See runner/revision.
+    id = models.CharField(max_length=12, primary_key=True)
+    #: Null: the image's own.
+    command = models.TextField(null=True)  # noqa: DJ001
+    #: When a node first used it; of several nodes, the last.
+    used_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "taskdaemon_revision_command"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.command or 'the command of the image'}"

@@ -15,7 +15,8 @@ from django.utils import timezone
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
 from tasks_app.queue.current import store
-from tasks_app.queue.models import RevisionCommand, Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.runner.call import Tail
 from testkit.clients import logged_in
 from tests.admin.rows import attempt, staff, task

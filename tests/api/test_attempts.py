@@ -13,7 +13,8 @@ from django.test import Client
 from tasks_app.api.document import document
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.cancel import delete
-from tasks_app.queue.models import Attempt, RevisionCommand
+from tasks_app.queue.models import Attempt
+from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
 from tests.api.test_openapi import resolved

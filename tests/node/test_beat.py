@@ -32,8 +32,8 @@ from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.maintenance import due_work
-from tasks_app.queue.models import LiveEvent, RevisionCommand, Task
-from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.models import LiveEvent, Task
+from tasks_app.queue.node_models import HandlerPause, Node, RevisionCommand
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.reloads import AskedReloads, RevisionColumns, ask_reload
 from tasks_app.runner.call import LiveOutput
