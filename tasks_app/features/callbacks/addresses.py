@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-MAX_URL_CHARACTERS = 2048
+from tasks_app.api.new_tasks import MAX_URL_CHARS
+
 #: What RFC 3986 lets a URL have, but no `#`: a fragment is never sent.
 _URL = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*")
 #: A host name's, an address's, or an address of IPv6 without a zone; 249 characters leave 6 of a row's 255 to the port.
@@ -93,8 +94,8 @@ class Endpoint(NamedTuple):
 
 def endpoint(url: str) -> Endpoint:
     """The parts of a callback's URL. Raises ValueError, with a sentence that has no part of it."""
-    if len(url) > MAX_URL_CHARACTERS:
-        raise ValueError(f"has more than {MAX_URL_CHARACTERS} characters")
+    if len(url) > MAX_URL_CHARS:
+        raise ValueError(f"has more than {MAX_URL_CHARS} characters")
     if "#" in url:
         raise ValueError("has a fragment (#...), which is never sent")
     if not _URL.fullmatch(url):
@@ -108,7 +109,7 @@ def endpoint(url: str) -> Endpoint:
         raise ValueError("is no URL with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError("has a user or a password; put a secret into its path, or check the signature")
-    host = (parts.hostname or "").lower()
+    host = parts.hostname or ""
     if not _HOST.fullmatch(host) or port == 0 or ("[" in parts.netloc and not _is_ipv6(host)):
         raise ValueError("has no valid host and port")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -36,8 +35,6 @@ TONES = {State.PENDING: "pending", State.DELIVERED: "completed", State.FAILED: "
 #: index has what it filters for.
 MAX_OF_TASK, MAX_HOSTS, MAX_LOOKED_AT = 20, 30, 10_000
 MAX_HOST_CHARS, MAX_TYPE_CHARS = 255, 100
-#: Callbacks that are sent anew in one transaction.
-TOGETHER = 500
 
 
 class StateFilter(StrictFilter):
@@ -144,7 +141,7 @@ class CallbackAdmin(PageAdmin):
     event_column = column("event", lambda row: row.event)
     state = column("status", lambda row: badge(TONES[row.status], row.status))
     host_column = column("host", lambda row: line(row.host, 60))
-    last = column("last answer", lambda row: answer(row))
+    last = column("last answer", lambda row: line(row.last_answer, 80))
     next = column("next try", lambda row: next_try(row, timezone.now()))
     age = column("age", lambda row: moment(row.created_at))
 
@@ -152,7 +149,7 @@ class CallbackAdmin(PageAdmin):
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """Send them now, with all tries before them."""
         ids = list(queryset.values_list("pk", flat=True)[:MAX_LOOKED_AT])
-        count = sum(retry_deliveries(ids[at : at + TOGETHER], actor(request)) for at in range(0, len(ids), TOGETHER))
+        count = retry_deliveries(ids, actor(request))
         said = f"{count:,} {plural(count, 'callback')} will be sent now."
         self.message_user(request, said, messages.SUCCESS if count else messages.WARNING)
 
@@ -197,12 +194,6 @@ class CallbackAdmin(PageAdmin):
 PAGE = "admin:tasks_app_delivery_change"
 
 
-def answer(row: Delivery) -> str:
-    """What the receiver answered to the last try, or what was wrong."""
-    status = "" if row.last_status is None else f"HTTP {row.last_status}"
-    return status or line(row.last_error, 80)
-
-
 def next_try(row: Delivery, now: datetime) -> str:
     """When it is tried next; blank if it has ended."""
     if row.next_at is None:
@@ -219,9 +210,9 @@ def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
         page = reverse("admin:tasks_app_task_change", args=(row.task,))
         task = format_html('<a class="td-id" href="{}">{}</a>', page, row.task)
     # As the sender decides with each try.
-    own = ApiKey.objects.filter(pk=row.key, callback_secret__isnull=False) if row.key is not None else None
-    name = None if own is None else own.values_list("name", flat=True).first()
-    signed = "the secrets of DAEMON_CALLBACK_SECRETS" if name is None else f"the secret of the API key {line(name, 60)}"
+    signing = ApiKey.objects.filter(pk__in=[row.key], callback_secret__isnull=False).values_list("name", flat=True)
+    key = signing.first()
+    signed = "the secrets of DAEMON_CALLBACK_SECRETS" if key is None else f"the secret of the API key {line(key, 60)}"
     moments = {"Made": row.created_at, "Last try": row.last_try_at, "Ended": row.ended_at}
     return [
         ("Task", task),
@@ -231,7 +222,7 @@ def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
         ("Signed with", signed),
         ("webhook-id", str(row.pk)),
         ("Tries", str(row.tries)),
-        ("Last answer", answer(row) or "none yet"),
+        ("Last answer", line(row.last_answer, 80) or "none yet"),
         *([("What was wrong", line(row.last_error, 300))] if row.last_error and row.last_status is not None else []),
         *((name, f"{moment_text(at)} ({ago(at, now)})") for name, at in moments.items() if at is not None),
         *([("Next try", f"{moment_text(row.next_at)} ({next_try(row, now)})")] if row.next_at is not None else []),
@@ -250,7 +241,7 @@ def _of_task(request: HttpRequest, task: Task) -> str:
                 row,
                 badge(TONES[State(row.status)], row.status),
                 line(row.host, 60),
-                answer(row),
+                line(row.last_answer, 80),
                 next_try(row, now),
                 ago(row.created_at, now),
             )
@@ -262,11 +253,6 @@ def _of_task(request: HttpRequest, task: Task) -> str:
         "may_retry": may(request, CHANGE_TASKS),
     }
     return render_to_string("callbacks/of_task.html", context, request)
-
-
-def list_of(**narrowed: str) -> str:
-    """The address of the list, with these filters."""
-    return f"{reverse('admin:tasks_app_delivery_changelist')}?{urlencode(narrowed)}"
 
 
 panels = {"task.facts": _of_task}

@@ -11,15 +11,12 @@ from uuid import UUID
 
 from tasks_app.features.callbacks.models import Delivery, Event, State
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Status
-
-_EVENTS = {Status.COMPLETED: Event.COMPLETED, Status.FAILED: Event.FAILED}
 
 
 def forget_ended(status: str, types: Set[str] | None, without: Set[str], before: datetime, most: int) -> int:
     """Remove the oldest that tell of tasks which ended so (`Feature.forgets_ended`)."""
     names = _types() if types is None else sorted(types)
-    return _forget([_EVENTS[Status(status)]], (name for name in names if name not in without), before, most)
+    return _forget([Event(f"task.{status}")], (name for name in names if name not in without), before, most)
 
 
 def forget(before: datetime, most: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, Min
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.features.callbacks.models import Delivery, pending
 from tasks_app.handlers.words import plural, span
 from tasks_app.logs.harmless import harmless
 from tasks_app.metrics.system_reading import SystemReading
@@ -34,7 +34,7 @@ class Waiting(NamedTuple):
 
 def waiting() -> Waiting:
     """Count them. Raises DatabaseError."""
-    found = _pending().aggregate(count=Count("*"), first=Min("next_at"))
+    found = pending().aggregate(count=Count("*"), first=Min("next_at"))
     return Waiting(found["count"], _late(found["first"], store().moment()[1]))
 
 
@@ -58,20 +58,16 @@ def problems() -> list[str]:
     return [*_not_sent(), *_failing.sentences()]
 
 
-def _pending() -> QuerySet[Delivery]:
-    return Delivery.objects.filter(status=State.PENDING)
-
-
 def _late(first: datetime | None, now: datetime) -> float:
     return 0.0 if first is None else max((now - first).total_seconds(), 0.0)
 
 
 def _not_sent() -> list[str]:
-    first = _pending().order_by("next_at").values_list("next_at", "host").first()
+    first = pending().order_by("next_at").values_list("next_at", "host").first()
     if first is None or (late := _late(first[0], now := store().moment()[1])) < LATE_SECONDS:
         return []
     # What is being sent has its time in the near future.
-    soon = _pending().filter(next_at__gt=now, next_at__lte=now + timedelta(seconds=LATE_SECONDS))
+    soon = pending().filter(next_at__gt=now, next_at__lte=now + timedelta(seconds=LATE_SECONDS))
     if soon.filter(sender__isnull=False).exists():
         said = f"callbacks to {harmless(first[1])} wait: one has been due for {span(late)}"
         return [f"{said}. Its receiver answers too slowly for as many as there are"]
@@ -91,7 +87,7 @@ class _Failing:
 
     @staticmethod
     def look() -> list[str]:
-        first = _pending().order_by("next_at").values("pk")[:MAX_LOOKED_AT]
+        first = pending().order_by("next_at").values("pk")[:MAX_LOOKED_AT]
         rows = Delivery.objects.filter(pk__in=first, tries__gte=FAILING_TRIES).order_by().values_list("host")
         hosts = rows.annotate(count=Count("pk"), since=Min("created_at"))
         worst = sorted(hosts, key=lambda host: (-host[1], host[0]))

@@ -18,7 +18,7 @@ class State(models.TextChoices):
 
 
 class Event(models.TextChoices):
-    """What is told: the `type` of the body."""
+    """What is told, the `type` of the body: `task.` and the status with which the task ended."""
 
     COMPLETED = "task.completed"
     FAILED = "task.failed"
@@ -79,3 +79,13 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} {self.task}"
+
+    @property
+    def last_answer(self) -> str:
+        """The status that the receiver answered to the last try, or what was wrong; blank before the first try."""
+        return self.last_error if self.last_status is None else f"HTTP {self.last_status}"
+
+
+def pending() -> models.QuerySet[Delivery]:
+    """Those that are to be sent. Spelled literally, or SQLite does not use the index."""
+    return Delivery.objects.extra(where=["status = 'pending'"])

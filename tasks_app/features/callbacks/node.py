@@ -19,15 +19,15 @@ from uuid import UUID
 
 import structlog
 from django.db import Error
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.conf import Environment
 from tasks_app.features.callbacks.fairness import Hosts, Lane
-from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.features.callbacks.models import Delivery, State, pending
 from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
-from tasks_app.features.callbacks.telling import listeners
+from tasks_app.features.callbacks.telling import woken
 from tasks_app.keys.models import ApiKey
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
@@ -57,16 +57,6 @@ MIN_FILES = 4096
 #: At the node's end what is under way has so long; then it goes back, and may be sent twice.
 END_SECONDS = 3.0
 CALL_SECONDS = 5.0
-
-_woken = threading.Event()
-
-
-def wake() -> None:
-    """Deliveries were written: let this process's node look for them now. Thread-safe; does nothing without a node."""
-    _woken.set()
-
-
-listeners.append(wake)
 
 
 class Result(NamedTuple):
@@ -137,14 +127,14 @@ class Sender(NodeThread):
 
     def stop(self) -> None:
         self._stopped.set()
-        _woken.set()
+        woken.set()
 
     def run(self) -> None:
         _allow_files()
         threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
         while not self._stopped.is_set():
-            _woken.wait(self._round(take=True))
-            _woken.clear()
+            woken.wait(self._round(take=True))
+            woken.clear()
             self._stopped.wait(TOGETHER_SECONDS)
         self._end()
 
@@ -165,8 +155,8 @@ class Sender(NodeThread):
     def _end(self) -> None:
         until = time.monotonic() + END_SECONDS
         while self._under_way and time.monotonic() < until and not self._retrying.failing:
-            _woken.wait(0.1)
-            _woken.clear()
+            woken.wait(0.1)
+            woken.clear()
             self._round(take=False)
         # Before they are given back: another node sends them at once.
         with suppress(TimeoutError):
@@ -174,7 +164,7 @@ class Sender(NodeThread):
         self._round(take=False)
         try:
             with store().limited(CALL_SECONDS), writing():
-                _pending().filter(sender=self._node).update(sender=None, next_at=Now())
+                pending().filter(sender=self._node).update(sender=None, next_at=Now())
         except Error as error:
             self._retrying.failed(error)  # their time runs out
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -190,7 +180,7 @@ class Sender(NodeThread):
 
     def _bring_back(self) -> None:
         self._clock_look_at = time.monotonic() + CLOCK_LOOK_SECONDS
-        late = _pending().filter(next_at__gt=Now() + timedelta(seconds=LONGEST_WAIT_SECONDS))
+        late = pending().filter(next_at__gt=Now() + timedelta(seconds=LONGEST_WAIT_SECONDS))
         if late.exists():  # a read, which takes no write lock
             with writing():
                 late.update(sender=None, next_at=Now())
@@ -223,7 +213,7 @@ class Sender(NodeThread):
         return full
 
     def _due(self) -> Sequence[tuple[UUID, str]]:
-        rows = _pending().filter(next_at__lte=Now()).exclude(host__in=self._hosts.without_room())
+        rows = pending().filter(next_at__lte=Now()).exclude(host__in=self._hosts.without_room())
         if (only := self._hosts.only()) is not None:
             rows = rows.filter(host__in=only)
         return list(rows.order_by("next_at").values_list("pk", "host")[:ROWS_PER_LOOK])
@@ -231,19 +221,18 @@ class Sender(NodeThread):
     def _lease(self, keys: Sequence[UUID]) -> list[tuple[Delivery, Message]]:
         """Take these rows, but for those that another node takes. Returns them, their bodies as what is sent."""
         with writing():
-            free = _pending().filter(pk__in=keys, next_at__lte=Now()).select_for_update(skip_locked=True)
+            free = pending().filter(pk__in=keys, next_at__lte=Now()).select_for_update(skip_locked=True)
             taken = list(free.values_list("pk", flat=True))
             lease = Now() + timedelta(seconds=LEASE_SECONDS)
             Delivery.objects.filter(pk__in=taken).update(sender=self._node, next_at=lease)
         # After the commit: they may be large, and other writers wait.
-        rows = list(_pending().filter(pk__in=taken, sender=self._node).annotate(now=Now()))
+        rows = list(pending().filter(pk__in=taken, sender=self._node).annotate(now=Now()))
         wall = time.time()
-        own = dict[int, str | None]()
-        if signed := {row.key for row in rows if row.key is not None}:
-            own = dict(ApiKey.objects.filter(pk__in=signed).values_list("pk", "callback_secret"))
+        keys_of_tasks = {row.key for row in rows if row.key is not None}  # without one Django asks nothing
+        secrets = dict(ApiKey.objects.filter(pk__in=keys_of_tasks).values_list("pk", "callback_secret"))
         leased = list[tuple[Delivery, Message]]()
         for row in rows:
-            secret = own.get(row.key) if row.key is not None else None
+            secret = None if row.key is None else secrets.get(row.key)
             signing, ahead = [secret] if secret else self._secrets, row.now.timestamp() - wall
             leased.append((row, Message(str(row.pk), row.url, row.body.encode(), signing, row.tries, ahead)))
             row.body = ""  # as text it may have four times as many bytes
@@ -259,7 +248,7 @@ class Sender(NodeThread):
         self._over.append(Sent(delivery, lane, outcome))
         # What no host has answered can wait for the next look: hosts that are dead cost a look a second in all.
         if outcome.status is not None:
-            _woken.set()
+            woken.set()
 
     # What became of it.
 
@@ -281,7 +270,7 @@ class Sender(NodeThread):
         counted: Counter[str] = Counter()
         with writing():
             for result, keys in same.items():
-                rows = _pending().filter(pk__in=sorted(keys), sender=self._node).update(**result.columns())
+                rows = pending().filter(pk__in=sorted(keys), sender=self._node).update(**result.columns())
                 counted[f"callback_tries|{result.what}"] += rows if result.counted else 0
             if counts := sorted(+counted):
                 counters.add([(series, counted[series]) for series in counts])
@@ -297,8 +286,3 @@ def _allow_files() -> None:
     wanted = MIN_FILES if hard == resource.RLIM_INFINITY else min(MIN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _pending() -> QuerySet[Delivery]:
-    """Literally, or SQLite does not use the index."""
-    return Delivery.objects.extra(where=["status = 'pending'"])

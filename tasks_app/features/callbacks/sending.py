@@ -124,13 +124,11 @@ class Lookups:
 
 
 class Places:
-    """Those of one address."""
+    """The places of one address: each try has one while it is under way."""
 
     def __init__(self) -> None:
-        self._all, self._shared = (
-            asyncio.Semaphore(MAX_TO_ADDRESS),
-            asyncio.Semaphore(MAX_TO_ADDRESS - RESERVED_TO_ADDRESS),
-        )
+        self._all = asyncio.Semaphore(MAX_TO_ADDRESS)
+        self._shared = asyncio.Semaphore(MAX_TO_ADDRESS - RESERVED_TO_ADDRESS)
 
     async def take(self, reserve: bool) -> None:
         """Take one; `reserve`: leave some to others. Raises NoTurn."""

@@ -7,7 +7,8 @@ and its mark are one transaction, so that each end is told once, whatever proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
-from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
+from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
 from tasks_app.runner.endings import split_stderr
 
 #: A body that would have more bytes has neither the task's data nor its result. What else a task has is small.
@@ -40,8 +41,8 @@ RETRY_SECONDS = 5.0
 #: How a task fails whose `last_error` is its handler's text.
 _OWN_WORDS = (FailureReason.HANDLER_ERROR, FailureReason.RETRIES_EXHAUSTED)
 
-#: Called after deliveries were committed, on the thread that has told them: what sends them need not wait.
-listeners: list[Callable[[], None]] = []
+#: Set after deliveries were committed: this process's sender, if it has one, looks for them at once.
+woken = threading.Event()
 
 
 class _End(NamedTuple):
@@ -58,6 +59,11 @@ class _End(NamedTuple):
     size: int | None
 
     @property
+    def event(self) -> Event:
+        """What is told."""
+        return Event(f"task.{self.status}")
+
+    @property
     def is_large(self) -> bool:
         """Whether its values need not be read: no body has room for them."""
         return self.size is None or self.size > MAX_BODY_BYTES
@@ -68,8 +74,7 @@ def tell_ended() -> int:
     batch = partial(_tell_batch, store().first_times().untold_at)
     told = run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
     if told:
-        for listener in listeners:
-            listener()
+        woken.set()
     return told
 
 
@@ -143,18 +148,14 @@ def _tell(ends: Sequence[_End]) -> None:
 
 def _delivery(end: _End, body: str) -> Delivery:
     return Delivery(
-        task=end.task, task_type=end.task_type, key=end.key, url=end.url, host=_host(end.url), event=_event(end),
+        task=end.task, task_type=end.task_type, key=end.key, url=end.url, host=_host(end.url), event=end.event,
         body=body, created_at=Now(), next_at=Now(),
     )  # fmt: skip
 
 
-def _event(end: _End) -> Event:
-    return Event.COMPLETED if end.status == Status.COMPLETED else Event.FAILED
-
-
 def _host(url: str) -> str:
     try:
-        return endpoint(url).host_key[:255]
+        return endpoint(url).host_key
     except ValueError:  # changed by hand: each try will say so
         return ""
 
@@ -167,7 +168,7 @@ def _body(end: _End, task: bytes, whole: bool = True) -> bytes:
         error, _ = split_stderr(error)
     more = b"" if whole else b',"truncated":true'
     data = b'%b,"last_error":%b%b}' % (task[:-1], dump(error), more)
-    return b'{"type":%b,"timestamp":%b,"data":%b}' % (dump(_event(end)), dump(rfc3339(end.ended_at)), data)
+    return b'{"type":%b,"timestamp":%b,"data":%b}' % (dump(end.event), dump(rfc3339(end.ended_at)), data)
 
 
 class Telling:
@@ -178,8 +179,4 @@ class Telling:
 
     def run(self, work: DueWork) -> None:
         """Tell what has ended. Raises nothing."""
-        self._job.run(self._tell)
-
-    @staticmethod
-    def _tell() -> None:
-        tell_ended()
+        self._job.run(tell_ended)

@@ -11,6 +11,9 @@ from django.db.models.functions import Now
 from tasks_app.audit.record import Actor, acting, record
 from tasks_app.features.callbacks.models import Delivery, State
 
+#: Callbacks that are sent anew in one transaction.
+TOGETHER = 500
+
 
 class NoCallbacks(Exception):
     """A task has none, or there is no such task."""
@@ -28,6 +31,10 @@ def again(rows: QuerySet[Delivery]) -> int:
 
 def retry_deliveries(ids: Sequence[UUID], actor: Actor) -> int:
     """Send these callbacks anew. Returns how many will be: those that are being sent, or are gone, are left out."""
+    return sum(_retry(ids[at : at + TOGETHER], actor) for at in range(0, len(ids), TOGETHER))
+
+
+def _retry(ids: Sequence[UUID], actor: Actor) -> int:
     rows = Delivery.objects.filter(pk__in=ids)
     tasks = {str(task) for task in rows.values_list("task", flat=True)[:2]}
     # By the task, as are the other acts on what belongs to one.

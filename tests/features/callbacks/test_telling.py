@@ -264,7 +264,7 @@ def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -
 
 def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(telling, "listeners", [lambda: seen.append(len(told()))])
+    monkeypatch.setattr(telling.woken, "set", lambda: seen.append(len(told())))
     tell_ended()
     assert seen == []
     ended(2)

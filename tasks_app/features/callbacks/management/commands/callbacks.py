@@ -16,8 +16,6 @@ from tasks_app.logs.harmless import harmless, harmless_json
 
 #: Callbacks that `list` shows, and that `retry` with conditions sends anew, unless it is told otherwise.
 DEFAULT_LIMIT = 20
-#: Callbacks that are sent anew in one transaction.
-TOGETHER = 500
 
 
 class Command(BaseCommand):
@@ -53,10 +51,10 @@ def _matching(status: str | None, host: str | None, task_type: str | None, limit
 def _list(status: str | None, host: str | None, task_type: str | None, limit: int, **_: Any) -> str:
     rows = [("ID", "TASK", "EVENT", "HOST", "STATUS", "TRIES", "LAST ANSWER", "NEXT TRY")]
     for row in _matching(status, host, task_type, limit).defer("body", "url"):
-        answer = f"HTTP {row.last_status}" if row.last_status is not None else harmless(row.last_error)
         next_at = "" if row.next_at is None else utc_text(row.next_at)
         rows.append((
-            str(row.pk), str(row.task), row.event, harmless(row.host), row.status, str(row.tries), answer, next_at
+            str(row.pk), str(row.task), row.event, harmless(row.host), row.status, str(row.tries),
+            harmless(row.last_answer), next_at,
         ))  # fmt: skip
     return "\n".join(aligned(rows)) if len(rows) > 1 else "there are no such callbacks"
 
@@ -81,7 +79,7 @@ def _retry(
             raise CommandError(str(none)) from None
     else:
         ids = list(_matching(*conditions, limit).values_list("pk", flat=True))
-        count = sum(retry_deliveries(ids[at : at + TOGETHER], actor) for at in range(0, len(ids), TOGETHER))
+        count = retry_deliveries(ids, actor)
     return f"{count:,} {plural(count, 'callback')} will be sent now"
 
 
