@@ -69,6 +69,11 @@ READY = Q(status="pending", due__isnull=True)
 UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
     Q(callback_told__isnull=True) | Q(callback_told__lt=F("completed_at")) | Q(callback_told__gt=F("completed_at"))
 )
+#: The same as the statements spell it.
+UNTOLD_SQL = (
+    "callback_url IS NOT NULL AND completed_at IS NOT NULL"
+    " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
+)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -137,10 +142,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def untold(self) -> TaskQuerySet:
         """Ended rows with a `callback_url` whose end was not told yet."""
-        return self._where(
-            "callback_url IS NOT NULL AND completed_at IS NOT NULL"
-            " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
-        )
+        return self._where(UNTOLD_SQL)
 
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""

@@ -1,5 +1,5 @@
-"""The tables of nodes, web processes and the deployment: types on hold, reloads, turns, counters, commands of revisions,
-where scans start."""
+"""The tables of nodes, web processes and the deployment: types on hold, reloads, turns, counters, where scans start,
+commands of revisions."""
 
 from __future__ import annotations
 

@@ -10,11 +10,6 @@ READY = "status = 'pending' AND due IS NULL"
 ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
 #: A task that no handler has begun: each of its attempts was released unread. Spelled as in the condition of the index.
 NOT_BEGUN = "attempts <= coalesce(unbegun_attempts, 0)"
-#: An ended task whose end is still to be told.
-UNTOLD = (
-    "callback_url IS NOT NULL AND completed_at IS NOT NULL"
-    " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
-)
 #: A task that may still be started: one that has been begun does not expire.
 NOT_EXPIRED = f"(expires_at IS NULL OR NOT ({NOT_BEGUN}) OR expires_at > {{wall}})"
 #: The columns of a new task, and those of the further ones that a caller may ask for.

@@ -21,9 +21,10 @@ from django.db import OperationalError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import Selection
+from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.postgresql.horizon import Sample, all_ended, writers
 from tasks_app.queue.postgresql.marks import EMPTY, MICROS, READY_AGAIN, SINCE, TOP, Marks, ask, moved
-from tasks_app.queue.sql import NOT_BEGUN, READY, UNTOLD
+from tasks_app.queue.sql import NOT_BEGUN, READY
 
 READ = "SELECT id, state, coalesce(untold, 0) FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
 _BEGAN_IN = SINCE.format(since="{since}::bigint")
@@ -85,17 +86,12 @@ class ScanStart(NamedTuple):
 
 def scan_start() -> ScanStart | None:
     """The row; None if there is none yet."""
-    return next((start for _, start in _read()), None)
+    return None if (found := with_id()) is None else found[1]
 
 
 def with_id() -> tuple[int, ScanStart] | None:
     """The same with the row's id."""
-    return next(_read(), None)
-
-
-def _read() -> Iterator[tuple[int, ScanStart]]:
-    for key, state, untold in prepared(READ, ()):
-        yield key, _parsed(state, untold)
+    return next(((key, _parsed(state, untold)) for key, state, untold in prepared(READ, ())), None)
 
 
 def _parsed(text: str, untold: int) -> ScanStart:
@@ -177,7 +173,7 @@ SELECT
     WHERE status = 'failed' AND failure_group IS NULL
     AND completed_at >= {SINCE.format(since="$6::bigint")} ORDER BY completed_at LIMIT 1),
   (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
-    WHERE {UNTOLD} AND completed_at >= {SINCE.format(since="$7::bigint")} ORDER BY completed_at LIMIT 1),
+    WHERE {UNTOLD_SQL} AND completed_at >= {SINCE.format(since="$7::bigint")} ORDER BY completed_at LIMIT 1),
   (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")})
 """
 #: It moves once so many tasks were stored or have ended, or after so many seconds; not if another process has moved it
