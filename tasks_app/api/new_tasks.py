@@ -272,9 +272,9 @@ def options_of(
 
 
 def _callback_fault(url: str, signer: int | None) -> str | None:
-    for fault in registered("callback_fault"):
-        return cast("str | None", fault(url, signer is not None))
-    return "callback_url is refused: this deployment tells nobody of the ends of tasks"
+    if not (faults_of := registered("callback_fault")):
+        return "callback_url is refused: this deployment tells nobody of the ends of tasks"
+    return cast("str | None", faults_of[0](url, signer is not None))
 
 
 def _tasks(name: str, value: Any, faults: Faults) -> Any:

@@ -226,8 +226,8 @@ class Keys:
         # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
         limits = (Cast(name, TextField()) for name in ("scopes", "types"))
         in_use = ApiKey.objects.filter(revoked_at=None).order_by("pk")
-        signs = ExpressionWrapper(Q(callback_secret__isnull=False), BooleanField())
-        rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", signs, *limits))
+        has_secret = ExpressionWrapper(Q(callback_secret__isnull=False), BooleanField())
+        rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", has_secret, *limits))
         if last is not None and rows and rows == last.rows:
             return last
         in_force: dict[str, tuple[StoredKey, ...]] = {}

@@ -351,18 +351,22 @@ class Retention(NodeThread):
         self._begun_at, self._removed = time.monotonic(), 0
         try:
             if all(self._remove_tasks(rule, progress) for rule, progress in self._progress.items()):
-                all(self._remove_acts(forget, seconds) for forget, seconds in self._old() if seconds is not None)
+                all(self._remove_acts(forget, seconds) for forget, seconds in self._further() if seconds is not None)
         finally:
             self._begun_at = None
         if self._removed:
             log.info("removed tasks that were kept long enough", count=self._removed)
         return self._removed
 
-    def _old(self) -> list[tuple[Callable[[datetime, int], int], float | None]]:
-        """What else is removed, each after so many seconds."""
-        forgets, rules = registered("forgets_ended"), self._progress
-        told = [(partial(forget, of.status, of.types, of.without), of.seconds) for of in rules for forget in forgets]
-        return [*told, *self._acts]
+    def _further(self) -> list[tuple[Callable[[datetime, int], int], float | None]]:
+        """What removes rows of features, and how many seconds each keeps them; None: it removes none."""
+        forgets = registered("forgets_ended")
+        of_ended = [
+            (partial(forget, rule.status, rule.types, rule.without), rule.seconds)
+            for rule in self._progress
+            for forget in forgets
+        ]
+        return [*of_ended, *self._acts]
 
     def _remove_tasks(self, rule: RetentionRule, progress: _Progress) -> bool:
         """One walk for a rule; False if it was cut short."""

@@ -187,7 +187,8 @@ def _take_steps(rows: Sequence[Schedule], refusals: Refusals, passed: set[str]) 
             _note_missed(row.pk, definition.timing, taken.missed, now)
         if taken.tick is not None:
             ticks.append(Tick(row.pk, definition, taken.tick))
-            skipped.update([row.pk] if living else [])
+            if living:
+                skipped.add(row.pk)
     # A line is there already if the database's clock was set back and the schedule changed since.
     lines = Firing.objects.filter(schedule__in={tick.schedule for tick in ticks})
     known = set(lines.filter(scheduled_for__in={tick.at for tick in ticks}).values_list("schedule", "scheduled_for"))
