@@ -27,7 +27,7 @@ def reference() -> str:
     for name in ("handlers", "nodes", "operations", "schedules", "callbacks"):
         group = getattr(client, name)
         parts += [
-            f"### client.{name}\n\n{text(type(group)).partition(': ')[2].capitalize()}",
+            f"### client.{name}\n\n{sentence(text(type(group)).partition(': ')[2])}",
             *methods(group, f"client.{name}."),
         ]
     parts.append("### Beside the client")
@@ -39,6 +39,11 @@ def reference() -> str:
         parts.append(entry(name, thing))
     client.close()
     return "\n\n".join(parts) + "\n"
+
+
+def sentence(words: str) -> str:
+    """The words with a capital letter."""
+    return words[:1].upper() + words[1:]
 
 
 def methods(thing: object, before: str) -> list[str]:

@@ -17,7 +17,7 @@ HEAD = """# The command
 
 <!-- Written by tests/client/command/test_page.py from the command's own help. -->
 
-`tdctl` is the command of the [client](../client/README.md). It needs Python 3.10 or newer, and calls the API alone.
+`tdctl` is the command of the [Python client](client.md). It needs Python 3.10 or newer, and calls nothing but the API.
 In a checkout it is `.venv/bin/tdctl`. It is on no registry yet; elsewhere install it from `client` of a checkout:
 
 ```sh
@@ -78,5 +78,6 @@ def options(params: Iterable[click.Parameter]) -> Iterator[str]:
     rows = [param.get_help_record(click.Context(root)) for param in params if isinstance(param, click.Option)]
     if rows:
         yield "| option | |\n|---|---|"
-        yield from (f"| `{words}` | {help} |".replace("|-|", "\\|-\\|") for words, help in filter(None, rows))
+        for words, help in filter(None, rows):
+            yield "| `{}` | {} |".format(*(part.replace("|", "\\|") for part in (words, help)))
         yield ""

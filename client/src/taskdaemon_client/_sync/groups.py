@@ -54,7 +54,7 @@ class Handlers(_Group):
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Handler:
-        """Start none of its tasks, from 2 s after the answer on: for `seconds`, `until` a time, or until it is resumed.
+        """Workers stop starting its tasks within 2 s: for `seconds`, `until` a time, or until it is resumed.
 
         `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
         """

@@ -113,7 +113,7 @@ def pause(
     wait: int | None,
     fields: Fields,
 ) -> int | None:
-    """Pause a handler: no task of it starts later than 2 s from now.
+    """Pause a handler: workers stop starting its tasks within 2 s.
 
     Its tasks are accepted and wait. Running ones go on. With --wait it ends with 124 if some still run after that time.
     """
@@ -152,7 +152,7 @@ def nodes(client: Client, node: str | None, fields: Fields) -> None:
 @reason_option
 @calls()
 def drain(client: Client, node: str, type: str | None, reason: str | None, fields: Fields) -> None:
-    """Drain a node: it starts no task later than 2 s from now.
+    """Drain a node: it stops starting tasks within 2 s.
 
     Running tasks go on. The node is empty once `nodes NODE --json state` says drained.
     """
