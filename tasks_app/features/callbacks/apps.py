@@ -4,7 +4,7 @@ from tasks_app.feature import Feature
 
 
 class Callbacks(Feature):
-    """A task with a `callback_url` is told of: once it has ended, its row is sent there as Standard Webhooks say.
+    """Once a task with a `callback_url` has ended, its row is sent to this URL as Standard Webhooks say.
 
     A final move writes nothing for it. Each node looks once a second for ended tasks that were not told of yet; one
     transaction writes what will be sent, a delivery, and marks the task.
