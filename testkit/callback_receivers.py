@@ -9,12 +9,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import BaseRequestHandler, UDPServer
 from typing import Any, NamedTuple
 
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from testkit.http_server import http_server
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #: The first word of a URL's path says how it is answered, the first time it is tried or always.
@@ -78,49 +81,29 @@ def callback_receivers() -> Iterator[Receivers]:
     """Receivers during the block."""
     receivers, over = Receivers(), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        behaviour, tries = receivers.note(request.path, headers, body)
+        if behaviour in ONCE and tries > 1:
+            behaviour = "ok"
+        if behaviour == "hang":
+            over.wait(60)
+            request.close_connection = True
+            return
+        request.send_response({"error": 500, "later": 429, "gone": 410, "redirect": 308}.get(behaviour, 200))
+        if behaviour == "later":
+            request.send_header("Retry-After", "1")
+        if behaviour == "redirect":
+            request.send_header("Location", f"http://{request.headers['Host']}/stolen")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            behaviour, tries = receivers.note(self.path, headers, body)
-            if behaviour in ONCE and tries > 1:
-                behaviour = "ok"
-            if behaviour == "hang":
-                over.wait(60)
-                self.close_connection = True
-                return
-            status = {"error": 500, "later": 429, "gone": 410, "redirect": 308}.get(behaviour, 200)
-            self.send_response(status)
-            if behaviour == "later":
-                self.send_header("Retry-After", "1")
-            if behaviour == "redirect":
-                self.send_header("Location", f"http://{self.headers['Host']}/stolen")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_GET = do_POST
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 1024
-
-        def handle_error(self, *_: Any) -> None:
-            pass  # the client left
-
-    server = Server(("0.0.0.0", 0), Handler)
-    receivers.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield receivers
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
+    with http_server(answer, "0.0.0.0") as receivers.port:
+        try:
+            yield receivers
+        finally:
+            over.set()
 
 
 @contextmanager
@@ -130,38 +113,31 @@ def silent_server() -> Iterator[int]:
         yield int(silent.getsockname()[1])
 
 
+class _Names(BaseRequestHandler):
+    """Answers for names below `living.test`."""
+
+    def handle(self) -> None:
+        query, server = self.request
+        end = query.index(b"\0", 12) + 5
+        if not query[12:end].lower().endswith(b"\x06living\x04test\0" + query[end - 4 : end]):
+            return
+        wants_ipv4 = query[end - 4 : end] == b"\0\x01\0\x01"
+        head = query[:2] + b"\x81\x80\0\x01" + (b"\0\x01" if wants_ipv4 else b"\0\0") + b"\0\0\0\0"
+        answer = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if wants_ipv4 else b""
+        server.sendto(head + query[12:end] + answer, self.client_address)
+
+
 @contextmanager
 def name_server() -> Iterator[str]:
     """The address of a name server at port 53: each name below `living.test` is 127.0.0.1, others get no answer."""
     # Of this process alone: runs beside this one have name servers too.
     address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
-        server.bind((address, 53))
-        server.settimeout(0.1)
-        over = threading.Event()
-
-        def serve() -> None:
-            while not over.is_set():
-                try:
-                    query, asker = server.recvfrom(1024)
-                except TimeoutError:
-                    continue
-                end = query.index(b"\0", 12) + 5
-                if not query[12:end].lower().endswith(b"\x06living\x04test\0" + query[end - 4 : end]):
-                    continue
-                wants_ipv4 = query[end - 4 : end] == b"\0\x01\0\x01"
-                head = query[:2] + b"\x81\x80\0\x01" + (b"\0\x01" if wants_ipv4 else b"\0\0") + b"\0\0\0\0"
-                answer = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01" if wants_ipv4 else b""
-                server.sendto(head + query[12:end] + answer, asker)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with UDPServer((address, 53), _Names) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield address
         finally:
-            # A socket in which a thread waits keeps its address when it is closed.
-            over.set()
-            thread.join()
+            server.shutdown()
 
 
 def as_json(receivers: Receivers) -> str:

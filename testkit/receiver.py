@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from testkit.http_server import http_server
 
 
 class Receiver:
@@ -41,43 +42,24 @@ def receiving(certificate: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver during the block; over TLS with a certificate."""
     receiver = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.headers.append(dict(self.headers.items()))
-            receiver.paths.append(self.path)
-            if receiver.drip:
-                for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000:
-                    self.wfile.write(bytes([byte]))
-                    self.wfile.flush()
-                    time.sleep(receiver.drip)
-                return
-            if receiver.status < 300:
-                receiver.messages.append(json.loads(body))
-            self.send_response(receiver.status)
-            if receiver.location:
-                self.send_header("Location", receiver.location)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        receiver.headers.append(dict(request.headers.items()))
+        receiver.paths.append(request.path)
+        if receiver.drip:
+            for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000:
+                request.wfile.write(bytes([byte]))
+                request.wfile.flush()
+                time.sleep(receiver.drip)
+            return
+        if receiver.status < 300:
+            receiver.messages.append(json.loads(body))
+        request.send_response(receiver.status)
+        if receiver.location:
+            request.send_header("Location", receiver.location)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
 
-        do_GET = do_POST
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: Any) -> None:
-            pass  # the client left
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if certificate is not None:
-        server.socket = certificate.wrap_socket(server.socket, server_side=True)
-        receiver.scheme = "https"
-    receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with http_server(answer, certificate=certificate) as receiver.port:
+        receiver.scheme = "http" if certificate is None else "https"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()

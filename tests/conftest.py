@@ -23,6 +23,7 @@ from tasks_app.metrics import system_reading
 from testkit.clients import api_client, logged_in
 from testkit.daemon import Daemon, deployments, serving
 from testkit.migrated import sqlite
+from testkit.receiver import Receiver, receiving
 from testkit.stores import SQLiteStore, Store
 
 pytest_plugins = ["testkit.running"]
@@ -71,6 +72,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A real server on SQLite, with a body timeout of two seconds."""
     with serving(tmp_path_factory.mktemp("home"), DAEMON_BODY_TIMEOUT="2") as daemon:
         yield daemon
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where webhooks can be sent to."""
+    with receiving() as one:
+        yield one
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from testkit.http_server import http_server
 from tests.chaos.received import Received
 from tests.chaos.values import short
 
@@ -22,8 +23,10 @@ from tests.chaos.values import short
 SECRET = "whsec_vUxoe75PvluLNxq2OA5Cqv0NLXr3YPZ3y6wGSNMC5Xs="
 #: Tries follow each other so many times faster.
 HURRY = 100
-#: What becomes of the first try of some deliveries; `hang`: it is answered after seconds.
-FIRST_TRIES = ("take",) * 12 + ("500", "429", "301", "cut", "hang")
+#: Answers to a delivery; 0: its connection is closed without one; HUNG: it comes after seconds.
+TAKEN, HUNG = 204, 200
+#: What becomes of the first try of a delivery.
+FIRST_TRIES = (TAKEN,) * 12 + (500, 429, 301, 0, HUNG)
 
 
 class Receiver:
@@ -33,27 +36,10 @@ class Receiver:
         self.kept, self.away = kept, False
         self._file = kept.open("a", buffering=1)
         self._chance, self._lock, self._tries = random.Random(seed), threading.Lock(), Counter[str]()
-        receiver = self
+        self._over, self._server = threading.Event(), ExitStack()
+        self.url = f"http://127.0.0.1:{self._server.enter_context(http_server(self._answer))}/callback"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.take(self)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Says nothing."""
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A node that dies breaks its connections."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/callback"
-        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
-
-    def take(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer a request."""
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
         if self.away:
             request.close_connection = True
             return
@@ -62,11 +48,10 @@ class Receiver:
         identity = headers.get("webhook-id", "")
         with self._lock:
             self._tries[identity] += 1
-            what = self._chance.choice(FIRST_TRIES) if self._tries[identity] == 1 else "take"
-            wait = self._chance.uniform(0.5, 3.0) if what == "hang" else 0.0
-        answered = {"take": 204, "hang": 200, "cut": 0}.get(what) if what in ("take", "hang", "cut") else int(what)
-        self._keep(at, identity, body, headers, answered or 0)
-        time.sleep(wait)
+            answered = self._chance.choice(FIRST_TRIES) if self._tries[identity] == 1 else TAKEN
+            wait = self._chance.uniform(0.5, 3.0) if answered == HUNG else 0.0
+        self._keep(at, identity, body, headers, answered)
+        self._over.wait(wait)
         if not answered:
             request.close_connection = True
             return
@@ -93,8 +78,8 @@ class Receiver:
 
     def close(self) -> None:
         """Listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._over.set()
+        self._server.close()
         self._file.close()
 
 

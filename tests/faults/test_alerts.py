@@ -12,7 +12,7 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.receiver import Receiver, receiving
+from testkit.receiver import Receiver
 from testkit.servers.postgresql import Postgres, postgres
 from testkit.stores import PostgreSQLStore
 
@@ -30,12 +30,6 @@ FREEZE_SECONDS = 60.0
 def server() -> Iterator[Postgres]:
     with postgres() as server:
         yield server
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Hosts:
 
     def url(self, number: int) -> str:
         kind = self.kind(number)
-        # The how manieth of its kind it is, so that each host of the kind has its part.
+        # Which one of its kind it is, so that each host of the kind has its part.
         turn = number // len(self._kinds) * SHARES[kind] + number * 37 % len(self._kinds)
         if kind == "dead":
             return f"http://{self.dead[turn % len(self.dead)]}:{self._silent}/"
@@ -133,7 +133,7 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
     assert {kind for task, kind in kinds.items() if kind in ("gone", "redirect") and task not in heard} == set()
     assert receivers.wrong == []
     ends = {(kinds[row["task"]], row["status"], row["last_status"]) for row in rows if kinds[row["task"]] in TOLD}
-    assert ends == {(kind, "delivered", 200) for kind in TOLD} & ends
+    assert ends == {(kind, "delivered", 200) for kind in TOLD}
     assert {row["last_status"] for row in rows if kinds[row["task"]] == "gone"} == {410}
     assert {row["last_status"] for row in rows if kinds[row["task"]] == "redirect"} == {308}
     assert {row["last_error"] for row in rows if kinds[row["task"]] == "refuse"} == {

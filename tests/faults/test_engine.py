@@ -11,7 +11,7 @@ import pytest
 from tasks_app.runner.docker.remover import DEPLOYMENT
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.receiver import Receiver, receiving
+from testkit.receiver import Receiver
 from tests.docker.engines import BUSYBOX
 from tests.docker.second_engine import SecondEngine, second_engine
 from tests.faults.dashboard import problems
@@ -29,12 +29,6 @@ SHELL = (
     "while read -r line; do case $line in *sleep*attempt*1*) sleep 600;; esac; "
     'echo \'{"status":"success","result":"from a container"}\'; done'
 )
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from testkit.certificates import make_certificate
 from testkit.receiver import Receiver, receiving
 
 HOSTILE = "</pre><script>alert(1)</script>\x1b[2J\u202e <!channel> `x` @here \x00 &\n"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
 
 
 def test_a_message_is_one_post_of_a_json_object(receiver: Receiver) -> None:

@@ -1,10 +1,12 @@
-"""Callbacks as the telling of ends and the sender write them."""
+"""Callbacks as the telling of ends and the sender write them, and how statements find them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
+
+from django.db import connection, transaction
 
 from tasks_app.features.callbacks.models import Delivery, Event, State
 from tasks_app.queue.current import store
@@ -22,3 +24,12 @@ def delivery(status: State = State.PENDING, due_in: float = 60.0, **given: Any) 
         "task": uuid4(), "task_type": "echo", "url": URL, "host": "hooks.example.org:443", "event": Event.COMPLETED,
         "body": '{"type":"task.completed"}', "created_at": now, "status": status, **times, **given,
     })  # fmt: skip
+
+
+def plan_by_index(sql: str) -> str:
+    """A statement's plan, if an index is used wherever there is one for it."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + sql)
+        return str(cursor.fetchall())

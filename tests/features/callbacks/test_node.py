@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
@@ -24,18 +24,12 @@ from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
 from testkit.callback_receivers import SECRET
 from testkit.process import until
-from testkit.receiver import Receiver, receiving
+from testkit.receiver import Receiver
+from tests.features.callbacks.kit import OTHER_SECRET
+from tests.features.callbacks.rows import plan_by_index
 from tests.features.callbacks.senders import deliveries, sender, until_ended
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-OTHER = "whsec_HRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgEAISI="
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
 
 
 def test_the_waits_are_those_that_are_promised_and_then_it_has_failed() -> None:
@@ -98,13 +92,13 @@ def test_all_tries_are_made_and_then_it_has_failed(receiver: Receiver) -> None:
 
 
 def test_an_api_keys_own_secret_signs_instead_of_the_platforms(receiver: Receiver) -> None:
-    key = ApiKey.objects.create(name="own", prefix="tpk_", digest="1", created_at=Now(), callback_secret=OTHER)
+    key = ApiKey.objects.create(name="own", prefix="tpk_", digest="1", created_at=Now(), callback_secret=OTHER_SECRET)
     without = ApiKey.objects.create(name="none", prefix="tpk_", digest="2", created_at=Now())
     own, platform, gone = (deliveries(receiver.url, key=number)[0] for number in (key.pk, without.pk, 999_999))
     with sender():
         until_ended(own, platform, gone)
     by_id = {headers["webhook-id"]: headers for headers in receiver.headers}
-    Webhook(OTHER).verify(own.body, by_id[str(own.pk)])
+    Webhook(OTHER_SECRET).verify(own.body, by_id[str(own.pk)])
     for row in (platform, gone):
         Webhook(SECRET).verify(row.body, by_id[str(row.pk)])
 
@@ -124,8 +118,8 @@ def test_a_callback_is_signed_by_the_databases_clock(receiver: Receiver, monkeyp
     with sender():
         until_ended(*rows)
     monkeypatch.undo()
+    by_id = {str(row.pk): row for row in rows}
     for headers in receiver.headers:
-        by_id = {str(row.pk): row for row in rows}
         Webhook(SECRET).verify(by_id[headers["webhook-id"]].body, headers)
 
 
@@ -206,12 +200,7 @@ def test_what_is_due_to_hosts_without_room_is_passed_along_the_index_alone() -> 
         with CaptureQueriesContext(connection) as queries:
             assert node._due() == []
     [sql] = [one["sql"] for one in queries]
-    with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("SET LOCAL enable_bitmapscan = off")
-        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + sql)
-        plan = str(cursor.fetchall())
+    plan = plan_by_index(sql)
     assert "COVERING INDEX callback_due" in plan or "Index Only Scan using callback_due" in plan
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,10 +17,10 @@ from tasks_app.features.callbacks.signing import signed_headers
 from testkit.needs import program
 from testkit.ports import free_port
 from testkit.process import PROJECT, until
+from tests.features.callbacks.javascript_library import install_library
 from tests.features.callbacks.test_signing import BODY, NEW, OLD, OTHER
 
 EXAMPLES = PROJECT / "examples" / "callbacks"
-PACKAGES = Path(__file__).parent / "javascript"
 
 
 def told(url: str, *secrets: str, body: bytes = BODY) -> int:
@@ -60,10 +59,7 @@ def test_the_one_in_python() -> None:
 
 @pytest.mark.long("installs the published library", seconds=10)
 def test_the_one_in_node(tmp_path: Path) -> None:
-    for file in (EXAMPLES / "receiver.mjs", PACKAGES / "package.json", PACKAGES / "package-lock.json"):
-        shutil.copy(file, tmp_path)
-    install = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(tmp_path / "cache")]
-    subprocess.run(install, cwd=tmp_path, check=True, capture_output=True, timeout=110)
+    install_library(tmp_path, EXAMPLES / "receiver.mjs")
     with receiver(program("node"), "receiver.mjs", folder=tmp_path) as (url, process):
         accepts_the_platforms_alone(url, process)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,13 @@ from tasks_app.features.callbacks.sending import (
     Message,
     Outcome,
 )
+from testkit.callback_receivers import SECRET
 from testkit.certificates import make_certificate
 from testkit.receiver import Receiver, receiving
 from tests.features.callbacks.test_addresses import PRIVATE
 
-SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ID = "0198c5a0-0000-7000-8000-000000000001"
 LOCAL = frozenset({"127.0.0.1", "hooks.test", "other.test"})
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
 
 
 def message(url: str, **changes: Any) -> Message:

@@ -159,12 +159,11 @@ def test_a_redrive_and_a_prune_of_plain_tasks_send_no_statement_for_callbacks() 
     assert not any("taskdaemon_callback" in one["sql"] or "callback_told" in one["sql"] for one in queries)
 
 
-@pytest.mark.parametrize("name", ["claim", "moves", "maintain"])
-@pytest.mark.parametrize("database", ["postgresql", "sqlite"])
-def test_no_statement_of_the_engine_knows_of_callbacks_but_the_insert_of_options(database: str, name: str) -> None:
-    if (database, name) == ("sqlite", "maintain"):
-        return
-    module = import_module(f"tasks_app.queue.{database}.{name}")
+@pytest.mark.parametrize(
+    "name", ["postgresql.claim", "postgresql.moves", "postgresql.maintain", "sqlite.claim", "sqlite.moves"]
+)
+def test_no_statement_of_the_engine_knows_of_callbacks_but_the_insert_of_options(name: str) -> None:
+    module = import_module(f"tasks_app.queue.{name}")
     texts = {key: text for key, text in vars(module).items() if isinstance(text, str) and "taskdaemon_" in text}
     assert texts
     assert {key for key, text in texts.items() if "callback" in text} <= {"INSERT_ROWS"}
