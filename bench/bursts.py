@@ -5,11 +5,11 @@
 
 The checkouts run at the same time, and each round sends one burst to each of them, each time in another order. A
 machine whose speed changes within minutes changes it for all, so that some hundred rounds show differences that whole
-runs one after the other do not. The ratios of the first commit's two checkouts, the control, say how
-far the figures can be trusted. A process keeps a speed of its own from its start to its end, some percent from that of
-the same code started again; so all are started several times, each time in another order. A ratio above 1 says that
-this checkout is better. All use this checkout's libraries, the same servers, and tables that grow alike. The exit
-status is 1 if a row that counts is below the bound.
+runs one after the other do not. The ratios of the first commit's two checkouts, the control, say how far the figures
+can be trusted. A process keeps a speed of its own from its start to its end, some percent from that of the same code
+started again; so all are started several times, each time in another order. A ratio above 1 says that this checkout is
+better. All use this checkout's libraries, the same servers, and tables that grow alike. The exit status is 1 if a row
+that counts is below the bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -149,7 +149,8 @@ def main() -> int:
             if options.only.lower() in database:
                 found: Found = {row: {name: [] for name in places} for row in options.rows or ROWS}
                 for start in range(options.starts):
-                    with running(servers, in_turn(places, start), database, broker) as started:
+                    ordered = {name: places[name] for name in in_turn(places, start)}
+                    with running(servers, ordered, database, broker) as started:
                         for row, bursts in found.items():
                             measure(row, started, options.rounds // options.starts, bursts)
                 for row, bursts in found.items():
@@ -176,11 +177,11 @@ def _git(*words: str) -> None:
     subprocess.run(["git", *words], cwd=TOP, check=True)
 
 
-def in_turn(places: dict[str, Path], start: int) -> dict[str, Path]:
-    """The places in another order for each start."""
-    names = list(places)
-    first = start % len(names)
-    return {name: places[name] for name in names[first:] + names[:first]}
+def in_turn(names: Iterable[str], number: int) -> list[str]:
+    """The names in another order for each number."""
+    ordered = list(names)
+    first = number % len(ordered)
+    return ordered[first:] + ordered[:first]
 
 
 @contextmanager
@@ -201,10 +202,10 @@ def running(servers: Servers, places: dict[str, Path], database: str, broker: st
 def measure(row: str, started: dict[str, Checkout], rounds: int, bursts: dict[str, list[float]]) -> None:
     """Add to `bursts` what a row's bursts say of each checkout."""
     act = ROWS[row][0]
-    names = list(started)
-    rate = 0.8 * statistics.median(one_by_one(started[names[0]], 0.0) for _ in range(5)) if row == "latency" else 0.0
+    first = next(iter(started.values()))
+    rate = 0.8 * statistics.median(one_by_one(first, 0.0) for _ in range(5)) if row == "latency" else 0.0
     for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in in_turn(started, number):
             bursts[name].append(act(started[name], rate))
 
 

@@ -20,8 +20,8 @@ RETRY_SECONDS = 5.0
 class _Question:
     def __init__(self, images: Set[str]) -> None:
         self.images = images
-        #: Set once the engine has answered or failed, or is no longer asked.
-        self.over, self.heard = threading.Event(), threading.Event()
+        #: `heard`: the engine has answered or failed. `over`: it is no longer asked.
+        self.heard, self.over = threading.Event(), threading.Event()
         #: The images that mean others than before; None: the engine has not said so yet.
         self.moved: Set[str] | None = None
         #: The reload has not waited any longer.

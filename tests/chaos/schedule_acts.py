@@ -20,11 +20,9 @@ PATIENCE_SECONDS = 90.0
 
 def define(scene: Scene, names: Collection[str] = tuple(BY_API)) -> None:
     """Make those of the API, and wait for that of the file."""
-    for name, body in BY_API.items():
-        if name not in names:
-            continue
-        _call(scene.addresses, "PUT", f"/api/schedules/{name}", lambda: 0, body)
-    _call(scene.addresses, "GET", f"/api/schedules/{BEAT}", lambda: 0)
+    for name in names:
+        _call(scene.addresses, "PUT", f"/api/schedules/{name}", body=BY_API[name])
+    _call(scene.addresses, "GET", f"/api/schedules/{BEAT}")
 
 
 def run_by_hand(scene: Scene, name: str, key: str, server: Callable[[], int] = lambda: 0) -> frozenset[str]:
@@ -40,7 +38,7 @@ def end(scene: Scene, names: Collection[str] = tuple(APART)) -> None:
     """Pause them: a schedule has never made its last task."""
     for name in names:
         asked = time.time()
-        _call(scene.addresses, "POST", f"/api/schedules/{name}/pause", lambda: 0)
+        _call(scene.addresses, "POST", f"/api/schedules/{name}/pause")
         scene.schedule_pauses.append(SchedulePause(name, asked, time.time(), float("inf"), float("inf")))
 
 
@@ -67,10 +65,10 @@ def of_schedules(scene: Scene) -> list[Fault]:
 
 
 def _call(
-    addresses: list[str], method: str, path: str, server: Callable[[], int], body: Any = None,
-    headers: Mapping[str, str] | None = None,
+    addresses: list[str], method: str, path: str, server: Callable[[], int] = lambda: 0,
+    body: Any = None, headers: Mapping[str, str] | None = None,
 ) -> Any:  # fmt: skip
-    """Call until it is answered with success. Returns the answer."""
+    """Call until it is answered with success. `server`: the number of the one to call. Returns the answer."""
     found: list[Any] = []
 
     def answered() -> bool:

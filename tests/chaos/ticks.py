@@ -42,7 +42,7 @@ class Ticks:
     faults: dict[str, int]
 
     def __str__(self) -> str:
-        p50, p95 = (self.late[int(len(self.late) * share)] for share in (0.5, 0.95))
+        p50, p95 = (self.late[int(len(self.late) * share)] if self.late else 0.0 for share in (0.5, 0.95))
         return (
             f"{self.made} of {self.due} ticks made, {p50:.2f} s (p50) and {p95:.2f} s (p95) late; {self.became}; "
             f"faults {self.faults}"
