@@ -111,16 +111,8 @@ class CallbackAdmin(PageAdmin):
     changelist = NewestCallbacks
     paginator = CappedPaginator
     list_display = (
-        "task_column",
-        "type_column",
-        "event_column",
-        "state",
-        "host_column",
-        "tries",
-        "last",
-        "next",
-        "age",
-    )
+        "task_column", "type_column", "event_column", "state", "host_column", "tries", "last", "next", "age",
+    )  # fmt: skip
     list_display_links = ("task_column",)
     list_filter = (StateFilter, HostFilter, TypeFilter)
     list_max_show_all = 1_000
@@ -184,14 +176,11 @@ class CallbackAdmin(PageAdmin):
             self.message_user(request, f"The callback to {line(row.host, 60)} will be sent now.", messages.SUCCESS)
         else:
             self.message_user(request, "It is being sent already: nothing was done.", messages.WARNING)
-        place = ("admin:tasks_app_task_change", row.task) if "task" in request.POST else (PAGE, row.pk)
-        return HttpResponseRedirect(reverse(place[0], args=(place[1],)))
+        page, pk = ("task", row.task) if "task" in request.POST else ("delivery", row.pk)
+        return HttpResponseRedirect(reverse(f"admin:tasks_app_{page}_change", args=(pk,)))
 
     def audit_target(self, row: Any) -> str:
         return str(row.task)
-
-
-PAGE = "admin:tasks_app_delivery_change"
 
 
 def next_try(row: Delivery, now: datetime) -> str:
@@ -237,21 +226,15 @@ def _of_task(request: HttpRequest, task: Task) -> str:
         return ""
     context = {
         "rows": [
-            (
-                row,
-                badge(TONES[State(row.status)], row.status),
-                line(row.host, 60),
-                line(row.last_answer, 80),
-                next_try(row, now),
-                ago(row.created_at, now),
-            )
+            (row, badge(TONES[State(row.status)], row.status), line(row.host, 60), line(row.last_answer, 80),
+             next_try(row, now), ago(row.created_at, now))
             for row in shown[:MAX_OF_TASK]
         ],
         "more": len(shown) > MAX_OF_TASK,
         "url": line(task.callback_url, 2_100) if may(request, SEE_PAYLOADS) else "",
         "to_come": task.completed_at is None,
         "may_retry": may(request, CHANGE_TASKS),
-    }
+    }  # fmt: skip
     return render_to_string("callbacks/of_task.html", context, request)
 
 

@@ -40,7 +40,7 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
 class Message(NamedTuple):
-    """What is sent. `secrets`: sign it. `turn`: which of the host's addresses, of several, gets it.
+    """What is sent. `secrets`: sign it. `tries`: those before this one; each goes to the host's next address.
 
     `ahead`: by how many seconds the database's clock, whose time is signed, is ahead of this machine's.
     """
@@ -49,7 +49,7 @@ class Message(NamedTuple):
     url: str
     body: bytes
     secrets: Sequence[str]
-    turn: int = 0
+    tries: int = 0
     ahead: float = 0.0
 
 
@@ -178,7 +178,7 @@ class Courier:
             end = endpoint(message.url)
         except ValueError as error:
             raise NotSent(f"the URL {error}") from None
-        address = await self._address(end, message.turn, deadline, reserve)
+        address = await self._address(end, message.tries, deadline, reserve)
         if (places := self._places.get(address)) is None:
             places = self._places[address] = Places()
         await places.take(reserve)
@@ -192,7 +192,7 @@ class Courier:
         finally:
             places.give_back(reserve)
 
-    async def _address(self, end: Endpoint, turn: int, deadline: float, reserve: bool) -> str:
+    async def _address(self, end: Endpoint, tries: int, deadline: float, reserve: bool) -> str:
         """The address to connect to: looked up once, so that what is judged is what is connected to."""
         try:
             async with asyncio.timeout_at(deadline):
@@ -207,7 +207,7 @@ class Courier:
             kind = next(filter(None, map(refused, addresses)), None)
             if kind is not None:
                 raise NotSent(f"its host has {kind}, and DAEMON_CALLBACK_HOSTS does not name it")
-        return addresses[turn % len(addresses)]
+        return addresses[tries % len(addresses)]
 
     async def _post(self, end: Endpoint, address: str, message: Message) -> Outcome:
         headers = {

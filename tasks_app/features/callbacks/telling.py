@@ -104,15 +104,8 @@ def tell_before(ids: Sequence[UUID]) -> None:
 def _ends(rows: TaskQuerySet, most: int) -> list[_End]:
     size = store().json_bytes("task_data") + store().json_bytes("result")
     columns = (
-        "pk",
-        "task_type",
-        "status",
-        "completed_at",
-        "failure_reason",
-        "callback_url",
-        "callback_key",
-        "last_error",
-    )
+        "pk", "task_type", "status", "completed_at", "failure_reason", "callback_url", "callback_key", "last_error",
+    )  # fmt: skip
     return [_End(*row) for row in rows.values_list(*columns, size)[:most]]
 
 

@@ -39,10 +39,7 @@ def _retry(ids: Sequence[UUID], actor: Actor) -> int:
     tasks = {str(task) for task in rows.values_list("task", flat=True)[:2]}
     # By the task, as are the other acts on what belongs to one.
     target = tasks.pop() if len(tasks) == 1 else "callbacks"
-    with acting(actor, target):
-        if count := again(rows):
-            record(actor, "retry_callbacks", target, count)
-        return count
+    return _recorded(rows, target, actor)
 
 
 def retry(task: UUID, actor: Actor) -> int:
@@ -54,7 +51,11 @@ def retry(task: UUID, actor: Actor) -> int:
     newest = of_task.order_by("-created_at", "-pk").values_list("pk", flat=True).first()
     if newest is None:
         raise NoCallbacks(task)
-    with acting(actor, task):
-        if count := again(of_task.filter(~Q(status=State.DELIVERED) | Q(pk=newest))):
-            record(actor, "retry_callbacks", str(task), count)
+    return _recorded(of_task.filter(~Q(status=State.DELIVERED) | Q(pk=newest)), str(task), actor)
+
+
+def _recorded(rows: QuerySet[Delivery], target: str, actor: Actor) -> int:
+    with acting(actor, target):
+        if count := again(rows):
+            record(actor, "retry_callbacks", target, count)
         return count

@@ -193,7 +193,7 @@ class ScheduleAdmin(PageAdmin):
             before=day - timedelta(days=1),
             after=day + timedelta(days=1) if day < now.date() + timedelta(days=1) else None,
             picture=picture(shown, day),
-            lines=[_line(line) for line in lines[:MAX_LINES]],
+            lines=[_line(firing) for firing in lines[:MAX_LINES]],
             more=max(more, 0),
             tasks=listed(),
             may_act=may(request, OPERATE),

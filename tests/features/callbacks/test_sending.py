@@ -115,7 +115,7 @@ def test_further_tries_go_to_the_further_addresses_of_a_name(receiver: Receiver)
     lookups, _ = resolving("127.0.0.3,127.0.0.1")
     courier = Courier(LOCAL, lookups)
     url = f"http://hooks.test:{receiver.port}/"
-    assert [send(url, courier, turn=turn).status for turn in (0, 1, 2, 3)] == [None, 200, None, 200]
+    assert [send(url, courier, tries=tries).status for tries in (0, 1, 2, 3)] == [None, 200, None, 200]
 
 
 def test_over_tls_the_name_is_asked_for_and_its_certificate_checked_at_the_address(
