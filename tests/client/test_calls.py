@@ -146,9 +146,15 @@ def test_another_server_is_named_as_such() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b"[" * 100_000])
 def test_json_of_another_server_is_named_as_such(body: bytes) -> None:
     answer = httpx2.Response(200, headers={"Content-Type": "application/json"}, content=body)
-    with Client("http://x", transport=Answers(answer, answer).transport) as client:
-        with pytest.raises(ServerFault, match="is the address right"):
-            client.get("a")
+    with Client("http://x", transport=Answers(*[answer] * 5).transport) as client:
+        for call in (
+            lambda: client.get("a"),
+            lambda: client.health(),
+            lambda: client.submit_many([{"type": "echo"}]),
+            lambda: client.schedules.put("a", type="echo"),
+        ):
+            with pytest.raises(ServerFault, match="is the address right"):
+                call()
         if body != b"[1]":
             with pytest.raises(ServerFault, match="is the address right"):
                 client.handlers.list()

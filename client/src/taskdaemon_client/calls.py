@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import uuid
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from time import monotonic
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 import httpx2
 
-from taskdaemon_client.errors import ApiError, TaskdaemonError, TryLater, without_user
+from taskdaemon_client.errors import ApiError, TryLater, without_user
 
 #: Seconds. A proxy may end a request that is silent for a minute, so no wait asks for more.
 LONGEST_WAIT = 25
@@ -73,23 +76,30 @@ class Call:
         return float(self.query.get("wait", 0))
 
 
+def path(*parts: str) -> str:
+    """The path of a call below /api."""
+    return "/".join(("/api", *(quote(part, safe="") for part in parts)))
+
+
+def wait_until(deadline: float) -> int:
+    """How many seconds the next call is to wait. `deadline`: of time.monotonic, or infinite."""
+    return max(0, math.ceil(min(LONGEST_WAIT, deadline - monotonic())))
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def encoded(value: Any) -> bytes:
     """The JSON of a body. Values that are None are left out of its first level."""
-    if isinstance(value, Mapping):
-        value = {name: given for name, given in value.items() if given is not None}
+    value = present(value) if isinstance(value, Mapping) else value
     return json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def query(**parameters: Any) -> dict[str, Any]:
     """Parameters of an address: None is left out, several values are joined by commas (a tag is repeated)."""
-    return {name: _text(name, value) for name, value in parameters.items() if value is not None}
-
-
-def matching(filter: Mapping[str, Any]) -> dict[str, Any]:
-    """The filter of an operation: what is None is left out."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in filter.items() if value is not None
-    }
+    return {name: _text(name, value) for name, value in present(parameters).items()}
 
 
 def _text(name: str, value: Any) -> Any:
@@ -175,6 +185,10 @@ class Batch:
         middle = len(self.tasks) // 2
         return Batch(self.first, self.tasks[:middle]), Batch(self.first + middle, self.tasks[middle:])
 
+    def place(self, index: int) -> str:
+        """What a task of it is called among all."""
+        return f"tasks[{self.first + index}]"
+
     def key(self, idempotency_key: str | None) -> str | None:
         """The batch's own key. The same tasks with the same key are cut in the same way."""
         return idempotency_key and f"{idempotency_key}/{self.first}-{self.first + len(self.tasks) - 1}"
@@ -248,9 +262,3 @@ def unreachable_sentence(url: str, error: Exception, tries: int, seconds: float)
         what = f"{what} after {error.request.extensions['timeout'][kind]:g} s"
     tried = f"tried {'once' if tries == 1 else f'{tries} times'} in {seconds:.0f} s"
     return f"no answer from {without_user(url)}: {what} ({tried})"
-
-
-def remembered(error: TaskdaemonError, queued: list[Any]) -> TaskdaemonError:
-    """The error of a later batch, with what was queued before it."""
-    error.queued = queued
-    return error

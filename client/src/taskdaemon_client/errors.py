@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,19 +73,23 @@ class ApiError(TaskdaemonError):
         self.status = response.status_code
         self.method = response.request.method
         self.url = without_user(str(response.request.url))
-        body = _body(response)
-        #: The JSON of the answer.
-        self.body = body
-        self.error = str(body.get("error") or _sentence(response))
-        self.faults = _faults(body.get("details"))
-        self.request_id: str | None = body.get("request_id")
+        parsed = _parsed(response)
+        #: The JSON of the answer; empty if that is no object.
+        self.body: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+        self.error = str(self.body.get("error") or _sentence(response))
+        self.faults = _faults(self.body.get("details"))
+        self.request_id: str | None = self.body.get("request_id")
         self.retry_after = _seconds(response.headers.get("Retry-After"))
         self.replayed = response.headers.get("Idempotent-Replayed") == "true"
         super().__init__(self.error)
 
+    @property
+    def sentence(self) -> str:
+        """`error`, with `request_id` and `hint`."""
+        return self.error + (f" (request {self.request_id})" if self.request_id else "") + self.hint
+
     def __str__(self) -> str:
-        identified = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.method} {self.url}: {self.status}: {self.error}{identified}{self.hint}"
+        return f"{self.method} {self.url}: {self.status}: {self.sentence}"
 
 
 class BadRequest(ApiError):
@@ -127,6 +131,17 @@ def refusal(response: httpx2.Response, key_hint: str = "") -> ApiError | None:
     return error
 
 
+def naming_tasks(error: ApiError, name: Callable[[int], str]) -> ApiError:
+    """The error of a batch. It calls a task `name(place)` where the platform says `tasks[place]`."""
+
+    def named(text: str) -> str:
+        return re.sub(r"\btasks\[(\d+)\]", lambda found: name(int(found[1])), text)
+
+    error.error = named(error.error)
+    error.faults = [Fault(named(fault.field), named(fault.error)) for fault in error.faults]
+    return error
+
+
 def without_user(url: str) -> str:
     """An address without a user and a password, to show it."""
     return re.sub("//[^/]*@", "//", url)
@@ -134,10 +149,7 @@ def without_user(url: str) -> str:
 
 def json_of(response: httpx2.Response, kind: type | tuple[type, ...] = dict) -> Any:
     """The JSON of a success, which is a `kind`. Raises `ServerFault` otherwise: another server answers there."""
-    try:
-        value = response.json()
-    except (ValueError, RecursionError):
-        value = None
+    value = _parsed(response)
     if not isinstance(value, kind):
         raise ServerFault(response)
     return value
@@ -157,12 +169,12 @@ def _sentence(response: httpx2.Response) -> str:
     return f"{said}, and {'not what a platform answers' if _is_json(response) else 'no JSON'}; is the address right?"
 
 
-def _body(response: httpx2.Response) -> dict[str, Any]:
+def _parsed(response: httpx2.Response) -> Any:
+    """The JSON of an answer, or None."""
     try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _faults(details: object) -> list[Fault]:

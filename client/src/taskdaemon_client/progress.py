@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from types import TracebackType
@@ -61,14 +62,9 @@ class ProgressBar:
         return ", ".join(words)
 
 
-class _NoBar(ProgressBar):
-    def show(self) -> bool:
-        return False
-
-
 def bar(wanted: bool | ProgressBar, total: int) -> ProgressBar:
     """The bar that a caller wants: its own, a new one, or one that shows nothing."""
     if isinstance(wanted, ProgressBar):
         wanted.total = total
         return wanted
-    return ProgressBar(total) if wanted else _NoBar(total)
+    return ProgressBar(total, None if wanted else io.StringIO())

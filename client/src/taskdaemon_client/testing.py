@@ -21,12 +21,13 @@ import httpx2
 
 from taskdaemon_client._async.client import AsyncClient
 from taskdaemon_client._sync.client import Client
+from taskdaemon_client.options import NewTask
 
 Handler = Callable[[dict[str, Any]], Any]
 URL = "http://fake.invalid"
 _FINAL = ("completed", "failed")
+#: The options that a task shows as they were given.
 _OPTIONS = ("timeout", "max_retries", "tags", "metadata", "unique_key")
-_FIELDS = {"type", "data", "priority", "delay", "run_at", "expires_in", "expires_at", "callback_url", *_OPTIONS}
 
 
 class _Refused(Exception):
@@ -104,7 +105,7 @@ class FakePlatform:
         self, method: str, path: str, body: dict[str, Any], parameters: httpx2.QueryParams
     ) -> tuple[Any, dict[str, str]]:
         if (method, path) == ("POST", "/queue"):
-            return self._queue([body], "wait" in parameters), {}
+            return self._queue(body, "wait" in parameters), {}
         if (method, path) == ("POST", "/queue/batch"):
             return self._batch(body["tasks"]), {}
         if (method, path) == ("GET", "/api/tasks"):
@@ -116,8 +117,8 @@ class FakePlatform:
             return self._act(method, found[1], found[2], body), {}
         raise _Refused(404, f"the fake platform has no {method} {path}")
 
-    def _queue(self, tasks: list[dict[str, Any]], wait: bool) -> dict[str, Any]:
-        batch = self._batch(tasks)
+    def _queue(self, new: dict[str, Any], wait: bool) -> dict[str, Any]:
+        batch = self._batch([new])
         answer = {"task_id": batch["task_ids"][0]}
         if "existing" in batch:
             answer["existing"] = batch["existing"][0]
@@ -135,7 +136,7 @@ class FakePlatform:
         return answer | ({"existing": existing} if any(new.get("unique_key") for new in tasks) else {})
 
     def _check(self, new: dict[str, Any]) -> None:
-        if unknown := sorted(set(new) - _FIELDS):
+        if unknown := sorted(new.keys() - NewTask.__annotations__.keys()):
             raise _Refused(400, f"unknown field {unknown[0]!r}")
         if new.get("type") not in self.handlers:
             raise _Refused(400, f'no handler is named "{new.get("type")}"; there are {", ".join(self.handlers)}')

@@ -5,12 +5,10 @@ from __future__ import annotations
 import builtins
 import json
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote
 
 import httpx2
 
@@ -24,7 +22,6 @@ from taskdaemon_client._async.groups import (
 )
 from taskdaemon_client.answers import Attempt, Event, Health, Queued, Reason, Task
 from taskdaemon_client.calls import (
-    LONGEST_WAIT,
     Batch,
     Call,
     Named,
@@ -34,10 +31,19 @@ from taskdaemon_client.calls import (
     encoded,
     id_of,
     many,
+    path,
     query,
-    remembered,
+    wait_until,
 )
-from taskdaemon_client.errors import ApiError, BadRequest, Fault, TaskdaemonError, TasksGone, TryLater, WaitTimeout
+from taskdaemon_client.errors import (
+    BadRequest,
+    TaskdaemonError,
+    TasksGone,
+    TryLater,
+    WaitTimeout,
+    json_of,
+    naming_tasks,
+)
 from taskdaemon_client.options import Filter, NewTask, TaskOptions
 from taskdaemon_client.progress import ProgressBar, bar
 from taskdaemon_client.settings import settings
@@ -136,15 +142,16 @@ class AsyncClient:
                     except BadRequest as error:
                         # A limit of the body. One of a single task names the task.
                         if error.status != 413 or error.faults or len(batch.tasks) == 1:
-                            raise _at(error, batch) from None
+                            raise naming_tasks(error, batch.place) from None
                         waiting.extend(reversed(batch.halves()))
         except TaskdaemonError as error:
-            raise remembered(error, queued) from error.__cause__
+            error.queued = queued
+            raise
         return queued
 
     async def _submit_batch(self, batch: Batch, idempotency_key: str | None) -> builtins.list[Queued]:
         call = Call("POST", "/queue/batch", body=batch.body)
-        answer = (await self._connection.send(call, batch.key(idempotency_key))).json()
+        answer = json_of(await self._connection.send(call, batch.key(idempotency_key)))
         existing = answer.get("existing") or [False] * len(batch.tasks)
         return [Queued(id=id, existing=was) for id, was in zip(answer["task_ids"], existing, strict=True)]
 
@@ -161,16 +168,15 @@ class AsyncClient:
         Raises `TaskFailed` if it fails, `WaitTimeout` after `wait_timeout` seconds, rounded up; the task then goes on.
         `timeout` is the option of the task: how long each of its attempts may run.
         """
-        begun = time.monotonic()
-        first_wait = LONGEST_WAIT if wait_timeout is None else min(LONGEST_WAIT, math.ceil(wait_timeout))
-        queued = await self.submit(type, data, wait=first_wait, **options)
+        seconds = math.inf if wait_timeout is None else wait_timeout
+        deadline = time.monotonic() + seconds
+        queued = await self.submit(type, data, wait=wait_until(deadline), **options)
         task = queued.task
         if task is None or not task.ended:
-            left = None if wait_timeout is None else max(0.0, wait_timeout - (time.monotonic() - begun))
             try:
-                task = await self.wait(queued, left)
+                task = await self.wait(queued, max(0.0, deadline - time.monotonic()))
             except WaitTimeout:
-                raise WaitTimeout([queued.id], wait_timeout or 0) from None
+                raise WaitTimeout([queued.id], seconds) from None
         return task.result_or_raise()
 
     async def get(self, task: Named) -> Task:
@@ -182,14 +188,14 @@ class AsyncClient:
 
         The platform waits for whole seconds: a fraction is rounded up; 0 looks once.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = math.inf if timeout is None else timeout
+        deadline = time.monotonic() + seconds
         while True:
-            wait = _wait_until(deadline)
-            now = Task.read(await self._connection.get(_path(task), wait=wait))
+            now = Task.read(await self._connection.get(_path(task), wait=wait_until(deadline)))
             if now.ended:
                 return now
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout([now.id], timeout or 0)
+            if time.monotonic() >= deadline:
+                raise WaitTimeout([now.id], seconds)
 
     def list(
         self, *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
@@ -215,21 +221,21 @@ class AsyncClient:
         `progress`: show a bar on stderr, if that is a terminal. At the end raises `TasksGone` with those that do not
         exist; after `timeout` seconds, rounded up, `WaitTimeout` with those that have not ended.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = math.inf if timeout is None else timeout
+        deadline = time.monotonic() + seconds
         watched = Watched(id_of(task) for task in many(tasks))
         with bar(progress, len(watched.open)) as shown:
             while watched.open:
                 ids, longest = watched.next()
-                wait = min(longest, _wait_until(deadline))
-                pages = self._connection.pages("/api/tasks", ids=ids, wait=wait)
+                pages = self._connection.pages("/api/tasks", ids=ids, wait=min(longest, wait_until(deadline)))
                 there = [Task.read(row) async for row in pages]
                 ended = [task for task in there if task.ended]
                 watched.saw(ids, {task.id for task in there}, {task.id for task in ended})
                 for task in ended:
                     shown.ended(failed=task.status == "failed")
                     yield task
-                if watched.open and deadline is not None and time.monotonic() >= deadline:
-                    raise WaitTimeout(builtins.list(watched.open), timeout or 0)
+                if watched.open and time.monotonic() >= deadline:
+                    raise WaitTimeout(builtins.list(watched.open), seconds)
         if watched.gone:
             raise TasksGone(watched.gone)
 
@@ -307,7 +313,7 @@ class AsyncClient:
             if "status" not in error.body:
                 raise
             return Health.read(error.body)
-        return Health.read(response.json())
+        return Health.read(json_of(response))
 
     async def metrics(self) -> dict[str, Any]:
         """The numbers of `GET /api/metrics`."""
@@ -331,12 +337,7 @@ class AsyncClient:
 
 
 def _path(task: Named, *rest: str) -> str:
-    return "/".join(("/api/tasks", quote(id_of(task), safe=""), *rest))
-
-
-def _wait_until(deadline: float | None) -> int:
-    """How many seconds the next call is to wait."""
-    return LONGEST_WAIT if deadline is None else max(0, min(LONGEST_WAIT, math.ceil(deadline - time.monotonic())))
+    return path("tasks", id_of(task), *rest)
 
 
 def _queued(answer: dict[str, Any]) -> Queued:
@@ -344,14 +345,3 @@ def _queued(answer: dict[str, Any]) -> Queued:
     return Queued(
         raw=answer, id=answer["task_id"], existing=answer.get("existing", False), task=task and Task.read(task)
     )
-
-
-def _at(error: ApiError, batch: Batch) -> ApiError:
-    """The error of a batch, with the places of its tasks among all."""
-
-    def moved(text: str) -> str:
-        return re.sub(r"\btasks\[(\d+)\]", lambda found: f"tasks[{int(found[1]) + batch.first}]", text)
-
-    error.error = moved(error.error)
-    error.faults = [Fault(moved(fault.field), moved(fault.error)) for fault in error.faults]
-    return error

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import builtins
+import math
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import anyio
 
 from taskdaemon_client._async.connection import AsyncConnection
 from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
-from taskdaemon_client.calls import Call, Named, encoded, id_of, matching
-from taskdaemon_client.errors import WaitTimeout
+from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
+from taskdaemon_client.errors import WaitTimeout, json_of
 from taskdaemon_client.options import Filter, ScheduleDefinition
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-def _path(*parts: str) -> str:
-    return "/".join(("/api", *(quote(part, safe="") for part in parts)))
-
-
-#: Of operations that are not below /api/tasks.
-_ADDRESSES = {"callbacks": ("callbacks", "retry")}
 
 
 class _Group:
@@ -39,11 +31,11 @@ class AsyncHandlers(_Group):
 
     async def list(self) -> builtins.list[Handler]:
         """All handlers, by name."""
-        return [Handler.read(row) async for row in self._connection.pages(_path("handlers"))]
+        return [Handler.read(row) async for row in self._connection.pages(path("handlers"))]
 
     async def get(self, type: str) -> Handler:
         """A handler. Raises `NotFound`."""
-        return Handler.read(await self._connection.get(_path("handlers", type)))
+        return Handler.read(await self._connection.get(path("handlers", type)))
 
     async def pause(
         self,
@@ -60,12 +52,12 @@ class AsyncHandlers(_Group):
         `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
         """
         body = {"for": seconds, "until": until, "reason": reason}
-        path = _path("handlers", type, "pause")
-        return Handler.read(await self._connection.post(path, body, idempotency_key, wait=wait))
+        answer = await self._connection.post(path("handlers", type, "pause"), body, idempotency_key, wait=wait)
+        return Handler.read(answer)
 
     async def resume(self, type: str, *, idempotency_key: str | None = None) -> Handler | None:
         """End a pause. None if handlers.toml no longer has the handler."""
-        answer = await self._connection.post(_path("handlers", type, "resume"), None, idempotency_key)
+        answer = await self._connection.post(path("handlers", type, "resume"), None, idempotency_key)
         return answer and Handler.read(answer)
 
 
@@ -74,22 +66,22 @@ class AsyncNodes(_Group):
 
     async def list(self) -> builtins.list[Node]:
         """The nodes that have not ended, by name."""
-        return [Node.read(row) async for row in self._connection.pages(_path("nodes"))]
+        return [Node.read(row) async for row in self._connection.pages(path("nodes"))]
 
     async def get(self, name: str) -> Node:
         """A node, also one that has ended. Raises `NotFound`."""
-        return Node.read(await self._connection.get(_path("nodes", name)))
+        return Node.read(await self._connection.get(path("nodes", name)))
 
     async def drain(
         self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Node:
         """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
         body = {"type": type, "reason": reason}
-        return Node.read(await self._connection.post(_path("nodes", name, "drain"), body, idempotency_key))
+        return Node.read(await self._connection.post(path("nodes", name, "drain"), body, idempotency_key))
 
     async def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
         """End the drain of a node, or that of a type."""
-        return Node.read(await self._connection.post(_path("nodes", name, "undrain"), {"type": type}, idempotency_key))
+        return Node.read(await self._connection.post(path("nodes", name, "undrain"), {"type": type}, idempotency_key))
 
 
 class AsyncOperations(_Group):
@@ -103,33 +95,33 @@ class AsyncOperations(_Group):
         return self._list(limit)
 
     async def _list(self, limit: int | None) -> AsyncIterator[Operation]:
-        async for row in self._connection.pages(_path("operations"), limit):
+        async for row in self._connection.pages(path("operations"), limit):
             yield Operation.read(row)
 
     async def get(self, operation: Named) -> Operation:
         """An operation as it is. Raises `NotFound`."""
-        return Operation.read(await self._connection.get(_path("operations", id_of(operation))))
+        return Operation.read(await self._connection.get(path("operations", id_of(operation))))
 
     async def wait(self, operation: Named, timeout: float | None = None) -> Operation:
         """An operation once it is over. Raises `WaitTimeout` after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = math.inf if timeout is None else timeout
+        deadline = time.monotonic() + seconds
         pause = 0.1
         while (now := await self.get(operation)).state == "running":
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout([now.id], timeout or 0, "operation")
+            if time.monotonic() >= deadline:
+                raise WaitTimeout([now.id], seconds, "operation")
             await anyio.sleep(pause)
             pause = min(2.0, pause * 1.5)
         return now
 
     async def abort(self, operation: Named, *, idempotency_key: str | None = None) -> Operation:
         """End an operation before its next batch. Raises `Conflict` if it is over."""
-        path = _path("operations", id_of(operation), "abort")
-        return Operation.read(await self._connection.post(path, None, idempotency_key))
+        answer = await self._connection.post(path("operations", id_of(operation), "abort"), None, idempotency_key)
+        return Operation.read(answer)
 
     async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
         """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
-        body = {"filter": matching(filter), "dry_run": True, "priority": priority}
-        return Preview.read(await self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body))
+        return Preview.read(await self._post(verb, filter, {"dry_run": True, "priority": priority}))
 
     async def redrive(
         self,
@@ -149,23 +141,13 @@ class AsyncOperations(_Group):
         return await self._start("redrive", filter, body, idempotency_key)
 
     async def cancel(
-        self,
-        filter: Filter,
-        *,
-        rate: float | None = None,
-        limit: int | None = None,
-        idempotency_key: str | None = None,
+        self, filter: Filter, *, rate: float | None = None, limit: int | None = None, idempotency_key: str | None = None
     ) -> Operation:
         """Cancel pending and processing tasks."""
         return await self._start("cancel", filter, {"rate": rate, "limit": limit}, idempotency_key)
 
     async def delete(
-        self,
-        filter: Filter,
-        *,
-        rate: float | None = None,
-        limit: int | None = None,
-        idempotency_key: str | None = None,
+        self, filter: Filter, *, rate: float | None = None, limit: int | None = None, idempotency_key: str | None = None
     ) -> Operation:
         """Delete tasks in any status."""
         return await self._start("delete", filter, {"rate": rate, "limit": limit}, idempotency_key)
@@ -184,20 +166,18 @@ class AsyncOperations(_Group):
         return await self._start("priority", filter, body, idempotency_key)
 
     async def retry_callbacks(
-        self,
-        filter: Filter,
-        *,
-        rate: float | None = None,
-        limit: int | None = None,
-        idempotency_key: str | None = None,
+        self, filter: Filter, *, rate: float | None = None, limit: int | None = None, idempotency_key: str | None = None
     ) -> Operation:
         """Send the callbacks of tasks again that were not delivered."""
         return await self._start("callbacks", filter, {"rate": rate, "limit": limit}, idempotency_key)
 
     async def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
-        body = {"filter": matching(filter), **body}
-        started = await self._connection.post(_path(*_ADDRESSES.get(verb, ("tasks", verb))), body, idempotency_key)
+        started = await self._post(verb, filter, body, idempotency_key)
         return await self.get(started["operation_id"])
+
+    async def _post(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None = None) -> Any:
+        address = path("callbacks", "retry") if verb == "callbacks" else path("tasks", verb)
+        return await self._connection.post(address, {"filter": present(filter), **body}, idempotency_key)
 
 
 class AsyncSchedules(_Group):
@@ -205,40 +185,40 @@ class AsyncSchedules(_Group):
 
     async def list(self) -> builtins.list[Schedule]:
         """All schedules, by name."""
-        return [Schedule.read(row) async for row in self._connection.pages(_path("schedules"))]
+        return [Schedule.read(row) async for row in self._connection.pages(path("schedules"))]
 
     async def get(self, name: str) -> Schedule:
         """A schedule. Raises `NotFound`."""
-        return Schedule.read(await self._connection.get(_path("schedules", name)))
+        return Schedule.read(await self._connection.get(path("schedules", name)))
 
     async def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
         """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
-        call = Call("PUT", _path("schedules", name), body=encoded(definition))
-        return Schedule.read((await self._connection.send(call)).json())
+        call = Call("PUT", path("schedules", name), body=encoded(definition))
+        return Schedule.read(json_of(await self._connection.send(call)))
 
     async def delete(self, name: str) -> None:
         """Delete a schedule; its tasks stay."""
-        await self._connection.send(Call("DELETE", _path("schedules", name)))
+        await self._connection.send(Call("DELETE", path("schedules", name)))
 
     def firings(self, name: str, *, limit: int | None = None) -> AsyncIterator[Firing]:
         """What became of each tick, newest first. `limit`: at most so many."""
         return self._firings(name, limit)
 
     async def _firings(self, name: str, limit: int | None) -> AsyncIterator[Firing]:
-        async for row in self._connection.pages(_path("schedules", name, "firings"), limit):
+        async for row in self._connection.pages(path("schedules", name, "firings"), limit):
             yield Firing.read(row)
 
     async def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """Let it queue no tasks until it is resumed."""
-        return Schedule.read(await self._connection.post(_path("schedules", name, "pause"), None, idempotency_key))
+        return Schedule.read(await self._connection.post(path("schedules", name, "pause"), None, idempotency_key))
 
     async def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """End a pause."""
-        return Schedule.read(await self._connection.post(_path("schedules", name, "resume"), None, idempotency_key))
+        return Schedule.read(await self._connection.post(path("schedules", name, "resume"), None, idempotency_key))
 
     async def run(self, name: str, *, idempotency_key: str | None = None) -> str:
         """Queue a task of it now. Answers the task's id."""
-        answer = await self._connection.post(_path("schedules", name, "run"), None, idempotency_key)
+        answer = await self._connection.post(path("schedules", name, "run"), None, idempotency_key)
         return str(answer["task_id"])
 
 
@@ -247,13 +227,13 @@ class AsyncCallbacks(_Group):
 
     async def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""
-        path = _path("tasks", id_of(task), "callbacks")
-        return [Delivery.read(row) async for row in self._connection.pages(path)]
+        rows = self._connection.pages(path("tasks", id_of(task), "callbacks"))
+        return [Delivery.read(row) async for row in rows]
 
     async def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
         """Send again now what was not delivered, and the task's newest delivery. Answers these.
 
         Raises `Conflict` if the task has none.
         """
-        path = _path("tasks", id_of(task), "callbacks", "retry")
-        return [Delivery.read(row) for row in await self._connection.post(path, None, idempotency_key)]
+        rows = await self._connection.post(path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)
+        return [Delivery.read(row) for row in rows]

@@ -47,9 +47,7 @@ def code_of(error: errors.TaskdaemonError) -> int:
 
 def complain(error: errors.TaskdaemonError, of: str = "") -> int:
     """Say what went wrong, and `of` what. Returns the exit code."""
-    sentence = str(error)
-    if isinstance(error, errors.ApiError):
-        sentence = error.error + (f" (request {error.request_id})" if error.request_id else "") + error.hint
+    sentence = error.sentence if isinstance(error, errors.ApiError) else str(error)
     say(f"Error: {of and f'{of}: '}{sentence}")
     if isinstance(error, errors.ApiError) and len(error.faults) > 1:
         for fault in error.faults:

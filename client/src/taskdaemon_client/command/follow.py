@@ -23,7 +23,7 @@ from taskdaemon_client.command.output import (
     write_row,
 )
 from taskdaemon_client.command.progress import AWAY, Bar, Patience, bar
-from taskdaemon_client.errors import TaskdaemonError, TasksGone, Unreachable, WaitTimeout
+from taskdaemon_client.errors import TaskdaemonError, TaskFailed, TasksGone, Unreachable, WaitTimeout
 
 #: One answer is waited for no longer than this. Then it says what keeps the task.
 SLICE_SECONDS = 2.0
@@ -46,13 +46,9 @@ def one(client: Client, id: str, timeout: float, fields: Fields, answered: bool 
         write_object(task.raw, fields)
     elif task.status == "completed":
         write(as_json(task.result, indent=2 if sys.stdout.isatty() else None) + "\n")
-    return _judged(task)
-
-
-def _judged(task: Task) -> int | None:
     if task.status == "completed":
         return None
-    say(f"task {task.id} failed ({task.failure_reason}): {task.last_error}")
+    say(str(TaskFailed(task)))
     return FAILED
 
 

@@ -85,6 +85,14 @@ def write_object(raw: Raw, fields: Fields) -> None:
     write("".join(f"{name:<{width}}{'  ' if width else chr(9)}{cell}\n" for name, cell in rows))
 
 
+def write_id(id: str, raw: Raw, fields: Fields) -> None:
+    """What was made: its id, or as JSON."""
+    if fields is None:
+        write(f"{id}\n")
+    else:
+        write_object(raw, fields)
+
+
 def write_line(raw: Raw, fields: Sequence[str]) -> None:
     """One object of several that come one after the other: a line of JSON."""
     write(as_json(_chosen(raw, fields)) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
@@ -16,10 +15,10 @@ from taskdaemon_client.calls import BATCH_TASKS
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import USAGE, complain
 from taskdaemon_client.command.options import JSON, SECONDS, TASK_OPTIONS, given, options_of
-from taskdaemon_client.command.output import Fields, say, write, write_line, write_object
+from taskdaemon_client.command.output import Fields, say, write, write_id, write_line
 from taskdaemon_client.command.progress import bar
 from taskdaemon_client.command.words import Command, OptionalValue, calls, fields_of, handler_types, strict_json
-from taskdaemon_client.errors import ApiError, Fault, TaskdaemonError
+from taskdaemon_client.errors import ApiError, TaskdaemonError, naming_tasks
 
 QUEUED = ("task_id", "existing")
 
@@ -54,10 +53,7 @@ def submit(
     if wait is not None:
         say(f"task {queued.id}")
         return follow.one(client, queued.id, wait, fields, answered=True)
-    if fields is None:
-        write(f"{queued.id}\n")
-    else:
-        write_object(queued.raw, fields)
+    write_id(queued.id, queued.raw, fields)
     return None
 
 
@@ -86,7 +82,7 @@ def submit_many(client: Client, file: TextIO, idempotency_key: str | None, field
                     _write(error.queued, fields)
                     count += len(error.queued)
                     if isinstance(error, ApiError):
-                        _name_lines(error, batch.numbers)
+                        naming_tasks(error, batch.line)
                     raise
                 _write(queued, fields)
                 count += len(queued)
@@ -119,6 +115,10 @@ class _Batch(NamedTuple):
     numbers: list[int]
     end: int
 
+    def line(self, index: int) -> str:
+        """What a task of it is called."""
+        return f"line {self.numbers[index]}"
+
 
 def _batches(file: TextIO) -> Iterator[_Batch]:
     tasks, numbers, end = list[Any](), list[int](), 0
@@ -146,16 +146,6 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield from file
     except UnicodeDecodeError as error:
         raise _BadLine(f"the file is not UTF-8: {error}") from None
-
-
-def _name_lines(error: ApiError, numbers: list[int]) -> None:
-    """Name the lines of tasks rather than their places in a batch."""
-
-    def named(text: str) -> str:
-        return re.sub(r"\btasks\[(\d+)\]", lambda found: f"line {numbers[int(found[1])]}", text)
-
-    error.error = named(error.error)
-    error.faults = [Fault(named(fault.field), named(fault.error)) for fault in error.faults]
 
 
 def _write(queued: list[Queued], fields: Fields) -> None:
