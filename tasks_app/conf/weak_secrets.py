@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import secrets
 from base64 import b64decode, b64encode
@@ -33,9 +32,10 @@ def signing_fault(secret: str) -> str | None:
     text = secret.removeprefix(SIGNING_MARK)
     try:
         key = b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
-    if text != secret and MIN_SIGNING_BYTES <= len(key) <= MAX_SIGNING_BYTES and len(set(key)) >= 8:
+    sized, varied = MIN_SIGNING_BYTES <= len(key) <= MAX_SIGNING_BYTES, len(set(key)) >= MIN_DIFFERENT_CHARACTERS
+    if text != secret and sized and varied:
         return None
     return (
         f"a secret that signs callbacks is {SIGNING_MARK} and base64 of {MIN_SIGNING_BYTES} to {MAX_SIGNING_BYTES} "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
@@ -11,8 +10,8 @@ from taskdaemon_client import Client
 from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
-from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument
-from taskdaemon_client.command.output import Column, Fields, Raw, say, write, write_list, write_object
+from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument, limit_option, timeout_option
+from taskdaemon_client.command.output import Column, Fields, Raw, say, write_id, write_list, write_object
 from taskdaemon_client.command.tasks import OF_ALL, of_operations, on_all
 from taskdaemon_client.command.words import (
     Command,
@@ -77,8 +76,6 @@ CALLBACK_COLUMNS: list[Column] = [
     ("URL", lambda of: of["url"]),
     ("LAST ERROR", lambda of: of["last_error"]),
 ]
-
-_SHOWN_BY_RETRY = (*dict.fromkeys(name for each in (Delivery, Operation, Preview) for name in fields_of(each)),)
 
 type_argument = click.argument("type", type=NAME, metavar="TYPE", shell_complete=handler_types)
 node_argument = click.argument("node", type=NAME, metavar="NODE", shell_complete=node_names)
@@ -218,15 +215,12 @@ def resume_schedule(client: Client, name: str, fields: Fields) -> None:
 def run_schedule(client: Client, name: str, fields: Fields) -> None:
     """Make a task of a schedule now. Its id is written to stdout."""
     id = client.schedules.run(name)
-    if fields is None:
-        write(f"{id}\n")
-    else:
-        write_object({"task_id": id}, fields)
+    write_id(id, {"task_id": id}, fields)
 
 
 @schedules.command(cls=Command, shows=Firing)
 @name_argument
-@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@limit_option
 @calls()
 def firings(client: Client, name: str, limit: int, fields: Fields) -> None:
     """List what became of each tick of a schedule, the newest first."""
@@ -242,7 +236,7 @@ def operations() -> None:
 
 
 @operations.command("list", cls=Command, shows=Operation)
-@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@limit_option
 @calls()
 def list_operations(client: Client, limit: int, fields: Fields) -> None:
     """List the operations, the newest first."""
@@ -259,7 +253,7 @@ def get_operation(client: Client, id: str, fields: Fields) -> None:
 
 @operations.command("wait", cls=Command, shows=Operation)
 @id_argument
-@click.option("--timeout", type=SECONDS, default=math.inf, metavar="SECONDS", help="At most so long: 90, 15m, 2h.")
+@timeout_option
 @calls()
 def wait_for_operation(client: Client, id: str, timeout: float, fields: Fields) -> int | None:
     """Wait for the end of an operation. It ends with 1 if that did not complete."""
@@ -288,7 +282,7 @@ def list_callbacks(client: Client, id: str, fields: Fields) -> None:
     write_list((each.raw for each in client.callbacks.list(id)), CALLBACK_COLUMNS, fields)
 
 
-@callbacks.command("retry", cls=Command, shows=_SHOWN_BY_RETRY)
+@callbacks.command("retry", cls=Command, shows=fields_of(Delivery, Operation, Preview))
 @click.argument("id", type=NAME, metavar="[ID]", required=False)
 @of_operations(OF_ALL)
 @calls()

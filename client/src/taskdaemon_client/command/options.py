@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -84,4 +85,10 @@ NAME = Name()
 ids_argument = click.argument("tasks", type=NAME, metavar="ID...", nargs=-1, required=True, callback=_names)
 #: The same, or None if no word names a task.
 some_ids_argument = click.argument("tasks", type=NAME, metavar="[ID...]", nargs=-1, callback=_names)
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20."
+)
+timeout_option = click.option(
+    "--timeout", type=SECONDS, default=math.inf, metavar="SECONDS", help="At most so long: 90, 15m, 2h."
+)
 id_argument = click.argument("id", type=NAME, metavar="ID")

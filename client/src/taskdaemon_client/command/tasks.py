@@ -15,14 +15,24 @@ from taskdaemon_client.command.ends import for_each
 from taskdaemon_client.command.options import (
     FILTERS,
     JSON,
-    SECONDS,
     given,
     id_argument,
     ids_argument,
+    limit_option,
     options_of,
     some_ids_argument,
+    timeout_option,
 )
-from taskdaemon_client.command.output import Column, Fields, say, write, write_line, write_list, write_object, write_row
+from taskdaemon_client.command.output import (
+    Column,
+    Fields,
+    say,
+    write_id,
+    write_line,
+    write_list,
+    write_object,
+    write_row,
+)
 from taskdaemon_client.command.words import Command, calls, fields_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +48,6 @@ COLUMNS: list[Column] = [
 ]
 #: The fields of the columns.
 _LISTED = ("id", "status", "task_type", "priority", "attempts", "created_at", "last_error")
-_SHOWN_BY_ACTS = (*dict.fromkeys((*fields_of(Task), *fields_of(Operation), *fields_of(Preview))),)
 
 
 @click.command(cls=Command, shows=Task)
@@ -51,7 +60,7 @@ def get(client: Client, id: str, fields: Fields) -> None:
 
 @click.command(cls=Command, shows=Task)
 @ids_argument
-@click.option("--timeout", type=SECONDS, default=math.inf, metavar="SECONDS", help="At most so long: 90, 15m, 2h.")
+@timeout_option
 @calls()
 def wait(client: Client, tasks: list[str], timeout: float, fields: Fields) -> int | None:
     """Wait until tasks have ended.
@@ -87,7 +96,7 @@ def logs(client: Client, id: str, to_the_end: bool, all_attempts: bool, fields: 
 @click.command("list", cls=Command, shows=(*fields_of(Task), "progress"))
 @options_of(FILTERS)
 @click.option("--order", type=click.Choice(["newest", "oldest"]), help="Which come first; default newest.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20.")
+@limit_option
 @click.option("--all", "all_of_them", is_flag=True, help="As many as there are.")
 @calls()
 def list_tasks(
@@ -147,7 +156,7 @@ def _act(
     """
     of_all = {**of_all, **OF_ALL}
 
-    @click.command(verb, cls=Command, shows=_SHOWN_BY_ACTS, help=help)
+    @click.command(verb, cls=Command, shows=fields_of(Task, Operation, Preview), help=help)
     @some_ids_argument
     @of_operations({**of_one, **of_all})
     @calls()
@@ -173,11 +182,7 @@ def of_operations(others: dict[str, dict[str, Any]]) -> Callable[[F], F]:
     """Give a command these options, the filters, and --dry-run and --wait of an operation."""
     ends: dict[str, dict[str, Any]] = {
         "dry_run": {"is_flag": True, "help": "With a filter: only count."},
-        "to_the_end": {
-            "words": ["--wait"],
-            "is_flag": True,
-            "help": "With a filter: wait for the end of the operation.",
-        },
+        "to_the_end": {"words": ["--wait"], "is_flag": True, "help": "With a filter: wait for the operation's end."},
     }
     return options_of({**others, **FILTERS, **ends})
 
@@ -193,10 +198,7 @@ def on_all(
     if to_the_end:
         say(f"operation {operation.id}")
         return follow.operation(client, operation.id, math.inf, fields, answered=True)
-    if fields is None:
-        write(f"{operation.id}\n")
-    else:
-        write_object(operation.raw, fields)
+    write_id(operation.id, operation.raw, fields)
     return None
 
 

@@ -219,9 +219,10 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
-def fields_of(cls: type[Answer]) -> tuple[str, ...]:
-    """The fields of what the API answers."""
-    return tuple(each.name for each in dataclasses.fields(cls) if each.name != "raw")
+def fields_of(*answers: type[Answer]) -> tuple[str, ...]:
+    """The fields of what the API answers, each once."""
+    names = dict.fromkeys(field.name for answer in answers for field in dataclasses.fields(answer))
+    return tuple(name for name in names if name != "raw")
 
 
 class Commands(click.Group):
