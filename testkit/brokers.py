@@ -14,7 +14,7 @@ from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_for
 from testkit.certificates import Certificate
 from testkit.needs import missing, program
-from testkit.ports import free_port
+from testkit.ports import free_port, is_open
 from testkit.process import until
 
 PROJECT = Path(__file__).parents[1]
@@ -24,9 +24,7 @@ HANDLERS = ("echo", "resize", "urgent")
 
 
 def need_server(what: str, port: int) -> None:
-    try:
-        socket.create_connection(("127.0.0.1", port), 3).close()
-    except OSError:
+    if not is_open(port):
         missing(f"{what} at 127.0.0.1:{port}")
 
 
@@ -100,14 +98,7 @@ class RedisServer:
             files = ["--tls-cert-file", str(self.certificate.certificate), "--tls-key-file", str(self.certificate.key)]
             options += ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *files]
         self.process = subprocess.Popen([program("redis-server"), *options], stdout=subprocess.DEVNULL)
-        until(self.answers)
-
-    def answers(self) -> bool:
-        try:
-            socket.create_connection((self.address, self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        until(lambda: is_open(self.port, self.address))
 
     def tell(self, *words: str) -> str:
         """Send a command. Returns the first line of the reply; raises `AssertionError` if that is an error."""

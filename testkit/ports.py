@@ -1,4 +1,4 @@
-"""Ports of this machine for tests, each given once."""
+"""Ports of this machine for tests: each is given once, and it is seen whether a server has it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def free_port(address: str = "127.0.0.1") -> int:
                 file.write(str(port))
                 return port
     raise OSError(f"no free port in {PORTS} at {address}")
+
+
+def is_open(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether a server takes connections."""
+    try:
+        socket.create_connection((address, port), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_free(address: str, port: int) -> bool:

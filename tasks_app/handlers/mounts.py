@@ -75,12 +75,10 @@ class MountRules:
 
     def _programs(self, path: str) -> str | None:
         """Of the programs of the host and the platform, what is in the path, or has it in it; None: nothing."""
-        for kept in (*PROGRAMS, *self.code):
-            if _within(path, kept) or _within(kept, path):
-                return kept
         in_home = [root for root in self.writable_roots if root != ROOTS_HOME and _within(root, ROOTS_HOME)]
-        refused = _within(path, ROOTS_HOME) and not any(_within(path, root) for root in in_home)
-        return ROOTS_HOME if refused or _within(ROOTS_HOME, path) else None
+        home = () if any(_within(path, root) for root in in_home) else (ROOTS_HOME,)
+        programs = (*PROGRAMS, *self.code, *home)
+        return next((kept for kept in programs if _within(path, kept) or _within(kept, path)), None)
 
     def never(self, path: str) -> bool:
         """True if the absolute path is, or is in, one that no handler may mount, whatever the roots are."""

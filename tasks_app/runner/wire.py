@@ -215,16 +215,17 @@ def _failure(reply: dict[str, Any]) -> Failure:
         raise BadReply("the reply has the status error and no string in `error`; write a text")
     if not isinstance(retryable, bool):
         raise BadReply("the reply's `retryable` is neither true nor false")
-    text, pause = _storable(error) if error.strip() else NO_REASON, reply.get("retry_in")
-    ignored = "" if pause is None else _no_pause(pause, retryable)
-    return Failure(text, retryable, _task_id_of(reply), None if ignored or pause is None else float(pause), ignored)
+    text = _storable(error) if error.strip() else NO_REASON
+    return Failure(text, retryable, _task_id_of(reply), *_retry_in(reply.get("retry_in"), retryable))
 
 
-def _no_pause(value: Any, retryable: bool) -> str:
-    """Why a `retry_in` does not count; blank: it does."""
+def _retry_in(value: Any, retryable: bool) -> tuple[float | None, str]:
+    """`retry_in` and `ignored` of a Failure."""
+    if value is None:
+        return None, ""
     if not _is_number(value, MAX_RETRY_IN_SECONDS):
-        return f"it is no number of seconds from 0 to {MAX_RETRY_IN_SECONDS:,}"
-    return "" if retryable else "the error is not retryable"
+        return None, f"it is no number of seconds from 0 to {MAX_RETRY_IN_SECONDS:,}"
+    return (float(value), "") if retryable else (None, "the error is not retryable")
 
 
 def _task_id_of(reply: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 
 from tasks_app.features.callbacks.signing import signed_headers
 from testkit.needs import program
-from testkit.ports import free_port
+from testkit.ports import free_port, is_open
 from testkit.process import PROJECT, until
 from tests.features.callbacks.javascript_library import install_library
 from tests.features.callbacks.test_signing import BODY, NEW, OLD, OTHER
@@ -34,17 +34,10 @@ def receiver(*command: str, folder: Path) -> Iterator[tuple[str, subprocess.Pope
     environment = {**os.environ, "CALLBACK_SECRET": NEW, "PORT": str(port)}
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
-            until(lambda: _listens(port), what="a receiver that listens")
+            until(lambda: is_open(port), what="a receiver that listens")
             yield f"http://127.0.0.1:{port}/", process
         finally:
             process.kill()
-
-
-def _listens(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/").status_code > 0
-    except httpx.TransportError:
-        return False
 
 
 def accepts_the_platforms_alone(url: str, process: subprocess.Popen[str]) -> None:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 import pytest
 
 from testkit.callback_receivers import SECRET
 from testkit.daemon import Daemon
-from testkit.ports import free_port
+from testkit.ports import free_port, is_open
 from testkit.process import Process, until
 
 pytestmark = pytest.mark.one_broker("rows: no notification sends a callback")
 
 
 RECEIVER = "examples/callbacks/receiver.py"
-
-
-def is_listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_the_receiver_of_the_examples_hears_of_each_end_and_refuses_what_is_not_signed(
@@ -33,7 +24,7 @@ def test_the_receiver_of_the_examples_hears_of_each_end_and_refuses_what_is_not_
     daemon = deployment(DAEMON_CALLBACK_SECRETS=SECRET, DAEMON_CALLBACK_HOSTS=f"127.0.0.1:{port}")
     daemon.handler("act", max_retries=0)
     receiver = Process(daemon.home, daemon.environment | {"CALLBACK_SECRET": SECRET, "PORT": str(port)}, RECEIVER)
-    receiver.until(lambda: is_listening(port), "a connection")
+    receiver.until(lambda: is_open(port), "a connection")
     daemon.web()
     daemon.worker()
     url = f"http://127.0.0.1:{port}/told"
