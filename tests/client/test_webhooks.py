@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from taskdaemon_client import BadWebhook, Client, Conflict, Webhook, verify_webhook
 from tasks_app.features.callbacks.signing import signed_headers
 from testkit.daemon import Daemon
+from testkit.http_server import http_server
 from testkit.process import until
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(3))
@@ -76,22 +76,17 @@ def test_the_headers_may_be_in_any_case() -> None:
 def test_a_task_tells_its_end_and_tells_it_again_when_asked(deployment: Callable[..., Daemon]) -> None:
     told: list[Webhook] = []
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.append(verify_webhook(body, self.headers, OTHER, NEW))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
+    def receive(request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        told.append(verify_webhook(body, request.headers, OTHER, NEW))
+        request.send_response(204)
+        request.end_headers()
 
     daemon = deployment(DAEMON_CALLBACK_SECRETS=NEW, DAEMON_CALLBACK_HOSTS="127.0.0.1")
     daemon.handler("echo")
     up = daemon.up()
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server, Client(daemon.base) as client:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        task = client.submit("echo", {"n": 1}, callback_url=f"http://127.0.0.1:{server.server_port}/told")
+    with http_server(receive) as port, Client(daemon.base) as client:
+        task = client.submit("echo", {"n": 1}, callback_url=f"http://127.0.0.1:{port}/told")
         until(lambda: told)
         assert (told[0].type, told[0].task.id, told[0].task.result) == ("task.completed", task.id, {"n": 1})
         (delivery,) = until(lambda: [each for each in client.callbacks.list(task) if each.status == "delivered"])
@@ -101,5 +96,4 @@ def test_a_task_tells_its_end_and_tells_it_again_when_asked(deployment: Callable
         assert told[1].id == told[0].id
         with pytest.raises(Conflict):
             client.callbacks.retry(client.submit("echo"))
-        server.shutdown()
     up.stop()
