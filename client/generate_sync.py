@@ -16,7 +16,7 @@ WORDS = {
     "asynccontextmanager": "contextmanager",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
-    "__enter__": "__aenter__",  # the door that is not there says which one is
+    "__enter__": "__aenter__",  # the wrong kind of `with` says which one is right
     "__exit__": "__aexit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",

@@ -331,8 +331,10 @@ class Environment(BaseModel):
 
     @property
     def private_hosts(self) -> frozenset[str]:
-        """To which callbacks may go although their addresses are private: hosts in lower case as URLs have them, with a
-        port or without, `.example.org` for all subdomains."""
+        """Hosts to which callbacks may go although their addresses are private, in lower case as URLs have them.
+
+        With a port or without; `.example.org` stands for all subdomains.
+        """
         return frozenset(word.lower() for word in _words(self.callback_hosts))
 
     @property

@@ -1,4 +1,4 @@
-"""Where this code lies: in a checkout, or where a wheel was installed. Then nothing may be written beside it."""
+"""Where this code lies: in a checkout, or where a wheel was installed, where nothing may be written beside it."""
 
 from __future__ import annotations
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from taskdaemon_client import BadWebhook, Client, Conflict, Webhook, verify_webhook
+from tasks_app.conf.weak_secrets import new_signing_secret
 from tasks_app.features.callbacks.signing import signed_headers
 from testkit.daemon import Daemon
 from testkit.http_server import http_server
 from testkit.process import until
 
-OLD, NEW, OTHER = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(3))
+OLD, NEW, OTHER = (new_signing_secret() for _ in range(3))
 AT = 1_769_850_000
 TASK = {"id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "status": "completed", "result": {"n": 1}}
 BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z", "data": TASK}).encode()

@@ -24,6 +24,8 @@ LONGEST_WAIT = 25
 BATCH_TASKS, BATCH_BYTES, BATCH_VALUES = 1_000, 4 << 20, 90_000
 #: How many ids a list takes.
 MOST_IDS = 200
+#: Seconds: between two repetitions, and of a Retry-After that is still obeyed.
+LONGEST_PAUSE, LONGEST_RETRY_AFTER = 5.0, 60.0
 
 
 T = TypeVar("T")
@@ -127,13 +129,11 @@ def _plain(value: Any) -> str:
 class Retries:
     """How often a call is repeated, and after how long.
 
-    `times`: at most so many repetitions. A pause is random, up to 0.1 s that double each time up to `longest_pause`, or
-    what `Retry-After` says. A call that is told to come back later than `longest_retry_after` fails at once.
+    `times`: at most so many repetitions. A pause is random, up to 0.1 s that double each time up to LONGEST_PAUSE, or
+    what `Retry-After` says. A call that is told to come back later than LONGEST_RETRY_AFTER fails at once.
     """
 
-    times: int = 10
-    longest_pause: float = 5.0
-    longest_retry_after: float = 60.0
+    times: int
 
     def __post_init__(self) -> None:
         if not isinstance(self.times, int) or self.times < 0:
@@ -150,11 +150,11 @@ class Retries:
         if repeated >= self.times or not _may_pass(failure):
             return None
         if isinstance(failure, ApiError) and failure.retry_after is not None:
-            if failure.retry_after > self.longest_retry_after:
+            if failure.retry_after > LONGEST_RETRY_AFTER:
                 return None
             # The platform counts whole seconds. Callers that were refused together do not come back together.
             return failure.retry_after + random.uniform(0, 0.1)
-        return random.uniform(0, min(self.longest_pause, 0.1 * 2 ** min(repeated, 30)))
+        return random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(repeated, 30)))
 
 
 def _may_pass(failure: Exception) -> bool:
@@ -217,7 +217,7 @@ def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
 
 
 class Watched:
-    """Tasks that are waited for, in turns of as many as a list takes.
+    """Tasks that are waited for. It asks for as many at a time as a list takes.
 
     Tasks mostly end in their order, so it waits for the first ones. When none of these ends, it looks at all others.
     """
@@ -227,14 +227,14 @@ class Watched:
         self.open = dict.fromkeys(ids)
         #: Which are not there.
         self.gone: list[str] = []
-        self._look: list[list[str]] = []
+        self._others: list[list[str]] = []
         self._longest = 1
         self._waits = True
 
     def next(self) -> tuple[list[str], int]:
         """The ids to ask for, and for how many seconds the platform may wait."""
-        while self._look:
-            if ids := [each for each in self._look.pop() if each in self.open]:
+        while self._others:
+            if ids := [each for each in self._others.pop() if each in self.open]:
                 self._waits = False
                 return ids, 0
         self._waits = True
@@ -250,7 +250,7 @@ class Watched:
             self._longest = 1
         elif self._waits and len(self.open) > MOST_IDS:
             others = list(self.open)[MOST_IDS:]
-            self._look = [others[first : first + MOST_IDS] for first in range(0, len(others), MOST_IDS)]
+            self._others = [others[first : first + MOST_IDS] for first in range(0, len(others), MOST_IDS)]
             self._longest = min(2 * self._longest, LONGEST_WAIT)
 
 

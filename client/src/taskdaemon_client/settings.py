@@ -43,7 +43,7 @@ class Settings:
         if url.scheme not in ("http", "https") or not url.host:
             if str(self.url).startswith("tpk_"):
                 raise BadSettings(f"{self.source} has an API key where an address belongs")
-            meant = DEFAULT_URL if "//" in str(self.url) else f"http://{self.url or DEFAULT_URL[7:]}"
+            meant = f"http://{self.url}" if self.url and "//" not in str(self.url) else DEFAULT_URL
             raise BadSettings(f"{self.source} says {self.url!r}, which is no address; is it {meant}?")
         if url.path.rstrip("/").endswith("/queue"):
             raise BadSettings(f"{self.source} says {self.url!r}; the address ends before /queue")

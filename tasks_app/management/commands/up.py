@@ -46,7 +46,7 @@ class Command(PlatformCommand):
     help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
 
     def check(self, *args: Any, **options: Any) -> None:
-        """As its base, which finds a handlers.toml in a folder where no `up` has run yet."""
+        """Write the example into a folder where no `up` has run yet. Then check as its base does."""
         env = conf.environment()
         named = bool(os.environ.get("HANDLER_CONFIG"))
         if conf.INSTALLED and not named and not (env.home / LOCK).exists() and first_files.write(env.handler_config):

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-from base64 import b64encode
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskdaemon_client.command.app import run
+from tasks_app.conf.weak_secrets import new_signing_secret
 from testkit.daemon import Daemon
 from testkit.process import PROJECT, Process, inherited
 
@@ -70,8 +70,7 @@ def variables(daemon: Daemon, **others: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def platform(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A platform with the handlers `act` and `other`, running."""
-    secret = f"whsec_{b64encode(os.urandom(32)).decode()}"
-    daemon = module_deployment(DAEMON_CALLBACK_SECRETS=secret, DAEMON_CALLBACK_HOSTS="127.0.0.1")
+    daemon = module_deployment(DAEMON_CALLBACK_SECRETS=new_signing_secret(), DAEMON_CALLBACK_HOSTS="127.0.0.1")
     daemon.handler("act", instances=2, stop_grace=0.1)
     daemon.handler("other", instances=1)
     daemon.up()

@@ -22,15 +22,47 @@ from taskdaemon_client.command.output import (
     write_object,
     write_row,
 )
-from taskdaemon_client.command.progress import AWAY, Bar, Patience, bar
-from taskdaemon_client.errors import TaskdaemonError, TaskFailed, TasksGone, Unreachable, WaitTimeout
+from taskdaemon_client.command.progress import Bar, bar
+from taskdaemon_client.errors import TaskdaemonError, TaskFailed, TasksGone, TryLater, Unreachable, WaitTimeout
 
 #: One answer is waited for no longer than this. Then it says what keeps the task.
 SLICE_SECONDS = 2.0
 #: Between two looks at an operation.
 LOOK_SECONDS = 0.5
+#: For so long after the last answer a wait goes on: a platform that is restarted may migrate its tables first.
+PATIENCE_SECONDS = 300
+RETRY_SECONDS = 1.0
+#: What a restart looks like.
+AWAY = (Unreachable, TryLater)
 #: Greater than any sequence of an attempt's events.
 AFTER_ALL = 10**9
+
+
+class Patience:
+    """Goes on over a restart of the platform. `deadline`: by time.monotonic(), when the caller's own time is over."""
+
+    def __init__(self, answered: bool = False, deadline: float = math.inf) -> None:
+        """`answered`: the platform has answered this command before. One that never has is not waited for."""
+        self._until = time.monotonic() + PATIENCE_SECONDS if answered else 0.0
+        self._deadline = deadline
+        self._said = False
+
+    def answered(self) -> None:
+        """It has answered."""
+        self._until = time.monotonic() + PATIENCE_SECONDS
+        self._said = False
+
+    def sleep(self, error: TaskdaemonError) -> None:
+        """Sleep before the next try. Raises `error` if there is none."""
+        now = time.monotonic()
+        if now >= self._until:
+            raise error
+        if not self._said:
+            say(f"{error}; trying again")
+            self._said = True
+        later = error.retry_after if isinstance(error, TryLater) else None
+        longest = min(self._deadline, self._until) - now
+        time.sleep(max(0.0, min(max(later or 0.0, RETRY_SECONDS), longest)))
 
 
 def one(client: Client, id: str, timeout: float, fields: Fields, answered: bool = False) -> int | None:

@@ -31,7 +31,7 @@ _STYLES = {
 
 
 class PipeClosed(Exception):
-    """Who reads what it writes has closed it: `tdctl list | head -1`."""
+    """The reader of its output has closed the pipe: `tdctl list | head -1`."""
 
 
 def write(text: str) -> None:

@@ -1,24 +1,15 @@
-"""Bars on a terminal, and how long a command goes on without an answer."""
+"""A bar on a terminal."""
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from taskdaemon_client.command.output import harmless, say
-from taskdaemon_client.errors import TaskdaemonError, TryLater, Unreachable
-
-#: For so long after the last answer a wait goes on: a platform that is restarted may migrate its tables first.
-PATIENCE_SECONDS = 300
-RETRY_SECONDS = 1.0
-#: What a restart looks like.
-AWAY = (Unreachable, TryLater)
+from taskdaemon_client.command.output import harmless
 
 
 class Bar:
@@ -44,30 +35,3 @@ def bar(total: float | None) -> Iterator[Bar]:
     )  # fmt: skip
     with progress:
         yield Bar(progress, total)
-
-
-class Patience:
-    """Goes on over a restart of the platform. `deadline`: by time.monotonic(), when the caller's own time is over."""
-
-    def __init__(self, answered: bool = False, deadline: float = math.inf) -> None:
-        """`answered`: the platform has answered this command before. One that never has is not waited for."""
-        self._until = time.monotonic() + PATIENCE_SECONDS if answered else 0.0
-        self._deadline = deadline
-        self._said = False
-
-    def answered(self) -> None:
-        """It has answered."""
-        self._until = time.monotonic() + PATIENCE_SECONDS
-        self._said = False
-
-    def sleep(self, error: TaskdaemonError) -> None:
-        """Sleep before the next try. Raises `error` if there is none."""
-        now = time.monotonic()
-        if now >= self._until:
-            raise error
-        if not self._said:
-            say(f"{error}; trying again")
-            self._said = True
-        later = error.retry_after if isinstance(error, TryLater) else None
-        longest = min(self._deadline, self._until) - now
-        time.sleep(max(0.0, min(max(later or 0.0, RETRY_SECONDS), longest)))

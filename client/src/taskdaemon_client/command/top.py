@@ -19,8 +19,8 @@ from rich.text import Text
 
 from taskdaemon_client import Client
 from taskdaemon_client.answers import Handler
+from taskdaemon_client.command.follow import AWAY
 from taskdaemon_client.command.output import Column, Fields, Raw, harmless, table, write_list
-from taskdaemon_client.command.progress import AWAY
 from taskdaemon_client.command.words import Command, Seconds, calls
 from taskdaemon_client.errors import NotAllowed, without_user
 

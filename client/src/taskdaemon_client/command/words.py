@@ -21,7 +21,7 @@ from taskdaemon_client.answers import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: A call is sent again so often, for up to a second: who sits before it wants to know that nothing answers.
+#: A call is sent again so often, for up to a second: a person wants to know soon that nothing answers.
 RETRIES = 3
 _SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
