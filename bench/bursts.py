@@ -152,7 +152,7 @@ def main() -> int:
                     ordered = {name: places[name] for name in in_turn(places, start)}
                     with running(servers, ordered, database, broker) as started:
                         for row, bursts in found.items():
-                            measure(row, started, options.rounds // options.starts, bursts)
+                            measure(row, started, max(1, options.rounds // options.starts), bursts)
                 for row, bursts in found.items():
                     below |= judged(row, database, commits, bursts)
     return 1 if below else 0

@@ -1,6 +1,6 @@
 """Whether a container of a new revision can be started, as far as is known without one.
 
-Until it can, no container of the revision before is given up: a handler with one instance has no other.
+Until it can, no old container is given up: a handler with one instance has no other.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StartCheck:
             self._engine.check(revision.handler)
         except Unavailable as error:
             reason = error.reason if isinstance(error, EngineUnreachable) else None
-            return Problem(f"{error}; its containers of before go on meanwhile", reason)
+            return Problem(f"{error}; its old containers go on meanwhile", reason)
         except Exception:
             # A start says more of it.
             log.exception("cannot check %s", revision.handler.name, extra={"handler": revision.handler.name})

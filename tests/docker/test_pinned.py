@@ -83,7 +83,7 @@ def test_the_only_container_of_a_handler_stays_until_the_image_of_the_new_one_is
     caller.pool.adopt(dataclasses.replace(caller.pool.revision.handler, image=name.name))
     problem = caller.until(lambda: (caller.pool.roll(), caller.pool.stats().problem)[1])
     assert f"its image {name.name} is missing; build it" in problem
-    assert problem.endswith("; its containers of before go on meanwhile")
+    assert problem.endswith("; its old containers go on meanwhile")
     assert image_of(caller) == before and caller.pool.stats().deaths == {}
     built = name.means_another()
     caller.until(lambda: not caller.pool.roll() and caller.pool.free())

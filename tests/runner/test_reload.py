@@ -160,7 +160,7 @@ def test_the_only_container_stays_while_the_program_of_the_new_one_is_missing(tm
         before = caller.settled()
         caller.pool.adopt(handler("two", instances=1, command=(str(program),)))
         problem = caller.until(lambda: caller.pool.stats().problem)
-        assert problem.endswith("; its containers of before go on meanwhile") and f"no program {program};" in problem
+        assert problem.endswith("; its old containers go on meanwhile") and f"no program {program};" in problem
         assert caller.versions(3) == ["one"] * 3 and caller.containers() == before
         program.write_text(f"#!/bin/sh\nexec {sys.executable} -S -E -c '{ANSWERS}'\n")
         program.chmod(0o755)
