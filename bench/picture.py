@@ -12,7 +12,9 @@ from bench.svg import INK, OTHERS, OURS, PALE, Drawing
 WIDTH, LEFT, RIGHT, BAR, GAP = 900, 290, 150, 17, 8
 PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is better)"),
           ("drain", "cpu", "Processor time of such a task, µs of workers, handlers and servers (less is better)"),
-          ("pickup", "p50", "Pickup of a single task on an idle system, median ms (less is better)"))  # fmt: skip
+          ("pickup", "p50", "Pickup of a single task on an idle system, median ms (less is better)"),
+          ("snapshot", "held", "Drain while another session holds a snapshot, tasks a second (more is better)"),
+          ("snapshot", "ratio", "That drain against one without a snapshot (more is better)"))  # fmt: skip
 
 
 def picture(record: dict[str, Any]) -> str:

@@ -115,6 +115,14 @@ def test_the_picture_is_svg_and_shows_each_result():
     assert {"ours: <x>", "Huey", "4,500  (n = 2)"} <= set(words)
 
 
+def test_the_picture_shows_the_drain_beside_a_held_snapshot():
+    held = {"rate": Figure("rate", "tasks/s", "more"), "held": Figure("held", "tasks/s", "more")}
+    one = Contestant("ours: x", "says", lambda: {"rate": 1.0, "held": 3000.0})
+    made = record_of(snapshot=ran(Row("snapshot", "A title", held, lambda scene: [one])))
+    words = [text for each in ElementTree.fromstring(picture(made)).iter() for text in [each.text] if text]
+    assert {"ours: x", "3,000  (n = 2)"} <= set(words)
+
+
 def test_the_table_has_median_range_and_n():
     screen = Console(file=io.StringIO(), width=120)
     table.show(screen, ran(row(system("ours: x", 10.0, 20.0), Contestant("RQ", "", broken))))
