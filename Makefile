@@ -13,7 +13,7 @@ PRODUCTION = DAEMON_SECRET_KEY="$$(.venv/bin/python -c 'import secrets; print(se
 
 # `exec` makes the daemon make's own child, so that signals reach it.
 run: ## start the daemon: web server and one worker, on SQLite and without a broker
-	@bin/bootstrap && exec .venv/bin/python manage.py up $(ARGS)
+	@bin/bootstrap run && exec .venv/bin/python manage.py up $(ARGS)
 
 test: ## run the tests; those that use the database also on PostgreSQL if it answers
 	@bin/bootstrap && exec .venv/bin/python bin/test.py $(ARGS)
@@ -65,6 +65,7 @@ COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --n
 lock: ## update the lock files from pyproject.toml (needs uv)
 	$(COMPILE) --group dev -o requirements.lock $(ARGS)
 	$(COMPILE) --group dev --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
+	$(COMPILE) --group run --constraint requirements.lock -o requirements-run.lock $(ARGS)
 	$(COMPILE) --constraint requirements.lock -o requirements-image.lock $(ARGS)
 	$(COMPILE:pyproject.toml=--group build) --constraint requirements.lock -o requirements-build.lock $(ARGS)
 

@@ -29,6 +29,7 @@ def entries(lock: str) -> set[str]:
 def test_what_the_image_installs_is_a_part_of_the_lock_to_the_letter():
     image, everything = entries("requirements-image.lock"), entries("requirements.lock")
     assert image <= everything, "make lock"
+    assert image <= entries("requirements-run.lock") <= everything, "make lock"
     assert entries("requirements-build.lock") <= everything, "make lock"
     names = {entry.split("==")[0] for entry in image}
     asked = {re.split(r"[\[<>=!~]", each)[0] for each in PROJECT["project"]["dependencies"]}

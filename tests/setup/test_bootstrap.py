@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long("bootstraps from nothing", seconds=60)
 TOP = Path(__file__).resolve().parents[2]
 #: What a checkout has once its environment is made.
 MADE = [".venv", "bin", "pyproject.toml", "requirements.lock"]
-TOOLS = ["sh", "cat", "cksum", "cmp", "dirname", "flock", "head", "id", "mkdir", "mv", "rm", "sleep"]
+TOOLS = ["sh", "cat", "cksum", "cmp", "dirname", "flock", "grep", "head", "id", "mkdir", "mv", "rm", "sleep"]
 
 
 class Tree:
@@ -290,6 +290,21 @@ def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(quick: Tr
     assert "bootstrap: pip could not install what requirements.lock names" in said.splitlines()[-1]
     (quick.top / "requirements.lock").write_text("")
     assert quick.run()[0] == 0
+
+
+def test_what_only_runs_gets_the_small_lock_and_tests_bring_it_to_the_whole_one(quick: Tree):
+    (quick.top / "requirements-run.lock").write_text("")
+    (quick.top / "requirements.lock").write_text("# all\n")
+
+    def lock_of(*words: str) -> str:
+        subprocess.run([quick.top / "bin/bootstrap", *words], env={"PATH": str(quick.path)}, check=True)
+        return (quick.venv / ".complete").read_text().splitlines()[1].split()[-1]
+
+    assert lock_of("run") == "requirements-run.lock"
+    (quick.venv / "kept").touch()
+    assert lock_of() == "requirements.lock"
+    assert lock_of("run") == "requirements.lock", "a .venv that has everything keeps it"
+    assert (quick.venv / "kept").exists()
 
 
 def test_the_bench_has_an_environment_of_its_own(made: Tree):

@@ -12,18 +12,27 @@ from packaging.utils import canonicalize_name
 
 TOP = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-NAMES = ("requirements.lock", "requirements-bench.lock", "requirements-image.lock", "requirements-build.lock")
-LOCKS = {name: (TOP / name).read_text() for name in NAMES}
+#: Of each lock: the groups that it covers.
+GROUPS = {
+    "requirements.lock": ["dev"],
+    "requirements-run.lock": ["run"],
+    "requirements-bench.lock": ["dev", "bench"],
+    "requirements-image.lock": [],
+    "requirements-build.lock": ["build"],
+}
+LOCKS = {name: (TOP / name).read_text() for name in GROUPS}
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
 def asked_for(lock: str) -> list[Requirement]:
-    groups = PROJECT["dependency-groups"]
     lines = [] if "build" in lock else PROJECT["project"]["dependencies"]
-    lines = lines + ([] if "image" in lock else groups["build"])
-    lines += groups["dev"] if lock in ("requirements.lock", "requirements-bench.lock") else []
-    lines += groups["bench"] if "bench" in lock else []
-    return [Requirement(line) for line in lines if isinstance(line, str)]
+    return [Requirement(line) for line in [*lines, *(line for group in GROUPS[lock] for line in members(group))]]
+
+
+def members(group: str) -> list[str]:
+    """What a group of dependencies asks for, and the groups that it includes."""
+    entries = PROJECT["dependency-groups"][group]
+    return [line for one in entries for line in ([one] if isinstance(one, str) else members(one["include-group"]))]
 
 
 def locked(lock: str, python: str, system: str = "linux") -> dict[str, Requirement]:
