@@ -176,7 +176,8 @@ _MARKS = {
             "format": "uri",
             "minLength": 1,
             "maxLength": MAX_URL_CHARS,
-            "description": "Where its end is told by a signed POST (Standard Webhooks): http or https.",
+            "description": "Where its end is told by a signed POST (Standard Webhooks): http or https. It needs a "
+            "secret that signs.",
         },
         _callback_url,
     ),

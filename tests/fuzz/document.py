@@ -17,6 +17,8 @@ from tasks_app.handlers.words import moment_of
 #: The handlers' own limits.
 MAX_TIMEOUT, MAX_RETRIES = 30, 3
 MAX_SECONDS, MAX_METADATA_BYTES = 31_536_000, 4096
+#: Of all tasks that have one: few URLs are allowed, and nothing listens at this one.
+CALLBACK_URL = "http://127.0.0.1:9/"
 #: The statuses of the tasks that an operation changes.
 FITTING = {
     "cancel": "pending,processing", "redrive": "failed", "priority": "pending", "retry": "completed,failed"
@@ -145,6 +147,8 @@ def _integers(task: dict[str, Any]) -> None:
 
 
 def _limits(task: dict[str, Any]) -> None:
+    if task.get("callback_url") is not None:
+        task["callback_url"] = CALLBACK_URL
     if (seconds := task.get("timeout")) is not None and seconds > MAX_TIMEOUT:
         task["timeout"] = MAX_TIMEOUT
     if (retries := task.get("max_retries")) is not None and retries > MAX_RETRIES:
