@@ -124,9 +124,9 @@ class Container(Protocol):
     def check_leftovers(self, wait: bool = True) -> DeathReason | Undecided | None:
         """Why the container must not get another call although it has just replied; None: it may.
 
-        LEFTOVER: it runs more processes than before its first call. OOM: the kernel killed one of them for memory.
-        Called after every reply. Takes microseconds, up to 0.1 s in doubt. Without `wait` it returns UNDECIDED at once
-        instead: call it again with `wait` from a thread that may block.
+        LEFTOVER: it runs more processes than before it had its first line. OOM: the kernel killed one of them for
+        memory. Called after every reply. Takes microseconds, up to 0.5 s in doubt. Without `wait` it returns UNDECIDED
+        at once instead: call it again with `wait` from a thread that may block.
         12. Only containers of an engine on this machine are inspected. For child processes and containers elsewhere
             LEFTOVER is never returned, and OOM is reported at the container's end.
         """

@@ -41,10 +41,12 @@ def test_children_that_are_just_ending_cost_nothing(intrude: Intrude) -> None:
 
 
 def test_helpers_that_were_there_before_the_first_task_may_stay(intrude: Intrude) -> None:
-    caller = intrude(ready_after=1.0, command=("/bin/sh", "-c", 'sleep 600 & python3 -S -E -c "$0"; exit $?', INTRUDER))
+    script = 'sleep 0.3; sleep 600 & python3 -S -E -c "$0"; exit $?'
+    # It is ready at once, and gets the beginning of its first line before its helper runs.
+    caller = intrude(command=("/bin/sh", "-c", script, INTRUDER))
     served = {caller.ask("echo").container for _ in range(5)}
     assert len(served) == 1
-    # The next container is ready at once, before its helper runs.
+    # So does the next container.
     slot, call = caller.begin({"do": "sleep"})
     slot.kill(KillReason.DRAINED)
     caller.result(call)

@@ -48,7 +48,7 @@ class AttachedContainer(DockerContainer):
         return ((STDOUT, b""),)
 
     def send(self, data: bytes | memoryview) -> int:
-        if self._baseline is None:
+        if not self._had_line:
             self._record_baseline()
         try:
             return self._stream.send(data)

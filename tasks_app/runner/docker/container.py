@@ -64,7 +64,7 @@ class Started:
 class DockerContainer(Container):
     """A container on a Docker engine, without its transport, which subclasses add.
 
-    A wake-up reports the events of the engine. The `send` of subclasses records the baseline before the first call.
+    A wake-up reports the events of the engine. The `send` of subclasses records the baseline until `_had_line`.
     """
 
     def __init__(self, started: Started) -> None:
@@ -77,6 +77,8 @@ class DockerContainer(Container):
         self._retire, self._terminate = started.retire, started.terminate
         self._started_at = time.monotonic()
         self._baseline: int | None = None
+        #: The handler has had a whole line.
+        self._had_line = False
         self._clean_tasks = 0
         #: Set by the event listener's thread. All other fields are written by the one thread that uses the container.
         self._oom = False
@@ -92,6 +94,7 @@ class DockerContainer(Container):
         """Close the runner's ends, read or not. Called once."""
 
     def check_leftovers(self, wait: bool = True) -> DeathReason | Undecided | None:
+        self._had_line = True
         if self._oom or (self._cgroup is not None and self._cgroup.oom_kills()):
             return DeathReason.OOM
         if self._cgroup is None or self._baseline is None or self._cgroup.tasks() == self._clean_tasks:
@@ -135,7 +138,11 @@ class DockerContainer(Container):
         return self._exit
 
     def _record_baseline(self) -> None:
-        """Count the processes before the first call: they may stay."""
+        """Before each part of the first line: count the processes, which may stay.
+
+        Once the handler has read the first part, it has started all of them. If it is not known what it has read, the
+        line has one part, and the handler may still be starting them: those of earlier containers count.
+        """
         self._baseline = 0
         if self._cgroup is None:
             return

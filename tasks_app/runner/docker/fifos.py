@@ -174,7 +174,7 @@ class PipedContainer(StdinPipe, DockerContainer):
         return ((stream, data),)
 
     def send(self, data: bytes | memoryview) -> int:
-        if self._baseline is None:
+        if not self._had_line:
             self._record_baseline()
         return super().send(data)
 
