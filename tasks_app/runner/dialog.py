@@ -191,6 +191,8 @@ class Dialog:
         for fd, _ in events:
             if fd in self._readers:
                 reply = self._read(fd) or reply
+        if reply is not None:
+            self._read_others(events)
         if self._watching_writer and any(fd == self._writer for fd, _ in events):
             self._send_rest()
         if exiting and self._stdout_bytes == stdout_bytes:
@@ -212,6 +214,13 @@ class Dialog:
             self._keep(self._lines.unfinished())
             self._lines = Lines()
         return (self._out.text() if self._out else "", self._err.text() if self._err else "")
+
+    def _read_others(self, events: Events) -> None:
+        """Read the other readers. A handler may have logged and then replied after `events` were read."""
+        known = {fd for fd, _ in events}
+        for fd, _ in self._poller.poll(0):
+            if fd in self._readers and fd not in known:
+                self._read(fd)
 
     def _expect_reply(self) -> None:
         """The whole line is sent: a reply from now on belongs to it."""

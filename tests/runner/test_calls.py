@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import select
 import tracemalloc
 
 import pytest
 
 from tasks_app.runner.call import CallResult
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
-from tasks_app.runner.wire import MAX_REPLY_BYTES, Failure, Success
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.revision import Revision
+from tasks_app.runner.wire import MAX_REPLY_BYTES, Failure, Success, request_line
 from tests.runner.caller import TASK_ID, Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
@@ -45,10 +49,31 @@ def test_output_before_the_reply_is_skipped_and_kept_in_the_log(kit: Kit, caller
     result = caller.ask("print_first")
     assert result.outcome == Success("done")
     assert result.stdout_tail == 'one\n{"two": 2}\n[3]\n\ufffd\n'
-    # The order of the two streams may be lost (see Container 5): an engine carries them separately.
+    # Over attach the order of the two streams may be lost (see Container 5): the engine carries them separately.
     logs = [result.stderr_tail, caller.ask("echo").stderr_tail]
-    assert logs in ([["a log\n", ""]] if kit is KITS["process"] else [["a log\n", ""], ["", ""], ["", "a log\n"]])
+    lost = [["", ""], ["", "a log\n"]] if kit is KITS["docker-attach"] else []
+    assert logs in [["a log\n", ""], *lost]
     caller.answers_again(lost=0)
+
+
+def test_what_was_logged_before_a_reply_is_in_its_log_whichever_of_them_was_seen_first() -> None:
+    script = 'read -r line; echo "a log" >&2; echo \'{"status":"success","result":1}\'; read -r line'
+    handler = KITS["process"].handler(command=("sh", "-c", script))
+    container = ProcessEngine().start(handler, 0)
+    try:
+        dialog = Dialog(container, Revision(handler))
+        dialog.send(request_line(TASK_ID, "actor", "{}", 1))
+        out, *_ = container.readers()
+        waiting = select.poll()
+        waiting.register(container.writer(), select.POLLOUT)
+        assert waiting.poll(30_000) and dialog.receive([(container.writer(), select.POLLOUT)]) is None
+        waiting.unregister(container.writer())
+        waiting.register(out, select.POLLIN)
+        assert waiting.poll(30_000)
+        assert dialog.receive([(out, select.POLLIN)]) == Success(1)
+        assert dialog.tails() == ("", "a log\n")
+    finally:
+        container.destroy()
 
 
 @pytest.mark.parametrize("do", ["two", "reply_and_a_piece", "late", "reply_and_exit"])
