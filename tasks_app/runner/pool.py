@@ -93,8 +93,8 @@ class Pool:
         self._commands: dict[str, str | None] = {}
         #: The slots that replace their containers. By the threads that the slots run in, and the one that takes slots.
         self._roll = Roll()
-        #: The slot that has begun to start a container while the pool probes. By the slots' own threads.
-        self._probe: int | None = None
+        #: The slots that have begun to start a container. By the slots' own threads.
+        self._starting = set[int]()
         #: By the thread that closes the pool.
         self._closed = False
         # Written by the thread that reloads, each by one assignment.
@@ -335,13 +335,11 @@ class Pool:
             return LEAVING_SECONDS
         if delay := self.probing.delay():
             return delay
-        if not self.probing.active:
-            return 0.0
         with self._lock:
             others = (slot for slot in self.slots if slot.number != number)
-            if self._probe not in (None, number) or any(map(self._is_tried, others)):
+            if self.probing.active and any(map(self._is_tried, others)):
                 return OTHER_PROBE_SECONDS
-            self._probe = number
+            self._starting.add(number)
         return 0.0
 
     def _waits_for_leaving(self, number: int) -> bool:
@@ -351,10 +349,13 @@ class Pool:
             return number in [slot.number for slot in self.slots[::-1][: len(self._leaving)]]
 
     def _is_tried(self, slot: Slot) -> bool:
-        """Whether its container has not answered, and may show that containers start. Under the lock.
+        """Whether it has a container, or starts one, that has not answered and may show that containers start. Under
+        the lock.
 
         One that has waited for a call since before the last failure shows nothing, however long it waits.
         """
+        if slot.number in self._starting:
+            return True
         started_at = slot.started_at
         if started_at is None or slot.trusted:
             return False
@@ -364,8 +365,11 @@ class Pool:
         with self._lock:
             self._starts += 1
             self._commands[dialog.revision_id] = dialog.revision.command
-            if self._probe == number:
-                self._probe = None
+            self._starting.discard(number)
+
+    def not_started(self, number: int) -> None:
+        with self._lock:
+            self._starting.discard(number)
 
     def died(self, reason: DeathReason) -> None:
         with self._lock:

@@ -202,7 +202,10 @@ class SlotOwner(Protocol):
         """How carefully they are treated."""
 
     def start_delay(self, number: int) -> float:
-        """Seconds for which the slot must not start a container; it asks again then. 0: it starts one now."""
+        """Seconds for which the slot must not start a container; it asks again then.
+
+        0: it starts one now, and calls `started` or `not_started`.
+        """
 
     def mark_ready(self, number: int) -> None:
         """The slot can be taken. Called under the slot's lock."""
@@ -227,6 +230,9 @@ class SlotOwner(Protocol):
 
     def started(self, number: int, dialog: Dialog) -> None:
         """The slot has a new container."""
+
+    def not_started(self, number: int) -> None:
+        """The slot could not start one."""
 
     def died(self, reason: DeathReason) -> None:
         """A container ended."""

@@ -105,7 +105,9 @@ class ContainerStarter:
             except Exception as error:
                 self.internal_error(error)
                 dialog = None
-            if dialog is not None:
+            if dialog is None:
+                self._owner.not_started(self._slot)
+            else:
                 yield dialog
             self._wait(self.pause)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,9 +17,13 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner import slot_owner as module
+from tasks_app.runner import starter
 from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.engine import Container, Unavailable
+from tasks_app.runner.pool import OTHER_PROBE_SECONDS
+from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
+from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import MAX_START_PAUSE_SECONDS, Probing
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
@@ -44,7 +50,7 @@ PROBLEM = (
 
 
 class Opened(Protocol):
-    def __call__(self, instances: int) -> Caller: ...
+    def __call__(self, instances: int, engine: ProcessEngine | None = None) -> Caller: ...
 
 
 @pytest.fixture
@@ -67,10 +73,10 @@ def opened(model: Path, missing: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
     with ExitStack() as stack:
 
-        def one(instances: int) -> Caller:
+        def one(instances: int, engine: ProcessEngine | None = None) -> Caller:
             command = (sys.executable, "-S", "-E", "-c", LOADS, str(model), str(missing))
             handler = Handler(name="loads", command=command, instances=instances, start_timeout=20.0)
-            return stack.enter_context(Caller(handler, ProcessEngine()))
+            return stack.enter_context(Caller(handler, engine or ProcessEngine()))
 
         yield one
 
@@ -86,6 +92,19 @@ def with_containers(caller: Caller) -> list[int]:
     return [slot.number for slot in caller.pool.slots if slot.container]
 
 
+def killed(slot: Slot) -> Container:
+    """Kill a slot's container, and return it."""
+    container = slot.container
+    assert container is not None
+    os.kill(int(container.id.removeprefix("pid-")), signal.SIGKILL)
+    return container
+
+
+def end_pause(caller: Caller) -> None:
+    """Let the next container be tried at once."""
+    caller.pool.adopt(caller.pool.revision.handler)
+
+
 def test_a_call_that_no_container_has_read_costs_nothing_while_it_lasts_and_is_answered_once_the_handler_is_mended(
     opened: Opened, model: Path
 ) -> None:
@@ -98,14 +117,20 @@ def test_a_call_that_no_container_has_read_costs_nothing_while_it_lasts_and_is_a
 
 
 def test_after_two_failures_one_container_at_a_time_is_started_and_gets_a_call(
-    opened: Opened, model: Path, missing: Path
+    opened: Opened, model: Path, missing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", MAX_START_PAUSE_SECONDS)
+    missing.unlink()
     caller = opened(3)
-    for call in [caller.begin({"do": "echo"})[1] for _ in range(3)]:
+    caller.until(lambda: caller.pool.free() == 3)
+    calls = [caller.begin({"do": "echo"})[1] for _ in range(3)]
+    missing.touch()
+    for call in calls:
         unread(caller.result(call).outcome)
-    caller.until(lambda: caller.pool.probing.active)
+    assert caller.pool.probing.active
     for _ in range(3):
-        missing.unlink(missing_ok=True)
+        missing.unlink()
+        end_pause(caller)
         slot, call = caller.begin({"do": "echo"})
         assert with_containers(caller) == [slot.number]
         assert (caller.pool.free(), caller.pool.take()) == (0, None)
@@ -114,7 +139,8 @@ def test_after_two_failures_one_container_at_a_time_is_started_and_gets_a_call(
         missing.touch()
         unread(caller.result(call).outcome)
     model.touch()
-    caller.until(lambda: isinstance(caller.ask("echo").outcome, Success))
+    end_pause(caller)
+    assert isinstance(caller.ask("echo").outcome, Success)
     assert caller.pool.stats().problem is None
     caller.until(lambda: caller.pool.free() == 3)
 
@@ -144,11 +170,73 @@ def test_a_container_that_waits_since_before_the_failures_keeps_no_other_from_be
     for _ in range(2):
         caller.pool.probing.failed(time.monotonic(), "it ends")
     ends = caller.pool.slots[0]
-    first = ends.container
-    assert first is not None
-    os.kill(int(first.id.removeprefix("pid-")), signal.SIGKILL)
+    first = killed(ends)
     caller.until(lambda: ends.container not in (None, first))
     assert caller.pool.probing.active
+
+
+class Choosy(ProcessEngine):
+    """Starts no container of the slots in `refused`, and none of those in `held` before `go_on`."""
+
+    def __init__(self) -> None:
+        self.refused, self.held = set[int](), set[int]()
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> ProcessContainer:
+        if slot in self.refused | self.held:
+            self.asked.set()
+        if slot in self.refused:
+            raise Unavailable("its folder is gone")
+        if slot in self.held:
+            assert self.go_on.wait(60)
+        return super().start(handler, slot, closing)
+
+
+def test_a_container_that_is_being_started_when_it_begins_to_probe_is_the_one_that_is_tried(
+    opened: Opened, missing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starter, "STABLE_SECONDS", 3600.0)  # they end before their first call, whenever that is
+    missing.unlink()
+    engine = Choosy()
+    caller = opened(2, engine)
+    caller.until(lambda: caller.pool.free() == 2)
+    first, second = caller.pool.slots
+    engine.held.add(first.number)
+    killed(first)
+    assert engine.asked.wait(60)
+    delays, start_delay = list[float](), caller.pool.start_delay
+
+    def asks(number: int) -> float:
+        delay = start_delay(number)
+        if number == second.number and caller.pool.probing.active:
+            delays.append(delay)
+        return delay
+
+    monkeypatch.setattr(caller.pool, "start_delay", asks)
+    killed(second)
+    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
+    engine.go_on.set()
+    assert 0.0 not in delays
+    caller.until(lambda: with_containers(caller) == [first.number])
+
+
+def test_a_removed_slot_whose_container_cannot_be_started_keeps_no_other_from_being_tried(
+    opened: Opened, missing: Path
+) -> None:
+    missing.unlink()
+    engine = Choosy()
+    caller = opened(2, engine)
+    caller.until(lambda: caller.pool.free() == 2)
+    stays, goes = caller.pool.slots
+    engine.refused.add(goes.number)
+    for _ in range(2):
+        caller.pool.probing.failed(time.monotonic(), "it ends")
+    killed(goes)
+    assert engine.asked.wait(60)
+    caller.pool.adopt(dataclasses.replace(caller.pool.revision.handler, instances=1))
+    caller.until(lambda: (caller.pool.roll(), goes.ended)[1])
+    first = killed(stays)
+    caller.until(lambda: stays.container not in (None, first))
 
 
 def test_containers_that_have_answered_go_on_beside_those_that_do_not_start(opened: Opened, model: Path) -> None:

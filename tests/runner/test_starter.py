@@ -37,6 +37,7 @@ def owner() -> SlotOwner:
             probing=Probing(),
             start_times=times,
             start_delay=lambda number: 0.0,
+            not_started=lambda number: None,
         ),
     )
 
