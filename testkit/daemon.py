@@ -155,7 +155,7 @@ class Daemon:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def until_status(self, identity: str, *statuses: str, timeout: float = 40.0) -> dict[str, Any]:
+    def until_status(self, identity: str, *statuses: str, timeout: float = 120.0) -> dict[str, Any]:
         """Wait until a task has one of the statuses. Answers it as it then is."""
         found: dict[str, Any] = {}
 
@@ -166,7 +166,7 @@ class Daemon:
         until(look, timeout, what=lambda: f"{statuses} of {found}")
         return found
 
-    def until_final(self, identity: str, timeout: float = 40.0) -> dict[str, Any]:
+    def until_final(self, identity: str, timeout: float = 120.0) -> dict[str, Any]:
         """Wait until a task is completed or failed. Answers it."""
         return self.until_status(identity, *FINAL, timeout=timeout)
 

@@ -99,7 +99,7 @@ class Process:
         """Send it a signal; nothing if it has ended."""
         self.popen.send_signal(number)
 
-    def ends(self, timeout: float = 60.0) -> int:
+    def ends(self, timeout: float = 120.0) -> int:
         """Wait for its end. Answers its exit code, or minus the signal."""
         return self.popen.wait(timeout)
 

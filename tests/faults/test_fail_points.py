@@ -26,12 +26,8 @@ def served(module_deployment: Callable[..., Daemon]) -> Daemon:
 
 
 def worker_that_fails(daemon: Daemon, where: str) -> Process:
-    """A node that fails there, started."""
-    daemon.environment |= {"DAEMON_TESTING": "true", "DAEMON_FAIL_POINT": where}
-    try:
-        return daemon.worker()
-    finally:
-        del daemon.environment["DAEMON_FAIL_POINT"], daemon.environment["DAEMON_TESTING"]
+    """A node that fails there. It may do so before it says that it has started."""
+    return daemon.manage("worker", DAEMON_TESTING="true", DAEMON_FAIL_POINT=where)
 
 
 def outcomes(daemon: Daemon, task: str) -> list[str]:

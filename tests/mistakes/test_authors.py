@@ -192,7 +192,7 @@ def write(daemon: Daemon, one: Mistake, data: str = "") -> None:
     path.chmod(one.mode)
     keys = {"instances": 1, "max_retries": 0, "timeout": 2, "start_timeout": 5, **one.keys}
     if data:
-        keys |= {"image": PYTHON, "command": ["python", "-c", one.script], "timeout": 30}
+        keys |= {"image": PYTHON, "command": ["python", "-c", one.script], "timeout": 30, "start_timeout": 30}
     else:
         keys["command"] = [word.replace("handle", f"{one.name}/handle") for word in one.command]
     lines = [f"{name} = {toml(value)}" for name, value in keys.items()]

@@ -30,16 +30,19 @@ LIMIT_SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits of sessions that are opened from now on; what takes minutes takes seconds."""
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Limits of sessions that are opened within a test; what takes minutes takes seconds."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no limits of time")
     options = connection.settings_dict["OPTIONS"]
     limit = f"{options['options']} -c statement_timeout={int(LIMIT_SECONDS * 1000)}"
-    monkeypatch.setitem(options, "options", limit)
     monkeypatch.setattr(refused_results, "TRY_SECONDS", 2 * LIMIT_SECONDS)
     monkeypatch.setattr(refused_results, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(refused_results, "MIN_SECONDS", 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(options, "options", limit)
+        yield
+    connection.close()  # this thread's too: the tests that follow have the usual limits
 
 
 class Batches:
@@ -355,6 +358,7 @@ def test_a_task_fails_also_if_the_server_refuses_what_its_handler_has_written_be
 
 def test_connections_for_large_results_are_closed_when_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_writer, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)  # the second try passes, however slow the machine is
     [plain, slow], writer = running(2), new_writer()
     until(lambda: sessions() == 0, what=sessions)
     with at_each_settle("PERFORM pg_sleep(0.8)", f"{LARGE} AND NEW.id = '{slow.id}'"), threads(writer):

@@ -59,7 +59,7 @@ def rolled(module_deployment: Callable[..., Daemon]) -> Rolled:
     daemon = module_deployment()
     daemon.handler("act", instances=SLOTS)
     daemon.web()
-    unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
+    unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("120", "0")]
     done, over = Rolled(daemon, []), threading.Event()
 
     def load() -> None:
@@ -80,7 +80,7 @@ def rolled(module_deployment: Callable[..., Daemon]) -> Rolled:
     finally:
         over.set()
         poster.join()
-    until(daemon.all_final, 60, "the end of all tasks")
+    until(daemon.all_final, what="the end of all tasks")
     return done
 
 

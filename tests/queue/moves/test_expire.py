@@ -21,7 +21,7 @@ from tests.queue.moves.kit import AT_ONCE, SLOW_RETRY, failure, release, row, ru
 pytestmark = pytest.mark.django_db
 
 #: By the database's clock when it is written: no expiry of a task is before what scans of earlier tests have passed.
-PAST, FUTURE = Now() - timedelta(minutes=1), Now() + timedelta(hours=1)
+PAST, FUTURE = Now() - timedelta(seconds=1), Now() + timedelta(hours=1)
 
 
 def test_a_task_that_was_not_started_in_time_fails_as_expired() -> None:

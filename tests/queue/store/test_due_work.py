@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.db.models.functions import Now
 
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.queue.current import store
@@ -102,7 +103,7 @@ def test_a_lease_that_has_run_out_or_is_invalid_is_found(lease: str) -> None:
 
 
 def test_an_expired_task_is_found() -> None:
-    Task.objects.filter(pk=submitted(50)[0]).update(expires_at=PAST)
+    Task.objects.filter(pk=submitted(50)[0]).update(expires_at=Now() - timedelta(seconds=1))
     assert found(expired=True)
 
 
