@@ -24,6 +24,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{close}"?' if close else ""
 
 
+def choices(word: str, known: Sequence[str]) -> str:
+    """What there is in the place of a word, for the end of a command's sentence: `act, echo; did you mean "echo"?`."""
+    return (", ".join(known) or "none") + did_you_mean(word, known)
+
+
 def _normal(word: str) -> str:
     return word.lower().replace("_", "-")
 

@@ -1,7 +1,11 @@
-"""The engine names no feature. import-linter sees what it imports; this is about its texts and templates."""
+"""The engine names no feature: its texts and templates; and what commands of features import.
+
+import-linter sees all other imports. A feature's commands are in a folder without `__init__.py`, which it passes over.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
 from itertools import chain
@@ -53,3 +57,36 @@ def test_no_module_and_no_template_of_the_engine_names_a_feature(name_of_a_featu
         if found := sorted({match[0] for match in name_of_a_feature.finditer(text)}):
             names[str(file.relative_to(ROOT))] = found
     assert len(ENGINE) > 200 and names == {}
+
+
+def imports(source: str) -> set[str]:
+    """The modules that a source imports, and each name that it takes from one, with its module."""
+    names = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{one.name}" for one in node.names)}
+    return names
+
+
+def is_below(name: str, *modules: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def test_commands_of_a_feature_import_the_engine_and_their_own_feature_and_nothing_imports_them() -> None:
+    files = [file for file in ROOT.glob("tasks_app/features/*/**/*.py") if "management" in file.parts]
+    faults = [
+        (str(file.relative_to(ROOT)), name)
+        for file in files
+        for name in imports(file.read_text())
+        if is_below(name, "taskdaemon_site", "docker", "celery", "kombu")
+        or (is_below(name, "tasks_app.features") and not is_below(name, f"tasks_app.features.{file.parents[2].name}"))
+    ]
+    of_commands = [
+        (str(file.relative_to(ROOT)), name)
+        for file in ROOT.glob("tasks_app/**/*.py")
+        for name in imports(file.read_text())
+        if re.match(r"tasks_app\.features\.\w+\.management", name)
+    ]
+    assert len(files) > 8 and faults == [] and of_commands == []

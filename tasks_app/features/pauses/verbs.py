@@ -30,7 +30,7 @@ HIGHEST_PRIORITY = 100
 class UnknownHandler(Exception):
     """No handlers.toml known here has it, no living node serves it, and it has no task. `known`: those that do."""
 
-    def __init__(self, handler: str, known: frozenset[str]) -> None:
+    def __init__(self, handler: str, known: list[str]) -> None:
         super().__init__(f'no handler is named "{handler[:100]}"')
         self.known = known
 
@@ -150,6 +150,6 @@ def check_handler(handler: str) -> None:
     One that only has tasks or nodes, or is paused, is known: handlers.toml of this process may be newer or older.
     """
     if handler not in conf.handlers():
-        known = frozenset((*conf.handlers(), *current_reading(refresh=True).handlers))
+        known = sorted({*conf.handlers(), *current_reading(refresh=True).handlers})
         if handler not in known:
             raise UnknownHandler(handler, known)

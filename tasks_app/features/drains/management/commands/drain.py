@@ -13,25 +13,12 @@ from tasks_app.audit.record import system_account
 from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, running_on
-from tasks_app.handlers.words import did_you_mean, plural
+from tasks_app.handlers.words import choices, plural
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.node_models import reason_of
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5
-
-
-def no_node(unknown: UnknownNode, node: str) -> CommandError:
-    """What to do about an unknown node."""
-    names = [alive.name for alive in living()]
-    have = ", ".join(names) or "none"
-    return CommandError(f"{unknown}; the living nodes are {have}{did_you_mean(node, names)}")
-
-
-def not_served(refused: NotServed) -> CommandError:
-    """What to do about a type that the node does not serve."""
-    have = ", ".join(refused.served) or "none"
-    return CommandError(f"{refused}; it serves {have}{did_you_mean(refused.handler, refused.served)}")
 
 
 class Command(BaseCommand):
@@ -54,9 +41,10 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(f"--reason must be {error}") from None
         except UnknownNode as unknown:
-            raise no_node(unknown, node) from None
+            alive = [each.name for each in living()]
+            raise CommandError(f"{unknown}; the living nodes are {choices(node, alive)}") from None
         except NotServed as refused:
-            raise not_served(refused) from None
+            raise CommandError(f"{refused}; it serves {choices(refused.handler, refused.served)}") from None
         except NodeTooOld as old:
             raise CommandError(str(old)) from None
         what, option = ("tasks", "") if handler is None else (f"tasks of {handler}", f" --handler {handler}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.record import system_account
 from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
-from tasks_app.features.drains.management.commands.drain import no_node, not_served
 from tasks_app.features.drains.verbs import NotServed, UnknownNode, undrain_node
+from tasks_app.handlers.words import choices
+from tasks_app.metrics.system_reading import living
 from tasks_app.queue.node_models import Node
 
 
@@ -28,9 +29,10 @@ class Command(BaseCommand):
         try:
             was_drained = undrain_node(node, system_account(), handler)
         except UnknownNode as unknown:
-            raise no_node(unknown, node) from None
+            alive = [each.name for each in living()]
+            raise CommandError(f"{unknown}; the living nodes are {choices(node, alive)}") from None
         except NotServed as refused:
-            raise not_served(refused) from None
+            raise CommandError(f"{refused}; it serves {choices(refused.handler, refused.served)}") from None
         of_type = "" if handler is None else f" of {handler}"
         drained = "drained" if handler is None else f"drained for {handler}"
         self.stdout.write(f"{node} takes tasks{of_type} again" if was_drained else f"{node} was not {drained}")

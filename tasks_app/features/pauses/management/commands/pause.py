@@ -22,7 +22,7 @@ from tasks_app.features.pauses.verbs import (
     busy_nodes,
     pause,
 )
-from tasks_app.handlers.words import did_you_mean, duration, moment_of, moment_text, plural
+from tasks_app.handlers.words import choices, duration, moment_of, moment_text, plural
 from tasks_app.queue.node_models import HandlerPause, reason_of
 
 #: Between two readings of --wait.
@@ -47,12 +47,6 @@ def moment(text: str) -> datetime:
     if at is None:
         raise argparse.ArgumentTypeError(f"{text!r} must be a time with an offset such as 2026-01-31T09:00:00Z")
     return at
-
-
-def no_handler(unknown: UnknownHandler, handler: str) -> CommandError:
-    """What to do about an unknown type."""
-    have = ", ".join(sorted(unknown.known)) or "none"
-    return CommandError(f"{unknown}; there are {have}{did_you_mean(handler, unknown.known)}")
 
 
 class Command(BaseCommand):
@@ -99,7 +93,7 @@ class Command(BaseCommand):
             end = until if length is None else timedelta(seconds=length)
             paused = pause(type, system_account(), end, given)
         except UnknownHandler as unknown:
-            raise no_handler(unknown, type) from None
+            raise CommandError(f"{unknown}; there are {choices(type, unknown.known)}") from None
         except PauseEnded as ended:
             raise CommandError(f"--until must be in the future: {ended}") from None
         ends = ours(f"resume {type}") if paused.until is None else moment_text(paused.until)

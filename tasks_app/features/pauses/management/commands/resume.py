@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.record import system_account
-from tasks_app.features.pauses.management.commands.pause import no_handler
 from tasks_app.features.pauses.verbs import UnknownHandler, resume
+from tasks_app.handlers.words import choices
 
 
 class Command(BaseCommand):
@@ -24,5 +24,5 @@ class Command(BaseCommand):
         try:
             was_paused = resume(type, system_account())
         except UnknownHandler as unknown:
-            raise no_handler(unknown, type) from None
+            raise CommandError(f"{unknown}; there are {choices(type, unknown.known)}") from None
         self.stdout.write(f"{type} is resumed" if was_paused else f"{type} was not paused")

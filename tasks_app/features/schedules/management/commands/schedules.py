@@ -26,7 +26,7 @@ from tasks_app.features.schedules.verbs import (
     resume,
     run,
 )
-from tasks_app.handlers.words import aligned, did_you_mean, utc_text
+from tasks_app.handlers.words import aligned, choices, utc_text
 from tasks_app.logs.harmless import harmless
 from tasks_app.queue.strict_json import BadJSON, loads_data
 
@@ -64,8 +64,7 @@ class Command(BaseCommand):
         try:
             said = self._say(verb, name, **options)
         except UnknownSchedule as unknown:
-            have = ", ".join(unknown.known) or "none"
-            raise CommandError(f"{unknown}; there are {have}{did_you_mean(name, unknown.known)}") from None
+            raise CommandError(f"{unknown}; there are {choices(name, unknown.known)}") from None
         except (NotChanged, Refused) as refused:
             raise CommandError(str(refused)) from None
         self.stdout.write(said)
