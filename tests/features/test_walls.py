@@ -26,7 +26,7 @@ ENGINE = [
     if file.suffix in {".py", ".html"} and not {"features", "migrations"} & {*file.relative_to(ROOT).parts}
 ]
 #: What finds the features' tables, and the list of the features that are installed.
-ALLOWED = re.compile(r'iter_modules\(.*"tasks_app\.features\."|^    "tasks_app\.features\.\w+\.apps\.\w+",$', re.M)
+ALLOWED = re.compile(r'iter_modules\(.*"tasks_app\.features\."|^    "tasks_app\.features\.\w+\.\w+",$', re.M)
 
 
 @pytest.fixture(scope="module")

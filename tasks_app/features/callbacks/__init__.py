@@ -1,0 +1,26 @@
+"""What callbacks add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Callbacks(Feature):
+    """Once a task with a `callback_url` has ended, its row is sent to this URL as Standard Webhooks say.
+
+    A final move writes nothing for it. Each node looks once a second for ended tasks that were not told of yet; one
+    transaction writes what will be sent, a delivery, and marks the task.
+    """
+
+    name = "tasks_app.features.callbacks"
+    callback_fault = "tasks_app.features.callbacks.options.callback_fault"
+    side_jobs = "tasks_app.features.callbacks.telling.Telling"
+    calls = "tasks_app.features.callbacks.api.urlpatterns"
+    bulk_acts = "tasks_app.features.callbacks.operation.bulk_acts"
+    forgets = "tasks_app.features.callbacks.keeping.forget"
+    forgets_ended = "tasks_app.features.callbacks.keeping.forget_ended"
+    leaves_end = "tasks_app.features.callbacks.telling.tell_before"
+    panels = "tasks_app.features.callbacks.admin.panels"
+    sections = "tasks_app.features.callbacks.admin.sections"
+    reads = "tasks_app.features.callbacks.metrics.waiting"
+    families = "tasks_app.features.callbacks.metrics.families"
+    problems = "tasks_app.features.callbacks.metrics.problems"
+    node_threads = "tasks_app.features.callbacks.node.Sender"

@@ -1,0 +1,16 @@
+"""What failures add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Failures(Feature):
+    """Failures with the same handler, reason and normalised error are one group."""
+
+    name = "tasks_app.features.failures"
+    side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
+    leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
+    task_filters = "tasks_app.features.failures.admin.task_filters"
+    failure_links = "tasks_app.features.failures.admin.failure_links"
+    group_links = "tasks_app.features.failures.admin.group_link"
+    sections = "tasks_app.features.failures.admin.sections"
+    panels = "tasks_app.features.failures.admin.panels"

@@ -1,0 +1,23 @@
+"""What schedules add to the engine."""
+
+from types import MappingProxyType
+
+from tasks_app.feature import Feature
+
+
+class Schedules(Feature):
+    """Tasks that are made at their times: cron lines and intervals.
+
+    Each node looks once a second for ticks that are due. A tick moves its schedule's row on, makes the task and writes
+    a line of the ledger in one transaction, guarded on the row: no node leads, and no tick fires twice.
+    """
+
+    name = "tasks_app.features.schedules"
+    calls = "tasks_app.features.schedules.api.urlpatterns"
+    sections = "tasks_app.features.schedules.admin.sections"
+    panels = "tasks_app.features.schedules.admin.panels"
+    tables = MappingProxyType({"schedules": "tasks_app.features.schedules.table.read_table"})
+    side_jobs = "tasks_app.features.schedules.node.Schedules"
+    web_jobs = "tasks_app.features.schedules.files.web_job"
+    problems = "tasks_app.features.schedules.node.problems"
+    families = "tasks_app.features.schedules.metrics.families"

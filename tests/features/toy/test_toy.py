@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.long("starts of workers", seconds=20), pytest.mark.one
 
 FOLDER = Path(__file__).parent / "notes"
 PASSWORD = secrets.token_urlsafe(48)
-LINE = '    "tasks_app.features.notes.apps.Notes",\n'
+LINE = '    "tasks_app.features.notes.Notes",\n'
 
 
 class Platform:
