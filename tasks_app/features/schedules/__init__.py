@@ -16,7 +16,7 @@ class Schedules(Feature):
     calls = "tasks_app.features.schedules.api.urlpatterns"
     sections = "tasks_app.features.schedules.admin.sections"
     panels = "tasks_app.features.schedules.admin.panels"
-    tables = MappingProxyType({"schedules": "tasks_app.features.schedules.table.read_table"})
+    tables = MappingProxyType({"schedules": "tasks_app.features.schedules.fields.read_table"})
     side_jobs = "tasks_app.features.schedules.node.Schedules"
     web_jobs = "tasks_app.features.schedules.files.web_job"
     problems = "tasks_app.features.schedules.node.problems"

@@ -27,9 +27,8 @@ from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.day import day_of, lines_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
-from tasks_app.features.schedules.fields import FIELDS, name_fault, read
+from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
-from tasks_app.features.schedules.objects import next_ticks, when, without_definitions
 from tasks_app.handlers.words import utc_text
 from tasks_app.logs.harmless import harmless_json
 from tasks_app.queue.models import Task
@@ -99,9 +98,7 @@ class ScheduleForm(forms.Form):
                 body |= value if isinstance(value, dict) and value.keys() <= set(OTHERS) else {}
                 if not isinstance(value, dict) or not value.keys() <= set(OTHERS):
                     faults.append((name, f"It must be a JSON object with any of {', '.join(OTHERS)}."))
-        if self.row is None and "name" in given and (fault := name_fault(given["name"])) is not None:
-            faults.append(("name", fault))
-        self.definition = read(body, conf.handlers(), conf.environment().max_body, faults)
+        self.definition = read(body, faults, name=given.get("name") if self.row is None else None)
         for name, sentence in faults:
             root = name.partition("[")[0]
             self.add_error(root if root in self.fields else "options" if root in OTHERS else None, sentence)

@@ -11,15 +11,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import conf
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
 from tasks_app.api.fields import Faults, body_of, digits, near, object_with, text_moment
 from tasks_app.api.new_tasks import MAX_TAGS
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
-from tasks_app.features.schedules.fields import FIELDS, name_fault, read
+from tasks_app.features.schedules.fields import FIELDS, firing_object, read, schedule_object
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.objects import firing_object, schedule_object
 from tasks_app.features.schedules.verbs import (
     MAX_SCHEDULES,
     NotChanged,
@@ -247,8 +245,8 @@ class ScheduleView(ScheduleAPI):
     )
     def put(self, request: Request, name: str) -> Response:
         """Make a schedule, or replace one as a whole. It fires from now on; a pause goes on."""
-        faults: Faults = [] if (fault := name_fault(name)) is None else [("name", fault)]
-        definition = read(body_of(request), conf.handlers(), conf.environment().max_body, faults)
+        faults: Faults = []
+        definition = read(body_of(request), faults, name=name)
         if faults or definition is None:
             raise Invalid(faults)
         check_type(caller_of(request), definition.task.task_type)

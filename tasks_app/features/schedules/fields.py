@@ -1,12 +1,18 @@
-"""The fields of a schedule, each declared once: for the API, handlers.toml, the admin and the command."""
+"""The fields of a schedule, each declared once for the API, handlers.toml, the admin and the command: how they are
+read, and how they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
+from django.db.models import QuerySet
+from django.db.models.fields.json import KT
+
+from tasks_app import conf
 from tasks_app.api.fields import (
     Faults,
     Field,
@@ -21,10 +27,15 @@ from tasks_app.api.fields import (
     shown,
 )
 from tasks_app.api.new_tasks import TASK_FIELDS, task_of
-from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
+from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition, NotUnderstood
+from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.features.schedules.timing import CRON, EVERY, cron_of, every_of, zone_of
+from tasks_app.features.schedules.verbs import MAX_SCHEDULES
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
-from tasks_app.queue.submission import too_large
+from tasks_app.handlers.words import rfc3339
+from tasks_app.queue.strict_json import BadJSON, loads
+from tasks_app.queue.submission import encode, too_large
+from tasks_app.rights import TASK_PAYLOAD
 
 MAX_JITTER_SECONDS = 86_400
 
@@ -84,9 +95,17 @@ EXAMPLE = '{"type": "report", "cron": "0 6 * * *"}'
 
 
 def read(
-    body: Any, handlers: Mapping[str, Handler], limit: int, faults: Faults, what: str = "the body"
+    body: Any,
+    faults: Faults,
+    what: str = "the body",
+    *,
+    name: str | None = None,
+    handlers: Mapping[str, Handler] | None = None,
 ) -> Definition | None:
-    """The definition in a JSON object, or None; then its faults are added. `limit`: bytes of its tasks' data."""
+    """The definition in a JSON object, or None; then its faults are added. `name`: of its schedule, if that is to be
+    checked. `handlers`: None: those of this process."""
+    if name is not None and (sentence := name_fault(name)) is not None:
+        faults.append(("name", sentence))
     if not isinstance(body, dict):
         faults.append(("", f"{what} must be a JSON object such as {EXAMPLE}, not {kind(body)}"))
         return None
@@ -100,12 +119,13 @@ def read(
         faults.append(("cron", f"cron or every is missing: cron is {CRON}; every is {EVERY}"))
     elif every is not None and body.get("timezone") is not None:
         faults.append(("timezone", "timezone is for cron; every counts from 1970 in UTC"))
-    task = task_of({name: value for name, value in body.items() if name in _OF_TASKS}, handlers, faults, what)
+    handlers = conf.handlers() if handlers is None else handlers
+    task = task_of({key: value for key, value in body.items() if key in _OF_TASKS}, handlers, faults, what)
     if task is None or len(faults) > before:
         return None
     # A default that is given is the same definition as one that is left out.
-    found = Definition.of({name: body[name] for name in FIELDS if body.get(name) not in (None, FIELDS[name].default)})
-    if (sentence := too_large(task.text, limit)) is not None:
+    found = Definition.of({key: body[key] for key in FIELDS if body.get(key) not in (None, FIELDS[key].default)})
+    if (sentence := too_large(task.text, conf.environment().max_body)) is not None:
         faults.append(("data", sentence))
     jitter = own.get("jitter") or 0.0
     if jitter and jitter >= (gap := found.timing.shortest_gap(datetime.now(UTC))):
@@ -120,3 +140,100 @@ def name_fault(name: str) -> str | None:
     if is_name(name):
         return None
     return f"a schedule's name must be 1 to {MAX_NAME_CHARS} letters, digits, - and _, not {literal(name)}"
+
+
+# The schedules of handlers.toml. Only a process whose file has one reads them, for which it imports the API's fields.
+
+
+def read_table(
+    entries: Mapping[str, Any], handlers: Mapping[str, Handler | None], fault: Callable[[str, str, str], None]
+) -> Mapping[str, Any]:
+    """The definitions of `[schedules.NAME]` (`handlers_toml.ReadTable`)."""
+    known: Any = handlers
+    found: dict[str, Any] = {}
+    for name, entry in entries.items():
+        if (sentence := name_fault(name)) is not None:
+            fault(name, "", sentence)
+        try:
+            body = loads(encode(entry).encode())  # what no request may have, no file may
+        except (TypeError, ValueError, BadJSON) as error:
+            fault(name, "", f"has a value that JSON does not have: {error}")
+            continue
+        faults: Faults = []
+        definition = read(body, faults, handlers=known)
+        for key, sentence in faults:
+            fault(name, key.partition("[")[0], sentence)
+        if definition is not None:
+            found[name] = dict(definition.given)
+    if len(found) > MAX_SCHEDULES:
+        fault(name, "", f"is one of {len(found):,} schedules; there may be {MAX_SCHEDULES:,}")
+    return found
+
+
+# What answers, pages and commands show of a schedule.
+
+#: Ticks to come that are named.
+NEXT_TICKS = 5
+#: Fields that are shown although they are not given and have no default.
+ALWAYS = ("cron", "every")
+
+
+def without_definitions(rows: QuerySet[Schedule]) -> QuerySet[Schedule]:
+    """These rows without their definitions, which may be large; `when` knows them."""
+    times = {f"given_{name}": KT(f"definition__{name}") for name in ("cron", "every", "timezone")}
+    return rows.defer("definition").annotate(**times)
+
+
+def when(row: Any) -> str:
+    """The cron line of a schedule (see `without_definitions`) with the time zone, or its interval."""
+    if row.given_every is not None:
+        return f"every {row.given_every}"
+    return f"{row.given_cron} {row.given_timezone or 'UTC'}"
+
+
+def firing_object(line: Firing) -> dict[str, Any]:
+    """A line of the ledger."""
+    return {
+        "scheduled_for": rfc3339(line.scheduled_for),
+        "outcome": line.outcome,
+        "task_id": None if line.task is None else str(line.task),
+        "reason": line.reason,
+        "at": rfc3339(line.at),
+        "by": line.by,
+        "until": rfc3339(line.until),
+        "count": line.count,
+    }
+
+
+def next_ticks(row: Schedule) -> list[datetime]:
+    """The ticks to come; of a definition that this version does not understand the next one alone."""
+    if row.next_at is None:
+        return []
+    try:
+        timing = Definition.of(row.definition).timing
+    except NotUnderstood:
+        return [row.next_at]
+    return list(islice(chain([row.next_at], timing.after(row.next_at)), NEXT_TICKS))
+
+
+def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
+    """A schedule. `payload`: whether its reader may see what tasks get."""
+    given = row.definition
+    names = [name for name in FIELDS if name in given or FIELDS[name].default is not None or name in ALWAYS]
+    shown = {name: given.get(name, FIELDS[name].default) for name in names}
+    if isinstance(shown["jitter"], int):  # a newer version may have another type
+        shown["jitter"] = float(shown["jitter"])
+    if not payload:
+        shown = {name: value for name, value in shown.items() if name not in TASK_PAYLOAD} | {"data": {}}
+    last = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for").first()
+    return {
+        "name": row.pk,
+        **shown,
+        "defined_in": row.source,
+        "revision": row.revision,
+        "changed_at": rfc3339(row.changed_at),
+        "changed_by": row.changed_by,
+        "paused": None if row.paused_at is None else {"by": row.paused_by, "since": rfc3339(row.paused_at)},
+        "next": [rfc3339(tick) for tick in next_ticks(row)],
+        "last": None if last is None else firing_object(last),
+    }

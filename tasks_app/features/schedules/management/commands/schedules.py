@@ -9,13 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app import conf
 from tasks_app.api.fields import Faults
 from tasks_app.audit.record import system_account
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.fields import EXAMPLE, name_fault, read
+from tasks_app.features.schedules.fields import EXAMPLE, read, schedule_object, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.objects import schedule_object, when, without_definitions
 from tasks_app.features.schedules.verbs import (
     NotChanged,
     Refused,
@@ -125,8 +123,8 @@ def _definition(name: str, text: str) -> Definition:
         raise CommandError(f"the definition cannot be read: {error}") from None
     except BadJSON as error:
         raise CommandError(f"the definition is not valid: {error}") from None
-    faults: Faults = [] if (fault := name_fault(name)) is None else [("name", fault)]
-    definition = read(body, conf.handlers(), conf.environment().max_body, faults, "the definition")
+    faults: Faults = []
+    definition = read(body, faults, "the definition", name=name)
     if definition is None or faults:
         raise CommandError("\n".join(sentence for _, sentence in faults))
     return definition
