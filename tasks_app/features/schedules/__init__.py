@@ -17,7 +17,7 @@ class Schedules(Feature):
     sections = "tasks_app.features.schedules.admin.sections"
     panels = "tasks_app.features.schedules.admin.panels"
     tables = MappingProxyType({"schedules": "tasks_app.features.schedules.fields.read_table"})
-    side_jobs = "tasks_app.features.schedules.node.Schedules"
-    web_jobs = "tasks_app.features.schedules.files.web_job"
-    problems = "tasks_app.features.schedules.node.problems"
-    families = "tasks_app.features.schedules.metrics.families"
+    side_jobs = "tasks_app.features.schedules.jobs.Schedules"
+    web_jobs = "tasks_app.features.schedules.jobs.web_job"
+    problems = "tasks_app.features.schedules.jobs.problems"
+    families = "tasks_app.features.schedules.api.families"

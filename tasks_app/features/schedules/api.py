@@ -1,12 +1,13 @@
-"""`/api/schedules`: define schedules, pause, resume and run them, and see what became of each tick."""
+"""`/api/schedules`: define, pause, resume and run schedules, and see what became of each tick; and that of /metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from prometheus_client.core import CounterMetricFamily, Metric
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,6 +32,7 @@ from tasks_app.features.schedules.verbs import (
 )
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, NAME_PATTERN, is_name
 from tasks_app.handlers.words import rfc3339
+from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, allowed, needs
 
@@ -355,6 +357,16 @@ class FiringsView(ScheduleAPI):
         found = list(lines[: limit + 1])
         end = rfc3339(found[limit - 1].scheduled_for) if len(found) > limit else None
         return Response([firing_object(line) for line in found[:limit]], headers=pages.next_page(request, end))
+
+
+def families(reading: SystemReading) -> Iterator[Metric]:
+    """Of /metrics: what became of ticks."""
+    what = "Ticks of schedules and runs by hand, by what became of them: made, skipped, refused or missed."
+    family = CounterMetricFamily("schedule_firings", what, labels=("schedule", "outcome"))
+    for labels, count in reading.totals.by("schedule_firings").items():
+        if len(labels) == 2:
+            family.add_metric(labels, count)
+    yield family
 
 
 urlpatterns = [

@@ -278,10 +278,10 @@ def _count(schedule: str, outcome: Outcome, count: int) -> None:
     transaction.on_commit(lambda: process.add(f"schedule_firings|{schedule}|{outcome}", count))
 
 
-def problems() -> list[str]:
-    """The schedules that did not fire in time. Raises DatabaseError."""
-    late = Schedule.objects.filter(next_at__lt=Now() - timedelta(seconds=OVERDUE_SECONDS)).order_by("next_at")
-    rows = list(late[: MAX_NAMED + 1])
+def late() -> list[str]:
+    """The schedules that did not fire in time, in sentences. Raises DatabaseError."""
+    overdue = Schedule.objects.filter(next_at__lt=Now() - timedelta(seconds=OVERDUE_SECONDS)).order_by("next_at")
+    rows = list(overdue[: MAX_NAMED + 1])
     if not rows:
         return []
     now = store().moment()[1]

@@ -12,7 +12,7 @@ import pytest
 from tasks_app import conf
 from tasks_app.conf.watching import RevisionInForce
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.files import (
+from tasks_app.features.schedules.jobs import (
     WriteFile,
     differing_files,
     remove_gone,

@@ -11,9 +11,9 @@ from django.db import OperationalError
 
 from tasks_app.features.schedules import firing
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.firing import MAX_NAMED, fire_due, problems, prune, step
+from tasks_app.features.schedules.firing import MAX_NAMED, fire_due, late, prune, step
+from tasks_app.features.schedules.jobs import Schedules
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.node import Schedules
 from tasks_app.features.schedules.timing import Timing
 from tasks_app.features.schedules.verbs import pause, put, remove, resume, run
 from tasks_app.node.retrying import OutageGuard
@@ -313,13 +313,13 @@ def test_nothing_of_a_firing_that_fails_is_kept(monkeypatch: pytest.MonkeyPatch)
 
 def test_health_names_schedules_that_did_not_fire_in_time() -> None:
     schedule("on-time", due_before=5.0)
-    assert problems() == []
+    assert late() == []
     schedule("late", due_before=100.0)
-    (sentence,) = problems()
+    (sentence,) = late()
     assert sentence.startswith("schedule 'late' did not fire at ") and sentence.endswith("ago")
     for number in range(MAX_NAMED + 1):
         schedule(f"late-{number}", due_before=100.0)
-    assert len(problems()) == MAX_NAMED + 1 and problems()[-1] == "more schedules did not fire in time"
+    assert len(late()) == MAX_NAMED + 1 and late()[-1] == "more schedules did not fire in time"
 
 
 def test_old_lines_and_those_beyond_the_limit_are_removed() -> None:

@@ -1,8 +1,9 @@
-"""The schedules of handlers.toml: each process writes them once its own file has changed (`table` reads them), and
-later those alone that are missing.
+"""What each process does about schedules once a second: it writes those of its handlers.toml, and a node fires what is
+due. And what `/health` says of schedules.
 
-The newest write wins. A schedule goes once no living process's revision of the file has it; `/health` names processes
-whose files define schedules differently.
+A process writes the schedules of its own file once that has changed (`fields.read_table` reads them), and later those
+alone that are missing. The newest write wins. A schedule goes once no living process's revision of the file has it;
+`/health` names processes whose files define schedules differently.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.firing import PRUNE_SECONDS, TOGETHER, fire_due, late, prune
 from tasks_app.features.schedules.models import FileRevision, Schedule, Source
 from tasks_app.features.schedules.verbs import write
 from tasks_app.handlers.handlers_toml import Handlers
@@ -23,6 +25,7 @@ from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import living, living_processes
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.queue.web_process import living_web_processes
 
@@ -181,3 +184,35 @@ class WriteFile:
 def web_job(process: str) -> Callable[[], None]:
     """What a web process does about once a second (`Feature.web_jobs`)."""
     return WriteFile(process).run
+
+
+class Schedules:
+    """A node's side job."""
+
+    def __init__(self, node: str) -> None:
+        self._file = WriteFile(node)
+        self._fire = OutageGuard("fire schedules", retry_seconds=1.0)
+        self._together = TOGETHER
+        self._prune = OutageGuard("remove old lines of schedules", retry_seconds=PRUNE_SECONDS)
+        self._prune_at, self._pruned = store().elapsed() + PRUNE_SECONDS, ""
+
+    def run(self, work: DueWork) -> None:
+        """Write the file's schedules if they are new, and fire what is due. Raises nothing."""
+        self._file.run()
+        self._fire.run(self._fire_due)
+        if (now := store().elapsed()) >= self._prune_at:
+            self._prune_at = now + PRUNE_SECONDS
+            self._prune.run(self._remove_some)
+
+    def _fire_due(self) -> None:
+        # Large tasks of many schedules may take longer than the heartbeat waits: after a failure it begins with one.
+        together, self._together = self._together, 1
+        self._together = min(together * 2, TOGETHER) if fire_due(together=together) else together
+
+    def _remove_some(self) -> None:
+        self._pruned = prune(self._pruned)
+
+
+def problems() -> list[str]:
+    """What is wrong with schedules, in sentences. Raises DatabaseError."""
+    return [*late(), *taken(), *differing_files()]
