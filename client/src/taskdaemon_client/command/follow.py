@@ -11,9 +11,11 @@ from taskdaemon_client import Client
 from taskdaemon_client.answers import Event, Operation, Task
 from taskdaemon_client.command.ends import FAILED, NOT_FOUND, complain
 from taskdaemon_client.command.output import (
+    Bar,
     Fields,
     Raw,
     as_json,
+    bar,
     harmless,
     say,
     write,
@@ -22,7 +24,6 @@ from taskdaemon_client.command.output import (
     write_object,
     write_row,
 )
-from taskdaemon_client.command.progress import Bar, bar
 from taskdaemon_client.errors import TaskdaemonError, TaskFailed, TasksGone, TryLater, Unreachable, WaitTimeout
 
 #: One answer is waited for no longer than this. Then it says what keeps the task.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
 from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument, limit_option, timeout_option
-from taskdaemon_client.command.output import Column, Fields, Raw, say, write_id, write_list, write_object
+from taskdaemon_client.command.output import Fields, Raw, columns, say, write_id, write_list, write_object
 from taskdaemon_client.command.tasks import OF_ALL, of_operations, on_all
 from taskdaemon_client.command.words import (
     Command,
@@ -23,59 +24,36 @@ from taskdaemon_client.command.words import (
     schedule_names,
 )
 
-HANDLER_COLUMNS: list[Column] = [
-    ("TYPE", lambda of: of["type"]),
+HANDLER_COLUMNS = columns(
+    "type",
     ("BUSY", lambda of: of["slots"]["busy"]),
     ("WARM", lambda of: of["slots"]["warm"]),
     ("SLOTS", lambda of: of["slots"]["all"]),
     ("TIMEOUT", lambda of: f"{of['limits']['timeout']:g}s"),
     ("STATE", lambda of: "paused" if of["paused"] else of["drained_on"] and f"drained on {len(of['drained_on'])}"),
-    ("PROBLEM", lambda of: of["problem"]),
-]
-NODE_COLUMNS: list[Column] = [
-    ("NAME", lambda of: of["name"]),
-    ("STATE", lambda of: of["state"]),
-    ("RUNNING", lambda of: of["running"]),
-    ("CAP", lambda of: of["cap"]),
+    "problem",
+)
+NODE_COLUMNS = columns(
+    "name", "state", "running", "cap",
     ("SEEN", lambda of: f"{of['seen_at'][:19]}Z"),
     ("HANDLERS", lambda of: ", ".join(each["type"] for each in of["handlers"])),
     ("PROBLEMS", lambda of: "; ".join(of["problems"])),
-]
-SCHEDULE_COLUMNS: list[Column] = [
-    ("NAME", lambda of: of["name"]),
-    ("TYPE", lambda of: of["type"]),
+)  # fmt: skip
+SCHEDULE_COLUMNS = columns(
+    "name", "type",
     ("WHEN", lambda of: of["cron"] or of["every"]),
-    ("TIMEZONE", lambda of: of["timezone"]),
+    "timezone",
     ("STATE", lambda of: "paused" if of["paused"] else "" if of["enabled"] else "off"),
     ("NEXT", lambda of: next(iter(of["next"]), None)),
     ("LAST", lambda of: of["last"] and of["last"]["outcome"]),
-]
-FIRING_COLUMNS: list[Column] = [
-    ("SCHEDULED FOR", lambda of: of["scheduled_for"]),
-    ("OUTCOME", lambda of: of["outcome"]),
-    ("COUNT", lambda of: of["count"]),
-    ("TASK", lambda of: of["task_id"]),
-    ("REASON", lambda of: of["reason"]),
-]
-OPERATION_COLUMNS: list[Column] = [
-    ("ID", lambda of: of["id"]),
-    ("ACT", lambda of: of["verb"]),
-    ("STATE", lambda of: of["state"]),
-    ("MATCHED", lambda of: of["matched"]),
-    ("DONE", lambda of: of["done"]),
+)  # fmt: skip
+FIRING_COLUMNS = columns("scheduled_for", "outcome", "count", ("TASK", itemgetter("task_id")), "reason")
+OPERATION_COLUMNS = columns(
+    "id", ("ACT", itemgetter("verb")), "state", "matched", "done",
     ("SKIPPED", lambda of: sum(of["skipped"].values())),
-    ("FAILED", lambda of: of["failed"]),
-    ("BY", lambda of: of["created_by"]),
-]
-CALLBACK_COLUMNS: list[Column] = [
-    ("ID", lambda of: of["id"]),
-    ("EVENT", lambda of: of["event"]),
-    ("STATUS", lambda of: of["status"]),
-    ("TRIES", lambda of: of["tries"]),
-    ("NEXT", lambda of: of["next_at"]),
-    ("URL", lambda of: of["url"]),
-    ("LAST ERROR", lambda of: of["last_error"]),
-]
+    "failed", ("BY", itemgetter("created_by")),
+)  # fmt: skip
+CALLBACK_COLUMNS = columns("id", "event", "status", "tries", ("NEXT", itemgetter("next_at")), "url", "last_error")
 
 type_argument = click.argument("type", type=NAME, metavar="TYPE", shell_complete=handler_types)
 node_argument = click.argument("node", type=NAME, metavar="NODE", shell_complete=node_names)

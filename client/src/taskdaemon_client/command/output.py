@@ -1,4 +1,4 @@
-"""What a command writes: data to stdout, everything else to stderr."""
+"""What a command writes: data to stdout, everything else, and a bar, to stderr."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -121,6 +124,11 @@ def write_row(values: Iterable[object]) -> None:
     write("\t".join(map(_cell, values)) + "\n")
 
 
+def columns(*given: str | Column) -> list[Column]:
+    """Columns. The name of a field stands for this field, below its name."""
+    return [(each.upper().replace("_", " "), itemgetter(each)) if isinstance(each, str) else each for each in given]
+
+
 def table(objects: Iterable[Raw], columns: Sequence[Column]) -> Table:
     """A table for a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -150,3 +158,28 @@ def _cell(value: object) -> str:
         return ""
     text = value if isinstance(value, str) else as_json(value)
     return harmless(" ".join(text.split()) if "\n" in text or "\t" in text else text)
+
+
+class Bar:
+    """A bar on stderr, or nothing where that is no terminal."""
+
+    def __init__(self, progress: Progress, total: float | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def show(self, done: float | None = None, words: str | None = None) -> None:
+        """How far it is, and what is said of it."""
+        self._progress.update(self._task, completed=done, description=None if words is None else harmless(words))
+
+
+@contextmanager
+def bar(total: float | None) -> Iterator[Bar]:
+    """A bar while the block runs."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    # What is written to stdout goes above the bar only if it goes to the terminal.
+    progress = Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
+    )  # fmt: skip
+    with progress:
+        yield Bar(progress, total)

@@ -15,8 +15,7 @@ from taskdaemon_client.calls import BATCH_TASKS
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import USAGE, complain
 from taskdaemon_client.command.options import JSON, SECONDS, TASK_OPTIONS, given, options_of
-from taskdaemon_client.command.output import Fields, say, write, write_id, write_line
-from taskdaemon_client.command.progress import bar
+from taskdaemon_client.command.output import Fields, bar, say, write, write_id, write_line
 from taskdaemon_client.command.words import Command, OptionalValue, calls, fields_of, handler_types, strict_json
 from taskdaemon_client.errors import ApiError, TaskdaemonError, naming_tasks
 

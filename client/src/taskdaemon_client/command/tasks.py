@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import click
@@ -24,8 +25,8 @@ from taskdaemon_client.command.options import (
     timeout_option,
 )
 from taskdaemon_client.command.output import (
-    Column,
     Fields,
+    columns,
     say,
     write_id,
     write_line,
@@ -37,15 +38,11 @@ from taskdaemon_client.command.words import Command, calls, fields_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COLUMNS: list[Column] = [
-    ("ID", lambda task: task["id"]),
-    ("STATUS", lambda task: task["status"]),
-    ("TYPE", lambda task: task["task_type"]),
-    ("PRIORITY", lambda task: task["priority"]),
-    ("ATTEMPTS", lambda task: task["attempts"]),
+COLUMNS = columns(
+    "id", "status", ("TYPE", itemgetter("task_type")), "priority", "attempts",
     ("CREATED", lambda task: f"{task['created_at'][:19]}Z"),
-    ("LAST ERROR", lambda task: task["last_error"]),
-]
+    "last_error",
+)  # fmt: skip
 #: The fields of the columns.
 _LISTED = ("id", "status", "task_type", "priority", "attempts", "created_at", "last_error")
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -20,7 +21,7 @@ from rich.text import Text
 from taskdaemon_client import Client
 from taskdaemon_client.answers import Handler
 from taskdaemon_client.command.follow import AWAY
-from taskdaemon_client.command.output import Column, Fields, Raw, harmless, table, write_list
+from taskdaemon_client.command.output import Fields, Raw, columns, harmless, table, write_list
 from taskdaemon_client.command.words import Command, Seconds, calls
 from taskdaemon_client.errors import NotAllowed, without_user
 
@@ -35,17 +36,13 @@ WINDOW_SECONDS = 10.0
 FIELDS = (
     "type", "busy", "warm", "slots", "pending", "oldest_ready_seconds", "succeeded", "failed", "paused", "problem",
 )  # fmt: skip
-COLUMNS: list[Column] = [
-    ("HANDLER", lambda row: row["type"]),
-    ("BUSY", lambda row: row["busy"]),
-    ("WARM", lambda row: row["warm"]),
-    ("SLOTS", lambda row: row["slots"]),
-    ("PENDING", lambda row: row["pending"]),
+COLUMNS = columns(
+    ("HANDLER", itemgetter("type")), "busy", "warm", "slots", "pending",
     ("OLDEST", lambda row: _age(row["oldest_ready_seconds"])),
     ("DONE/S", lambda row: _rate(row["succeeded"])),
     ("FAILED/S", lambda row: _rate(row["failed"])),
     ("", lambda row: "paused" if row["paused"] else row["problem"]),
-]
+)  # fmt: skip
 
 
 class Readings:
