@@ -10,20 +10,25 @@ if TYPE_CHECKING:
     from typing_extensions import Required
 
 
-class TaskOptions(TypedDict, total=False):
-    """The options of a task. None is the same as leaving one out."""
+class LastingOptions(TypedDict, total=False):
+    """The options of a task that a schedule gives to each of its tasks, too."""
 
     priority: int | None  #: 0 to 100; larger ones go first
-    delay: float | None  #: seconds until it may start
-    run_at: datetime | str | None  #: when it may start
     expires_in: float | None  #: seconds by which a handler has to begin it
-    expires_at: datetime | str | None  #: when a handler has to have begun it
     timeout: float | None  #: seconds for an attempt
     max_retries: int | None
     tags: Sequence[str] | None  #: to filter lists by
     metadata: dict[str, Any] | None  #: comes back with the task, the handler does not get it
     unique_key: str | None  #: at most one such task of a type at a time
     callback_url: str | None  #: is told when the task has ended, see `verify_webhook`
+
+
+class TaskOptions(LastingOptions, total=False):
+    """The options of a task. None is the same as leaving one out."""
+
+    delay: float | None  #: seconds until it may start
+    run_at: datetime | str | None  #: when it may start
+    expires_at: datetime | str | None  #: when a handler has to have begun it
 
 
 class NewTask(TaskOptions, total=False):
@@ -48,7 +53,7 @@ class Filter(TypedDict, total=False):
     error: str | None  #: a text in `last_error`
 
 
-class ScheduleDefinition(TypedDict, total=False):
+class ScheduleDefinition(LastingOptions, total=False):
     """What a schedule is made of: `type`, and either `cron` or `every`."""
 
     type: Required[str]
@@ -60,11 +65,3 @@ class ScheduleDefinition(TypedDict, total=False):
     jitter: float | None  #: seconds
     enabled: bool | None
     data: dict[str, Any] | None
-    priority: int | None
-    expires_in: float | None
-    timeout: float | None
-    max_retries: int | None
-    tags: Sequence[str] | None
-    metadata: dict[str, Any] | None
-    unique_key: str | None
-    callback_url: str | None
