@@ -14,7 +14,7 @@ from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import Faults, Field, digits, literal, refuse
 from tasks_app.api.pages import MAX_NUMBER, NEXT, NUMBER_CURSOR, next_page
 from tasks_app.api.view import API, task_in_path
-from tasks_app.handlers.words import milliseconds, rfc3339
+from tasks_app.handlers.words import milliseconds
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
 from tasks_app.rights import SEE_TASKS, needs
 
@@ -48,7 +48,7 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         "node": task.node,
         "container": first or None,
         "wait_seconds": milliseconds(task.wait_seconds),
-        "started_at": rfc3339(task.started_at),
+        "started_at": task.started_at,
         "stdout_tail": logs["stdout"],
         "stderr_tail": logs["stderr"],
         "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
@@ -174,8 +174,6 @@ class AttemptsView(API):
 
 
 def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
-    for name in ("started_at", "ended_at"):
-        row[name] = rfc3339(row[name])
     for name in ("seconds", "wait_seconds"):
         row[name] = milliseconds(row[name])
     for name in ("error", "container"):

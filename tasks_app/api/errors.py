@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
 from tasks_app.db.write_health import WriteRefused
+from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Forbidden
 from tasks_app.queue.current import store
 from tasks_app.queue.submission import KeyReused, KeysContended
@@ -28,9 +30,16 @@ from tasks_app.queue.submission import KeyReused, KeysContended
 # Renders answers as compact JSON in UTF-8, whatever the Accept header says.
 
 
+class AnswerEncoder(JSONEncoder):
+    """Moments as all answers have them."""
+
+    def default(self, obj: Any) -> Any:
+        return rfc3339(obj) if isinstance(obj, datetime) else super().default(obj)
+
+
 def dump(data: Any) -> bytes:
     """Compact JSON: scripts search for `"status":"healthy"`. Never fails on strings."""
-    text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(data, cls=AnswerEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # UTF-8 cannot encode half a surrogate pair. JSON's escape for it has the same form as Python's.
     return text.encode("utf-8", "backslashreplace")
 

@@ -16,7 +16,6 @@ from tasks_app.api.fields import Faults, Field, digits, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
-from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading
@@ -256,7 +255,7 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
         "revisions": [
             {
                 "kind": each.kind, "process": each.name, "revision": each.used.revision or None,
-                "since": rfc3339(each.since), "problem": each.used.fault,
+                "since": each.since, "problem": each.used.fault,
             }
             for each in reading.processes
             if each.kind == "web" or each.name in serving
@@ -265,10 +264,9 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
 
 
 def _paused(pause: HandlerPause) -> dict[str, Any]:
-    since, until = rfc3339(pause.paused_at), rfc3339(pause.until)
-    return {"by": pause.paused_by, "since": since, "until": until, "reason": pause.reason}
+    return {"by": pause.paused_by, "since": pause.paused_at, "until": pause.until, "reason": pause.reason}
 
 
 def drained_object(drain: Drain) -> dict[str, Any]:
     """The object of a drain."""
-    return {"by": drain.by, "since": rfc3339(drain.at), "reason": drain.reason, "noticed": drain.noticed}
+    return {"by": drain.by, "since": drain.at, "reason": drain.reason, "noticed": drain.noticed}

@@ -15,7 +15,6 @@ from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import digits, near
 from tasks_app.api.handlers import Drained, Slots, drained_object
 from tasks_app.api.view import API, caller_of
-from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.system_reading import SystemReading, current_reading, living
 from tasks_app.queue.node_models import Node
 from tasks_app.rights import SEE_NODES, needs
@@ -170,9 +169,9 @@ def _object(request: Request, node: Node, reading: SystemReading, lives: bool) -
         "state": node.state(sum(busy.values()), lives),
         "version": node.version,
         "handlers_digest": node.digest,
-        "started_at": rfc3339(node.started_at),
-        "seen_at": rfc3339(node.seen_at),
-        "stopped_at": rfc3339(node.stopped_at),
+        "started_at": node.started_at,
+        "seen_at": node.seen_at,
+        "stopped_at": node.stopped_at,
         "running": running,
         "cap": next((pool["cap"] for pool in node.pools.values() if "cap" in pool), None),
         "drained": node.drain and drained_object(node.drain),

@@ -18,13 +18,11 @@ from django.db.models.functions import Cast
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import DateTimeField
 
 from tasks_app.api import schema
 from tasks_app.api.errors import dump
 from tasks_app.api.fields import Faults, Field, digits, literal, refuse, task_id
 from tasks_app.api.schema import TaskObject
-from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
@@ -154,7 +152,6 @@ FIRST_SIZES = 21
 _JSON_FIELDS = ("task_data", "result", "tags", "metadata")
 #: Those that may be large.
 _MEASURED_FIELDS = ("task_data", "result", "metadata")
-_MOMENTS = frozenset(name for name, field in _SHAPE.items() if isinstance(field, DateTimeField))
 
 
 class Page:
@@ -273,10 +270,8 @@ def _task_object(
         value = row[column]
         if value is None and name in optional:
             continue
-        if value is not None and name in _JSON_FIELDS:
-            text = value.encode("utf-8", "backslashreplace")
-        else:
-            text = dump(rfc3339(value) if name in _MOMENTS else value)
+        is_json = value is not None and name in _JSON_FIELDS
+        text = value.encode("utf-8", "backslashreplace") if is_json else dump(value)
         pairs.append(b'"%b":%b' % (name.encode(), text))
     if omitted:
         pairs.append(b'"%b":%b' % (OMITTED.encode(), dump(omitted)))

@@ -16,7 +16,6 @@ from tasks_app import conf
 from tasks_app.api import admission, schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
 from tasks_app.api.view import API, PublicAPI
-from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.system_reading import current_reading
@@ -118,12 +117,7 @@ class HealthView(PublicAPI):
     def get(self, request: Request) -> Response:
         """Tell whether tasks are accepted and run. 503 if the database cannot be reached, no worker lives, or the
         first containers still start. A broken handler or broker is only listed in `problems`."""
-        body: dict[str, Any] = {
-            "status": "unhealthy",
-            "queue_size": 0,
-            "workers": 0,
-            "timestamp": rfc3339(timezone.now()),
-        }
+        body: dict[str, Any] = {"status": "unhealthy", "queue_size": 0, "workers": 0, "timestamp": timezone.now()}
         try:
             reading = current_reading()
         except DatabaseError as error:

@@ -16,7 +16,6 @@ from uuid import UUID
 from django.utils import timezone
 
 from tasks_app.api.errors import dump
-from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.models import FINAL, Attempt, LiveEvent, Status, Task
 from tasks_app.runner.endings import OutcomeKind
 
@@ -169,8 +168,8 @@ class _Reading:
         if shown is None:
             return True
         if self._at.sequence < 0:
-            started = {"node": shown["node"], "started_at": rfc3339(shown["started_at"])}
-            self._add("status", EventId(number, 0), {"status": Status.PROCESSING, "attempt": number, **started})
+            started = {"status": Status.PROCESSING, "attempt": number}
+            self._add("status", EventId(number, 0), started | {name: shown[name] for name in ("node", "started_at")})
         whole = False
         if self._at.sequence < FROM_ROW:
             whole = self._live(number, running)
@@ -198,7 +197,7 @@ class _Reading:
                 return True
             if self._full:
                 return False
-            self._add(kind, EventId(number, sequence), {"attempt": number, "at": rfc3339(at), **body})
+            self._add(kind, EventId(number, sequence), {"attempt": number, "at": at, **body})
         if len(rows) == MAX_LIVE_EVENTS:
             self._size = CHUNK_BYTES
         return False
@@ -226,7 +225,7 @@ class _Reading:
         data = {
             "status": Status.PENDING,
             "attempts": attempt,
-            "due_at": rfc3339(self._task["due_at"]) if last else None,
+            "due_at": self._task["due_at"] if last else None,
         }
         if attempt and (ended := self._ended_attempt(attempt)) is not None:
             data |= {"outcome": ended["outcome"], "error": ended["error"] or None}

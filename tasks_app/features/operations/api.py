@@ -22,7 +22,6 @@ from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, bulk_acts
-from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, allowed, needs
@@ -380,7 +379,7 @@ def _counted(found: Preview) -> dict[str, object]:
         "by_status": dict(found.by_status.most_common()),
         "by_reason": dict(found.by_reason.most_common()),
         "skipped": dict(found.unfit.most_common()),
-        "oldest": rfc3339(found.oldest),
+        "oldest": found.oldest,
     }
 
 
@@ -395,8 +394,7 @@ def _object(request: Request, operation: Operation) -> dict[str, object]:
         for name, value in operation.filter.items()
     }
     values = {name: getattr(operation, name) for name in _FIELDS}
-    moments = {name: rfc3339(values[name]) for name in ("created_at", "ended_at")}
-    return {**values, "id": str(operation.pk), "filter": wanted, **moments}
+    return {**values, "filter": wanted}
 
 
 urlpatterns = [

@@ -32,7 +32,6 @@ from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.features.schedules.timing import CRON, EVERY, cron_of, every_of, zone_of
 from tasks_app.features.schedules.verbs import MAX_SCHEDULES
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
-from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.strict_json import BadJSON, loads
 from tasks_app.queue.submission import encode, too_large
 from tasks_app.rights import TASK_PAYLOAD
@@ -194,13 +193,13 @@ def when(row: Any) -> str:
 def firing_object(line: Firing) -> dict[str, Any]:
     """A line of the ledger."""
     return {
-        "scheduled_for": rfc3339(line.scheduled_for),
+        "scheduled_for": line.scheduled_for,
         "outcome": line.outcome,
-        "task_id": None if line.task is None else str(line.task),
+        "task_id": line.task,
         "reason": line.reason,
-        "at": rfc3339(line.at),
+        "at": line.at,
         "by": line.by,
-        "until": rfc3339(line.until),
+        "until": line.until,
         "count": line.count,
     }
 
@@ -231,9 +230,9 @@ def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
         **shown,
         "defined_in": row.source,
         "revision": row.revision,
-        "changed_at": rfc3339(row.changed_at),
+        "changed_at": row.changed_at,
         "changed_by": row.changed_by,
-        "paused": None if row.paused_at is None else {"by": row.paused_by, "since": rfc3339(row.paused_at)},
-        "next": [rfc3339(tick) for tick in next_ticks(row)],
+        "paused": None if row.paused_at is None else {"by": row.paused_by, "since": row.paused_at},
+        "next": next_ticks(row),
         "last": None if last is None else firing_object(last),
     }

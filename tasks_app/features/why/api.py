@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,9 +10,8 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
 from tasks_app.api.view import API, both, task_in_path
-from tasks_app.features.why.decide import Reason, decide
+from tasks_app.features.why.decide import decide
 from tasks_app.features.why.facts import MAX_BEFORE, read_facts
-from tasks_app.handlers.words import rfc3339
 from tasks_app.rights import SEE_TASKS, needs
 
 
@@ -131,12 +127,8 @@ class WhyView(API):
         """Tell why a task does not run, when it is likely to start, or how it ended."""
         if (facts := read_facts(task_in_path(request, task_id))) is None:
             raise NotFound
-        return Response({"reasons": [_reason_object(each) for each in decide(facts)]})
-
-
-def _reason_object(reason: Reason) -> dict[str, Any]:
-    values = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in reason.values.items()}
-    return {"reason": str(reason.reason), "sentence": reason.sentence, **values}
+        reasons = [{"reason": each.reason, "sentence": each.sentence, **each.values} for each in decide(facts)]
+        return Response({"reasons": reasons})
 
 
 urlpatterns = [

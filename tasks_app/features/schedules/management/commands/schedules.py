@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from tasks_app.api.errors import AnswerEncoder
 from tasks_app.api.fields import Faults
 from tasks_app.audit.record import system_account
 from tasks_app.features.schedules.definition import Definition
@@ -78,7 +79,7 @@ class Command(BaseCommand):
         if verb == "firings":
             return _firings(_row(name), limit)
         if verb == "show":
-            return json.dumps(schedule_object(_row(name)), indent=2, ensure_ascii=False)
+            return json.dumps(schedule_object(_row(name)), cls=AnswerEncoder, indent=2, ensure_ascii=False)
         act, done = {
             "delete": (remove, "deleted"), "pause": (pause, "paused"), "resume": (resume, "resumed")
         }[verb]  # fmt: skip
