@@ -192,14 +192,15 @@ class Asks:
     body: Fields | None
 
     def read(self, request: Request) -> dict[str, Any]:
-        """The values of those parameters that are given. Raises ParseError or Invalid with every fault at once."""
+        """The values of those parameters that are given or have a default. Raises ParseError, or Invalid with every
+        fault at once."""
         faults: Faults = []
         values = read_query(request.query_params, self.query, faults)
         if self.body is None or faults:
             faults += self._of_body(request)
         if faults:
             raise Invalid(faults)
-        return values
+        return {name: field.default for name, field in self.query.items() if field.default is not None} | values
 
     def _of_body(self, request: Request) -> Faults:
         """What is wrong with the fields of the body, if there is one. The call itself checks what depends on more."""

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, Field, digits, near, refuse, shown
+from tasks_app.api.fields import Faults, Field, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
@@ -166,10 +166,7 @@ _EXAMPLES = [schema.answered("prime", EXAMPLE)]
 NO_HANDLER = schema.failure("No such handler.", misspelt=schema.NO_HANDLER_EXAMPLE)
 
 
-PAGE = {
-    "limit": digits(1, 1000, "The largest number of handlers; all, if it is absent."),
-    "cursor": pages.NUMBER_CURSOR,
-}
+PAGE = pages.paged(pages.NUMBER_CURSOR, 1000, "The largest number of handlers; all, if it is absent.")
 
 
 class HandlersView(API):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import digits, near
+from tasks_app.api.fields import near
 from tasks_app.api.handlers import Drained, Slots, drained_object
 from tasks_app.api.view import API, caller_of
 from tasks_app.metrics.system_reading import SystemReading, current_reading, living
@@ -86,10 +86,7 @@ NO_NODE = schema.failure(
 )
 
 
-PAGE = {
-    "limit": digits(1, 1000, "The largest number of nodes; all, if it is absent."),
-    "cursor": pages.NAME_CURSOR,
-}
+PAGE = pages.paged(pages.NAME_CURSOR, 1000, "The largest number of nodes; all, if it is absent.")
 
 
 class NodesView(API):

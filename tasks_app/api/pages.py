@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,7 +22,7 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import dump
-from tasks_app.api.fields import Faults, Field, digits, literal, refuse, task_id
+from tasks_app.api.fields import Faults, Field, Fields, digits, literal, refuse, task_id
 from tasks_app.api.schema import TaskObject
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
@@ -56,6 +57,13 @@ NEXT = [
     schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),
     schema.header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200),
 ]
+
+
+def paged(cursor: Field, most: int, help: str, default: int | None = None) -> Fields:
+    """The parameters of a list: `limit`, for at most so many rows, and `cursor`. `default`: the limit, if none is
+    given; None: there is none."""
+    shown: dict[str, Any] = {} if default is None else {"default": default}
+    return {"limit": replace(digits(1, most, help, **shown), default=default), "cursor": cursor}
 
 
 def next_page(request: Request, place: object | None) -> dict[str, str]:

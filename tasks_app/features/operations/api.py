@@ -242,11 +242,7 @@ EXAMPLES = [
 
 # The calls.
 
-DEFAULT_PAGE_LIMIT = 20
-PAGE = {
-    "limit": fields.digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT),
-    "cursor": pages.ID_CURSOR,
-}
+PAGE = pages.paged(pages.ID_CURSOR, 100, "How many, the newest first.", default=20)
 #: Operations that are read for a page of a key with types, which may be short.
 MAX_READ = 1000
 
@@ -312,7 +308,7 @@ class OperationsView(API):
     )
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
-        limit = self.asked.get("limit", DEFAULT_PAGE_LIMIT)
+        limit = self.asked["limit"]
         types = caller_of(request).types
         newest = Operation.objects.order_by("-pk")
         if (cursor := self.asked.get("cursor")) is not None:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
-from tasks_app.api.fields import Faults, body_of, digits, near, object_with, text_moment
+from tasks_app.api.fields import Faults, body_of, near, object_with, text_moment
 from tasks_app.api.new_tasks import MAX_TAGS
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.schedules.fields import FIELDS, firing_object, read, schedule_object
@@ -110,14 +110,10 @@ NAME = OpenApiParameter(
 
 #: Bytes of definitions in a page. They are parsed, which takes several times as much memory.
 MAX_PAGE_BYTES = 4 * 1024 * 1024
-PAGE = {
-    "limit": digits(1, 100, "How many, in the order of their names.", default=20),
-    "cursor": pages.NAME_CURSOR,
-}
-FIRINGS_PAGE = {
-    "limit": digits(1, 1000, "How many, the newest first.", default=100),
-    "cursor": text_moment(pages.BEGINS, "2026-01-31T06:00:00Z", ""),
-}
+PAGE = pages.paged(pages.NAME_CURSOR, 100, "How many, in the order of their names.", default=20)
+FIRINGS_PAGE = pages.paged(
+    text_moment(pages.BEGINS, "2026-01-31T06:00:00Z", ""), 1000, "How many, the newest first.", default=100
+)
 _FIRING = {
     "scheduled_for": "2026-01-31T05:00:00.000000Z", "outcome": "made", "task_id": schema.UUID_EXAMPLE, "reason": "",
     "at": "2026-01-31T05:00:00.412000Z", "by": None, "until": None, "count": 1,
@@ -197,7 +193,7 @@ class SchedulesView(ScheduleAPI):
     )
     def get(self, request: Request) -> Response:
         """List schedules in the order of their names. A page of large ones ends earlier, after at least one."""
-        limit = self.asked.get("limit", 20)
+        limit = self.asked["limit"]
         rows = self.known(request).filter(pk__gt=self.asked.get("cursor", "")).order_by("pk")
         sized = rows.annotate(bytes=store().json_bytes("definition")).values_list("pk", "bytes")
         names, size, end = list[str](), 0, None
@@ -350,7 +346,7 @@ class FiringsView(ScheduleAPI):
     )
     def get(self, request: Request, name: str) -> Response:
         """List what became of each tick, newest first. Lines are kept for 90 days, at most 10,000 of a schedule."""
-        row, limit = self.schedule(request, name), self.asked.get("limit", 100)
+        row, limit = self.schedule(request, name), self.asked["limit"]
         lines = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for")
         if (cursor := self.asked.get("cursor")) is not None:
             lines = lines.filter(scheduled_for__lt=cursor)
