@@ -50,6 +50,8 @@ class StrictFilter(admin.SimpleListFilter):
 
     #: What is wrong with the value, in one sentence, or ""
     fault = ""
+    #: The column that has the value; "": the parameter's name.
+    column = ""
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Any], model_admin: Any) -> None:
         given = params.get(str(self.parameter_name), [])
@@ -85,7 +87,7 @@ class StrictFilter(admin.SimpleListFilter):
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         """The rows that match a value."""
-        raise NotImplementedError
+        return rows.filter(**{self.column or str(self.parameter_name): value})
 
 
 class SpanFilter(StrictFilter):

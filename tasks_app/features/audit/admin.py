@@ -58,9 +58,6 @@ class ActorFilter(EntryFilter):
         names = dict.fromkeys([*users[:MAX_CHOICES], *keys[:MAX_CHOICES], *others])
         return [(name, line(name, 40)) for name in names if name]
 
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(actor=value)
-
 
 class ViaFilter(StrictFilter):
     """By the way: admin, API, command."""
@@ -70,20 +67,14 @@ class ViaFilter(StrictFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return WAYS.items()
 
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(via=value)
-
 
 class ActFilter(EntryFilter):
     """By what was done."""
 
-    title, parameter_name = "act", "act"
+    title, parameter_name, column = "act", "act", "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, name.replace("_", " ")) for name in _known_acts()]
-
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(action=value)
 
 
 class TimeFilter(SpanFilter):

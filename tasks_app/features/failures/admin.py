@@ -53,21 +53,18 @@ class GroupHandlerFilter(TypeFilter):
     """Groups of a handler."""
 
     title, parameter_name = "handler", "handler"
+    narrow = StrictFilter.narrow
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         named = FailureGroup.objects.order_by("handler").values_list("handler", flat=True).distinct()
         known = dict(super().lookups(request, model_admin))
         return [(name, known[name]) for name in named if name in known]
 
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(handler=value)
-
 
 class GroupReasonFilter(ReasonFilter):
     """Groups of a failure reason."""
 
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(reason=value)
+    narrow = StrictFilter.narrow
 
 
 #: Hours that the picture shows: in the list, and on a group's page.
