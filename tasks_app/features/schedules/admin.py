@@ -25,7 +25,7 @@ from tasks_app.admin.pages import Refusal, actor, only
 from tasks_app.admin.text import handler_link, harmless, line, listed
 from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
-from tasks_app.features.schedules.day import day_of, lines_of, marks, picture
+from tasks_app.features.schedules.day import TONES, day_of, lines_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
 from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
@@ -37,9 +37,6 @@ from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
 
 #: Lines of the ledger on a schedule's page.
 MAX_LINES = 100
-TONES = {
-    Outcome.MADE: "completed", Outcome.SKIPPED: "pending", Outcome.REFUSED: "failed", Outcome.MISSED: "failed"
-}  # fmt: skip
 #: Fields of the form of their own; the others are in its field `options`.
 SHOWN = ("type", "cron", "every", "timezone", "data", "overlap", "catch_up", "jitter", "enabled")
 OTHERS = [name for name in FIELDS if name not in SHOWN]

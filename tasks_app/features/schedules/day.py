@@ -20,10 +20,10 @@ PARTS, PART = 96, timedelta(minutes=15)
 WIDTH, HEIGHT = 10, 30
 #: Lines of a day that are read.
 MAX_READ = 20_000
-#: The worst of a part decides its colour.
-TONES = (
-    (Outcome.MISSED, "failed"), (Outcome.REFUSED, "failed"), (Outcome.SKIPPED, "pending"), (Outcome.MADE, "completed")
-)  # fmt: skip
+#: The worst outcome first, which decides the colour of a part.
+TONES = {
+    Outcome.MISSED: "failed", Outcome.REFUSED: "failed", Outcome.SKIPPED: "pending", Outcome.MADE: "completed"
+}  # fmt: skip
 
 
 class Mark(NamedTuple):
@@ -107,7 +107,7 @@ def picture(found: Sequence[Mark], day: date) -> SafeString:
 
 
 def _tone(count: Counter[str]) -> str:
-    return next((tone for outcome, tone in TONES if outcome in count), "none")
+    return next((tone for outcome, tone in TONES.items() if outcome in count), "none")
 
 
 def _said(count: Counter[str]) -> str:

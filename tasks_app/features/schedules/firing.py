@@ -278,6 +278,10 @@ def _count(schedule: str, outcome: Outcome, count: int) -> None:
     transaction.on_commit(lambda: process.add(f"schedule_firings|{schedule}|{outcome}", count))
 
 
+#: Schedules that `/health` names.
+MAX_NAMED = 5
+
+
 def late() -> list[str]:
     """The schedules that did not fire in time, in sentences. Raises DatabaseError."""
     overdue = Schedule.objects.filter(next_at__lt=Now() - timedelta(seconds=OVERDUE_SECONDS)).order_by("next_at")
@@ -293,8 +297,6 @@ def late() -> list[str]:
     return [*sentences, *(["more schedules did not fire in time"] if len(rows) > MAX_NAMED else [])]
 
 
-#: Schedules that `/health` names.
-MAX_NAMED = 5
 #: The ledger keeps a line for so many days, and so many lines of a schedule.
 KEEP_DAYS, MAX_LINES = 90, 10_000
 #: Between two looks for lines that are too many or too old; of each, how many lines and schedules.

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.features.schedules.definition import Definition
-from tasks_app.features.schedules.firing import PRUNE_SECONDS, TOGETHER, fire_due, late, prune
+from tasks_app.features.schedules.firing import MAX_NAMED, PRUNE_SECONDS, TOGETHER, fire_due, late, prune
 from tasks_app.features.schedules.models import FileRevision, Schedule, Source
 from tasks_app.features.schedules.verbs import write
 from tasks_app.handlers.handlers_toml import Handlers
@@ -36,8 +36,6 @@ TABLE = "schedules"
 GONE_SECONDS = 5.0
 #: A revision that no process writes is forgotten after so long.
 KEEP_DAYS = 30
-#: Schedules that a sentence of `/health` names.
-MAX_NAMED = 5
 
 
 def schedules_of(handlers: Handlers) -> Mapping[str, Any]:
