@@ -17,19 +17,9 @@ from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
 from tasks_app.api.fields import Faults, body_of, near, object_with, text_moment
 from tasks_app.api.new_tasks import MAX_TAGS
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
+from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.fields import FIELDS, firing_object, read, schedule_object
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.verbs import (
-    MAX_SCHEDULES,
-    NotChanged,
-    Refused,
-    UnknownSchedule,
-    pause,
-    put,
-    remove,
-    resume,
-    run,
-)
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, NAME_PATTERN, is_name
 from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.system_reading import SystemReading
@@ -168,11 +158,11 @@ class ScheduleAPI(API):
 
     def handle_exception(self, exc: Exception) -> Any:
         """Answer what a verb refuses."""
-        if isinstance(exc, UnknownSchedule):  # it was removed meanwhile
+        if isinstance(exc, verbs.UnknownSchedule):  # it was removed meanwhile
             exc = NotFound(str(exc))
-        elif isinstance(exc, NotChanged):
+        elif isinstance(exc, verbs.NotChanged):
             exc = Conflict(str(exc))
-        elif isinstance(exc, Refused):
+        elif isinstance(exc, verbs.Refused):
             exc = QueueFull(f"{exc}; retry later") if exc.full else Conflict(str(exc))
         return super().handle_exception(exc)
 
@@ -233,7 +223,7 @@ class ScheduleView(ScheduleAPI):
                 six_fields="cron must be 5 fields (minute hour day-of-month month day-of-week) or one of @hourly, ...",
             ),
             409: schema.failure(
-                f"handlers.toml defines it, or there are {MAX_SCHEDULES:,} schedules.",
+                f"handlers.toml defines it, or there are {verbs.MAX_SCHEDULES:,} schedules.",
                 of_the_file='handlers.toml defines the schedule "morning": change it there',
             ),
         },
@@ -251,7 +241,7 @@ class ScheduleView(ScheduleAPI):
         there = Schedule.objects.filter(pk=name).first()
         if there is not None and not caller_of(request).knows(there.task_type):
             raise Conflict(f'another schedule is named "{name}"')
-        new = put(name, definition, actor_of(request))
+        new = verbs.put(name, definition, actor_of(request))
         response = self.answer(request, name)
         response.status_code = 201 if new else 200
         return response
@@ -268,7 +258,7 @@ class ScheduleView(ScheduleAPI):
     )
     def delete(self, request: Request, name: str) -> Response:
         """Delete a schedule. Its tasks, and what became of its ticks, stay."""
-        remove(self.schedule(request, name).pk, actor_of(request))
+        verbs.remove(self.schedule(request, name).pk, actor_of(request))
         return Response(status=204)
 
 
@@ -280,7 +270,7 @@ class PauseScheduleView(ScheduleAPI):
     @schema.call("pause_schedule", "schedules", {200: ScheduleObject, **NO_SCHEDULE}, [NAME])
     def post(self, request: Request, name: str) -> Response:
         """Pause a schedule: no tick fires until it is resumed. Its tasks go on."""
-        pause(self.schedule(request, name).pk, actor_of(request))
+        verbs.pause(self.schedule(request, name).pk, actor_of(request))
         return self.answer(request, name)
 
 
@@ -292,7 +282,7 @@ class ResumeScheduleView(ScheduleAPI):
     @schema.call("resume_schedule", "schedules", {200: ScheduleObject, **NO_SCHEDULE}, [NAME])
     def post(self, request: Request, name: str) -> Response:
         """Resume a schedule: it fires from now on. What the pause left out is not made up for."""
-        resume(self.schedule(request, name).pk, actor_of(request))
+        verbs.resume(self.schedule(request, name).pk, actor_of(request))
         return self.answer(request, name)
 
 
@@ -315,7 +305,7 @@ class RunScheduleView(ScheduleAPI):
     )
     def post(self, request: Request, name: str) -> Response:
         """Make a task of a schedule now, whatever `overlap` and a pause say. Its ticks stay as they are."""
-        return _made(str(run(self.schedule(request, name).pk, actor_of(request))))
+        return _made(str(verbs.run(self.schedule(request, name).pk, actor_of(request))))
 
     def answer(self, request: Request, target: str) -> Response:
         """What an earlier request has made; `target` as the verb calls it."""

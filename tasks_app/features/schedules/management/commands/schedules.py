@@ -12,19 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tasks_app.api.errors import AnswerEncoder
 from tasks_app.api.fields import Faults
 from tasks_app.audit.record import system_account
+from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.fields import EXAMPLE, read, schedule_object, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.verbs import (
-    NotChanged,
-    Refused,
-    UnknownSchedule,
-    pause,
-    put,
-    remove,
-    resume,
-    run,
-)
 from tasks_app.handlers.words import aligned, choices, utc_text
 from tasks_app.logs.harmless import harmless
 from tasks_app.queue.strict_json import BadJSON, loads_data
@@ -48,10 +39,10 @@ class Command(BaseCommand):
     help = "List, define, pause, resume and run schedules, and see what became of their ticks."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("list", help="show all schedules with their next ticks")
+        words = parser.add_subparsers(dest="verb", required=True)
+        words.add_parser("list", help="show all schedules with their next ticks")
         for verb, text in VERBS.items():
-            one = verbs.add_parser(verb, help=text)
+            one = words.add_parser(verb, help=text)
             one.add_argument("name", help="its name")
             if verb == "put":
                 one.add_argument("definition", help=f"a JSON object such as {EXAMPLE}, @FILE that has it, or -")
@@ -62,9 +53,9 @@ class Command(BaseCommand):
         """Run one subcommand."""
         try:
             said = self._say(verb, name, **options)
-        except UnknownSchedule as unknown:
+        except verbs.UnknownSchedule as unknown:
             raise CommandError(f"{unknown}; there are {choices(name, unknown.known)}") from None
-        except (NotChanged, Refused) as refused:
+        except (verbs.NotChanged, verbs.Refused) as refused:
             raise CommandError(str(refused)) from None
         self.stdout.write(said)
 
@@ -73,24 +64,24 @@ class Command(BaseCommand):
         if verb == "list":
             return _list()
         if verb == "put":
-            return f"{name} is {'made' if put(name, _definition(name, definition), actor) else 'replaced'}"
+            return f"{name} is {'made' if verbs.put(name, _definition(name, definition), actor) else 'replaced'}"
         if verb == "run":
-            return str(run(name, actor))
+            return str(verbs.run(name, actor))
         if verb == "firings":
             return _firings(_row(name), limit)
         if verb == "show":
             return json.dumps(schedule_object(_row(name)), cls=AnswerEncoder, indent=2, ensure_ascii=False)
-        act, done = {
-            "delete": (remove, "deleted"), "pause": (pause, "paused"), "resume": (resume, "resumed")
-        }[verb]  # fmt: skip
-        act(name, actor)
-        return f"{name} is {done}"
+        if verb == "delete":
+            verbs.remove(name, actor)
+            return f"{name} is deleted"
+        (verbs.pause if verb == "pause" else verbs.resume)(name, actor)
+        return f"{name} is {verb}d"
 
 
 def _row(name: str) -> Schedule:
     row = Schedule.objects.filter(pk=name).first()
     if row is None:
-        raise UnknownSchedule(name)
+        raise verbs.UnknownSchedule(name)
     return row
 
 
