@@ -14,7 +14,7 @@ from django.http import JsonResponse
 from django.utils import timezone
 
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, listed, log, pretty
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.feature import Link
 from tasks_app.handlers.words import span, utc_text
 from tasks_app.queue.large_values import MAX_READ_BYTES, unreadable

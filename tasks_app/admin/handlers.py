@@ -21,7 +21,7 @@ from tasks_app.admin.lists import moment
 from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, only, page
 from tasks_app.admin.text import handler_link, harmless, line, listed, node_link
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span

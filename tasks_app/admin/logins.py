@@ -22,7 +22,7 @@ from django.utils import timezone
 from tasks_app.admin.lists import DeletedRows, KnownFilters
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import harmless, line
-from tasks_app.audit.record import record
+from tasks_app.audit import record
 from tasks_app.handlers.words import plural
 from tasks_app.keys.forwarding import address_of
 

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, resolve, reverse
 
 from tasks_app.admin.text import line
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.feature import Link
 
 log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ from tasks_app.admin.holds import SEEN
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
-from tasks_app.audit.act_on_task import TaskUnfit, act_on_task
+from tasks_app.audit import TaskUnfit, act_on_task
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import FITS, Status, Task
 from tasks_app.queue.redrive import LivingTwin

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from tasks_app.admin.lists import DeletedRows
 from tasks_app.admin.pages import Refusal, actor
-from tasks_app.audit.record import record
+from tasks_app.audit import record
 from tasks_app.queue.current import writing
 from tasks_app.rights import Role
 

@@ -1,7 +1,7 @@
 """The header Idempotency-Key: the name of a request, which may be repeated, and which requests are the same.
 
 `queue.idempotency` remembers them. A POST of tasks has its key in `admission`, an act in its transaction
-(`audit.record.acting`), and `view.API` answers one that is repeated.
+(`audit.acting`), and `view.API` answers one that is repeated.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tasks_app.api.errors import Conflict, NotFound, TooLarge
 from tasks_app.api.fields import body_of, object_with, optional_body, read_object
 from tasks_app.api.new_tasks import TASK_FIELDS
 from tasks_app.api.tasks import changed
-from tasks_app.audit.act_on_task import TaskGone, TaskUnfit, act_on_task
+from tasks_app.audit import TaskGone, TaskUnfit, act_on_task
 from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.submission import encode, too_large
 from tasks_app.rights import CHANGE_TASKS, needs

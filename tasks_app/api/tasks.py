@@ -17,8 +17,7 @@ from tasks_app.api import admission, errors, list_parameters, new_tasks, pages, 
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, body_of, choice
 from tasks_app.api.pages import response_budget
-from tasks_app.audit.act_on_task import TaskGone, act_on_task
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit import Actor, TaskGone, act_on_task, record
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Task

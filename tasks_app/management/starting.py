@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, SystemCheckError
 from django.db import Error, connection
 
 from tasks_app import conf
-from tasks_app.audit.record import record, system_account
+from tasks_app.audit import record, system_account
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import NAME, store_environment_key

@@ -9,7 +9,7 @@ import pytest
 import uuid_utils.compat as uuids
 from django.test import Client
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.operations.models import Operation
 from tasks_app.keys.api_keys import create
 from tasks_app.keys.models import ApiKey

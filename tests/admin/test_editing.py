@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.metrics.reading import read
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive

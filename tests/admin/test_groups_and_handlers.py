@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 
 from tasks_app import conf
 from tasks_app.admin.dashboard import board
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.alerts.models import Alert
 from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.detail import MAX_UNFOLDED_CHARS
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.queue import task_search
 from tasks_app.queue.models import Task
 from tests.admin.rows import HOSTILE, task

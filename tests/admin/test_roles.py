@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.admin_form import Chosen
 from tasks_app.features.operations.models import Operation

@@ -15,7 +15,7 @@ from django.test import Client
 
 from tasks_app.admin import unfinished
 from tasks_app.admin.table_files import MAX_EXPORTS
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.queue.models import Task
 from tests.admin.rows import in_role, staff, task
 

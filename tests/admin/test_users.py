@@ -9,7 +9,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tests.admin.rows import in_role
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

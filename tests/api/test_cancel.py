@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 
-from tasks_app.audit import act_on_task
+from tasks_app import audit
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
@@ -115,5 +115,5 @@ def test_no_other_request_changes_a_task_while_its_cancel_looks_for_the_answer(
         assert together(lock) == ["refused"]
         return cancel(identity, why)
 
-    monkeypatch.setattr(act_on_task, "cancel", look_first)
+    monkeypatch.setattr(audit, "cancel", look_first)
     assert api.post(f"/api/tasks/{task}/cancel").status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.document import document
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.words import looks_like_a_moment
 from tasks_app.queue.settle import settle

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from testkit.clients import post

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, resolve
 
 from tasks_app.api.view import API
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.callbacks.models import State
 from tasks_app.features.operations.models import Operation
 from tasks_app.keys import api_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, Route, expect
 
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit import Actor, record
 from tests.browser.conftest import SERIOUS, THEMES, WIDTHS, Open, Opened, Theme
 
 pytestmark = [

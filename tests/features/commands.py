@@ -6,7 +6,7 @@ from io import StringIO
 
 from django.core.management import call_command
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 
 
 def run(*words: str) -> str:

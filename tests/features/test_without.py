@@ -35,7 +35,7 @@ INSTALLED_APPS.remove(os.environ["WITHOUT"])
 #: What the audit log says of an operation.
 ROWS = """
 from django.utils import timezone
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 
 AuditEntry.objects.create(
     at=timezone.now(), actor="ada", via="admin", action="redrive", count=2, details={"operation": True},

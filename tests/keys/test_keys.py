@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.keys import caller as module
 from tasks_app.keys.api_keys import KeyRefused, create, ensure, revoke
 from tasks_app.keys.caller import Grant, Keys, keys

@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError, connection
 from psycopg.errors import QueryCanceled
 
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer

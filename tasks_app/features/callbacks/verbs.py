@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from tasks_app.audit.record import Actor, acting, record
+from tasks_app.audit import Actor, acting, record
 from tasks_app.features.callbacks.models import Delivery, State
 
 #: Callbacks that are sent anew in one transaction.

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from tasks_app.audit.record import Actor, acting, last_actor, record
+from tasks_app.audit import Actor, acting, last_actor, record
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store

@@ -25,7 +25,7 @@ from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import ReasonFilter, TaskAction, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
-from tasks_app.audit.record import record
+from tasks_app.audit import record
 from tasks_app.feature import Link, registered
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint

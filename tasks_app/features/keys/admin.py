@@ -17,7 +17,7 @@ from tasks_app import conf
 from tasks_app.admin.lists import RowAdmin, badge, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
-from tasks_app.audit.record import record
+from tasks_app.audit import record
 from tasks_app.handlers.words import plural, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope

@@ -14,7 +14,7 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, acting, record, recount
+from tasks_app.audit import Actor, acting, record, recount
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CHANGED, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, done, fits, window

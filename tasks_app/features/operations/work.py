@@ -16,7 +16,7 @@ import structlog
 from django.db import DatabaseError, DataError, Error, IntegrityError, OperationalError, connection
 from django.db.models.functions import Now
 
-from tasks_app.audit.record import recount
+from tasks_app.audit import recount
 from tasks_app.features.operations.acts import completed, stopped, tried
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, CHANGED, Batch, move

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, acting, last_actor, record
+from tasks_app.audit import Actor, acting, last_actor, record
 from tasks_app.broker.notification import notify
 from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading, living

@@ -23,8 +23,7 @@ from django.db import Error, connection
 from django.db.models import BooleanField, Count, ExpressionWrapper, Q
 
 from tasks_app import conf
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import BulkLine
+from tasks_app.audit import AuditEntry, BulkLine
 from tasks_app.db.lookups import first_id
 from tasks_app.feature import registered, tell
 from tasks_app.handlers.handlers_toml import Handler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from tasks_app.audit.record import Actor, acting, record
+from tasks_app.audit import Actor, acting, record
 from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.firing import Refusals, Tick, make
 from tasks_app.features.schedules.models import Schedule, Source

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app.audit.record import acting, record, system_account
+from tasks_app.audit import acting, record, system_account
 from tasks_app.handlers.words import did_you_mean
 from tasks_app.logs.harmless import harmless
 from tasks_app.metrics.system_reading import known_dead, living, living_processes

@@ -22,8 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app.admin import table_files
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor, BulkLine, record
+from tasks_app.audit import Actor, AuditEntry, BulkLine, record
 from tasks_app.features.audit import admin as audit_pages
 from tasks_app.keys.api_keys import create
 from tasks_app.queue.current import writing
@@ -216,7 +215,7 @@ def test_an_act_and_its_line_are_one_commit(admin: Client, monkeypatch: pytest.M
     def broken(*_: Any, **__: Any) -> None:
         raise DatabaseError("no room")
 
-    monkeypatch.setattr("tasks_app.audit.act_on_task.record", broken)
+    monkeypatch.setattr("tasks_app.audit.record", broken)
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     assert Task.objects.get(pk=one.pk).status == "failed"
     post(admin, f"/api/tasks/{one.pk}/redrive")

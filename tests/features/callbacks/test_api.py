@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 from django.test import Client
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.telling import tell_ended
 from tasks_app.features.operations.models import Operation

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.schedules.firing import fire_due
 from tasks_app.keys.api_keys import KeyRefused, create, new_callback_secret, revoke
 from tasks_app.keys.models import ApiKey

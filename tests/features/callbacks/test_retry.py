@@ -7,8 +7,7 @@ from uuid import uuid4
 import pytest
 from django.core.management.base import CommandError
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor, AuditEntry
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.verbs import NoCallbacks, retry, retry_deliveries
 from tests.features.callbacks.rows import URL, delivery

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import Node
 from testkit.clients import logged_in

@@ -9,8 +9,7 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor, AuditEntry
 from tasks_app.features.drains.verbs import (
     DrainChanged,
     NodeEnded,

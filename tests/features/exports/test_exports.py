@@ -15,7 +15,7 @@ from django.test import Client, RequestFactory
 
 from tasks_app.admin import table_files
 from tasks_app.admin.table_files import csv_lines
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.exports import admin as exports
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task

@@ -13,7 +13,7 @@ from django.core.management import CommandError
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
 from testkit.clients import logged_in

@@ -9,7 +9,7 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from django.utils import timezone
 
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.features.operations.acts import start
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import Plan

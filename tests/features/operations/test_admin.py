@@ -14,7 +14,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.acts import seconds_left

@@ -8,8 +8,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor, AuditEntry
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.queue.models import Task

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.operations.acts import abort
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.work import LEASE_SECONDS, MAX_IN_TURNS, step, work_until_over

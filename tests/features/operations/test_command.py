@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.work import work as nodes_work
 from tasks_app.queue.models import Task

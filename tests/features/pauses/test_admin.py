@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.dashboard import board
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.submit import submit
 from testkit.clients import logged_in

@@ -13,7 +13,7 @@ from django.test import Client
 from tasks_app import conf
 from tasks_app.api import waiting
 from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Deferred, Places
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.pauses import api as calls
 from tasks_app.features.pauses.verbs import has_settled
 from tasks_app.metrics import system_reading

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import system_account
+from tasks_app.audit import AuditEntry, system_account
 from tasks_app.features.pauses.management.commands import pause as module
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.node_models import HandlerPause
 from tests.keys.rows import Holder

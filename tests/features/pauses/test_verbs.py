@@ -10,8 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor, AuditEntry
 from tasks_app.features.pauses.verbs import (
     NOTICE_SECONDS,
     BusyNode,

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.retention import retention
 from tasks_app.features.retention.retention import OldTasks
 from tasks_app.queue.models import Task

@@ -14,8 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from tasks_app.audit.models import AuditEntry
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit import Actor, AuditEntry, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.retention import retention

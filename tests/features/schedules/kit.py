@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks_app.audit.record import Actor
+from tasks_app.audit import Actor
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.features.schedules.verbs import put

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.pages import BUDGET_BYTES, SMALL_BYTES, response_budget
-from tasks_app.audit.models import AuditEntry
+from tasks_app.audit import AuditEntry
 from tasks_app.features.schedules import api as schedules
 from tasks_app.features.schedules.firing import fire_due
 from tasks_app.features.schedules.models import Firing, Schedule, Source

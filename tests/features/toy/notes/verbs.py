@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit import Actor, record
 from tasks_app.features.notes.models import Note
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.current import writing

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.verbs import NoCallbacks, retry, retry_deliveries
 from tasks_app.handlers.words import aligned, plural, utc_text

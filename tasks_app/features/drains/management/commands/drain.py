@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks_app.api.handlers import REASON_FIELD
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, running_on

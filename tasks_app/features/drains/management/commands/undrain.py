@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.conf import ours
 from tasks_app.features.drains.api import TYPE
 from tasks_app.features.drains.verbs import NotServed, UnknownNode, undrain_node

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.audit.record import record, system_account
+from tasks_app.audit import record, system_account
 from tasks_app.handlers.words import did_you_mean, moment_of, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import SCOPE_TEXTS, Grant

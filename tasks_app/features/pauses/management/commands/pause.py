@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks_app.api.handlers import REASON_FIELD
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.conf import ours
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.features.pauses.verbs import UnknownHandler, resume
 from tasks_app.handlers.words import choices
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
-from tasks_app.audit.record import BulkLine, system_account
+from tasks_app.audit import BulkLine, system_account
 from tasks_app.features.retention.retention import OldTasks, prune
 from tasks_app.handlers.words import duration, moment_text
 from tasks_app.queue.models import FINAL

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.api.errors import AnswerEncoder
 from tasks_app.api.fields import Faults
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.fields import EXAMPLE, read, schedule_object, when, without_definitions

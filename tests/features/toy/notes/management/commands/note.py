@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app.audit.record import system_account
+from tasks_app.audit import system_account
 from tasks_app.features.notes.verbs import NoSuchTask, note
 
 

@@ -1,1 +1,0 @@
-"""The audit log: who did what, in the admin, by the API or by a command."""
