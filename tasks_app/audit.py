@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import F
 from django.db.models.functions import Now
 
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.idempotency import remember_act

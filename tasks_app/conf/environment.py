@@ -21,7 +21,7 @@ from tasks_app.handlers.mounts import MountRules, normal
 from tasks_app.handlers.words import retention
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-#: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
+#: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process`).
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "after_commit_before_notification",
     "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer", "inside_firing",

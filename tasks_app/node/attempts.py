@@ -8,7 +8,7 @@ import structlog
 
 from tasks_app.db.write_health import first_line
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store

@@ -18,7 +18,7 @@ from tasks_app.db.write_health import first_line
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
 from tasks_app.queue.current import bare_writing, store

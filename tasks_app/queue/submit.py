@@ -19,7 +19,7 @@ import uuid_utils.compat as uuids
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from tasks_app.broker.notification import notify_types
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.keyed_submit import begin_keyed, store_group, store_keyed

@@ -25,7 +25,7 @@ from tasks_app.api.waiting import (
 )
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.metrics.local_counters import process
-from tasks_app.process.start import on_stop
+from tasks_app.process import on_stop
 from tasks_app.queue.current import store
 from tasks_app.web.connections import connection_limit
 from tasks_app.web.requests import Request, RequestQueue

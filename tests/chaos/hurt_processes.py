@@ -12,7 +12,7 @@ from tests.chaos.fault import Fault, Throw
 from tests.chaos.program import Program
 from tests.chaos.scene import Scene
 
-#: The points at which a node can die (tasks_app.process.fail_points).
+#: The points at which a node can die (tasks_app.process).
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "inside_firing", "after_firing", "inside_telling",
     "after_telling",

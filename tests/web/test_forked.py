@@ -12,7 +12,7 @@ def test_a_forked_process_is_ended_by_a_signal_that_comes_before_it_has_run() ->
     # On one processor the parent runs on after its fork.
     code = """
 import os, signal, time
-from tasks_app.process.start import end_forked_at_signals
+from tasks_app.process import end_forked_at_signals
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 signal.signal(signal.SIGTERM, lambda *_: None)
 end_forked_at_signals()

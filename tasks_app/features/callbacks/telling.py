@@ -24,7 +24,7 @@ from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
 from tasks_app.node.retrying import OutageGuard
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches

@@ -25,7 +25,7 @@ from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow, EventStrea
 from tasks_app.features.events.reading import EventId, Events, read_events
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.metrics.local_counters import process
-from tasks_app.process.start import on_stop
+from tasks_app.process import on_stop
 from tasks_app.queue.current import store
 from tasks_app.web.connections import ClientSockets
 from tasks_app.web.requests import Request

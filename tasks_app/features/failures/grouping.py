@@ -26,7 +26,7 @@ from django.db.models.functions import Coalesce, Now, Substr
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
 from tasks_app.logs.harmless import harmless
 from tasks_app.node.retrying import OutageGuard
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches

@@ -24,7 +24,7 @@ from tasks_app.handlers.words import plural
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process import fail_point
 from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import FailureReason, Status, Task

@@ -26,7 +26,7 @@ from tasks_app.handlers.words import moment_text, span
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import Submission

@@ -30,7 +30,7 @@ from tasks_app.management.starting import (
     program,
 )
 from tasks_app.management.supervisor import Child, Supervisor
-from tasks_app.process.start import name_process
+from tasks_app.process import name_process
 from tasks_app.queue.current import store
 
 #: For a database server that starts at the same time.

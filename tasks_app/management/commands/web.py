@@ -20,7 +20,7 @@ from granian.log import LogLevels
 
 from tasks_app import conf
 from tasks_app.management.starting import PlatformCommand, database_fault, reserve, resolved
-from tasks_app.process.start import end_forked_at_signals, name_process, on_hangup
+from tasks_app.process import end_forked_at_signals, name_process, on_hangup
 from tasks_app.web.connections import connection_limit
 
 log = structlog.get_logger(__name__)

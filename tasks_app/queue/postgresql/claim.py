@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from tasks_app.db.postgresql.calls import prepared
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
 from tasks_app.queue.postgresql.marks import EMPTY, READY_BY_PRIORITY, RETURNED, Marks, SessionMarks, session_marks
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from tasks_app.db.sqlite.write_lock import writing
-from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 from tasks_app.queue.sqlite.readings import WALL

@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from tasks_app import process
 from tasks_app.audit import AuditEntry
 from tasks_app.features.operations.acts import abort
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.work import LEASE_SECONDS, MAX_IN_TURNS, step, work_until_over
 from tasks_app.features.operations.work import work as work_of
-from tasks_app.process import fail_points
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Attempt, Task
@@ -250,13 +250,13 @@ def test_a_bulk_act_is_one_line_of_the_audit_log() -> None:
 def test_a_batch_that_does_not_commit_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = tasks(3)
     operation = begun(statuses=frozenset({"failed"}))
-    monkeypatch.setattr(fail_points, "_armed", "before_batch_commit")
-    monkeypatch.setattr(fail_points, "_action", "raise")
+    monkeypatch.setattr(process, "_armed", "before_batch_commit")
+    monkeypatch.setattr(process, "_action", "raise")
     with pytest.raises(Exception, match="before_batch_commit"):
         step(operation.pk, "node-1")
     assert (now(operation).done, now(operation).passed, statuses(ids)) == (0, None, ["failed"] * 3)
     assert total("redriven", "echo") == 0
-    monkeypatch.setattr(fail_points, "_armed", None)
+    monkeypatch.setattr(process, "_armed", None)
     assert over(operation).done == 3 and total("redriven", "echo") == 3
 
 
