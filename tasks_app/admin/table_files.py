@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tasks_app.admin.pages import actor, refused
 from tasks_app.audit import BulkLine
-from tasks_app.logs.harmless import harmless, harmless_json
+from tasks_app.logs import harmless, harmless_json
 from tasks_app.queue.current import writing
 
 Row = Sequence[Any]

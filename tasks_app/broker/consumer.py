@@ -21,7 +21,7 @@ from kombu import Queue
 from tasks_app.broker.health_check import ACCESS_REFUSED, PERMISSIONS, broker_problems
 from tasks_app.broker.queues import NOTIFICATION_TASK
 from tasks_app.broker.receiver import Receiver, RedisPull
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 
 logger = logging.getLogger(__name__)

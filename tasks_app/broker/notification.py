@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from tasks_app.keys.forwarding import address_of, is_trusted
 from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
 from tasks_app.keys.shares import Shares
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.queue.current import writing
 
 log = structlog.get_logger(__name__)

@@ -25,8 +25,7 @@ from tasks_app.audit import record, system_account
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import NAME, store_environment_key
-from tasks_app.logs.harmless import harmless
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce, harmless
 from tasks_app.management.api_client import open_directly
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.queue.current import store, writing

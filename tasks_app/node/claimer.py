@@ -15,7 +15,7 @@ import structlog
 from django.db import DatabaseError
 
 from tasks_app.db.write_health import first_line
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process import ARMED, fail_point

@@ -12,7 +12,7 @@ import structlog
 from django.db import Error, connection
 
 from tasks_app.db.write_health import first_line
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.queue.current import store
 from tasks_app.runner.backoff import Backoff
 

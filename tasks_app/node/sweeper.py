@@ -11,7 +11,7 @@ from django.db import Error, connection
 from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app.db.node_lock import has_lock, is_dead
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node

@@ -16,7 +16,7 @@ from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Coalesce
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.runner.endings import OutcomeKind
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 
 #: In the error of a crash, between the sentence and the last line of stderr.
 _STDERR_MARK = " | stderr: "

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import why_not_started
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
 from tasks_app.runner.endings import DeathReason

@@ -20,7 +20,7 @@ from termios import TIOCOUTQ
 
 import structlog
 
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 
 log = structlog.get_logger(__name__)
 

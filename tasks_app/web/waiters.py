@@ -23,7 +23,7 @@ from tasks_app.api.waiting import (
     fallback,
     refused,
 )
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.process import on_stop
 from tasks_app.queue.current import store

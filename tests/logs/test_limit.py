@@ -13,7 +13,7 @@ from testkit.process import PROJECT
 BEGIN = """
 import logging, os, sys
 import structlog
-from tasks_app.logs.config import configure_logging
+from tasks_app.conf.logging import configure_logging
 configure_logging("debug")
 ours, theirs = structlog.get_logger("ours"), logging.getLogger("theirs")
 """

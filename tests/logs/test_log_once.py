@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks_app.logs.rate_limit import MAX_REMEMBERED, LogOnce
+from tasks_app.logs import MAX_REMEMBERED, LogOnce
 
 
 def test_a_line_is_due_once_and_another_line_too() -> None:

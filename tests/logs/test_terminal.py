@@ -11,7 +11,7 @@ import sys
 
 PROGRAM = """
 import logging
-from tasks_app.logs.config import configure_logging
+from tasks_app.conf.logging import configure_logging
 configure_logging("info")
 try:
     local = "a secret that a local variable " + "has"
@@ -33,7 +33,7 @@ def test_an_exception_on_a_terminal_shows_its_traceback_without_the_values_of_va
 
 LINE = """
 import structlog
-from tasks_app.logs.config import configure_logging
+from tasks_app.conf.logging import configure_logging
 configure_logging("info")
 structlog.get_logger("a.module").info("web server started", address="127.0.0.1:8080")
 """

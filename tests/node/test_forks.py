@@ -84,7 +84,7 @@ for where, lock in list(ours):
 os._exit(0)
 """
 #: Whose locks hooks might want.
-SOME = {"broker.notification", "db.sqlite.write_lock", "logs.rate_limit", "metrics.local_counters", "node.in_flight",
+SOME = {"broker.notification", "db.sqlite.write_lock", "logs", "metrics.local_counters", "node.in_flight",
         "runner.pool", "runner.reactor"}  # fmt: skip
 
 

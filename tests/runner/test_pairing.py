@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.runner import starter
 from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.process.engine import ProcessEngine

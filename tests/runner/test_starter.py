@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.runner import starter as module
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason

@@ -25,8 +25,7 @@ from tasks_app.conf import Environment, environment
 from tasks_app.features.alerts import alerts
 from tasks_app.features.alerts.alerts import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, RECOVERY_RATIO
 from tasks_app.features.alerts.models import Alert
-from tasks_app.logs.harmless import harmless
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce, harmless
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment

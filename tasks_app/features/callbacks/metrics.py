@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from tasks_app.features.callbacks.models import Delivery, pending
 from tasks_app.handlers.words import plural, span
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
 

@@ -23,7 +23,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from tasks_app.api.waiting import Deferred
 from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow, EventStream
 from tasks_app.features.events.reading import EventId, Events, read_events
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.process import on_stop
 from tasks_app.queue.current import store

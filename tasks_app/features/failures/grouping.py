@@ -24,7 +24,7 @@ from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.process import fail_point
 from tasks_app.queue.current import store, writing

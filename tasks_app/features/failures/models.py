@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.queue.models import FailureReason
 
 #: The normalised error of the group that has the failures beyond a handler's most groups.

@@ -21,7 +21,7 @@ from tasks_app.features.operations.acts import completed, stopped, tried
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, CHANGED, Batch, move
 from tasks_app.handlers.words import plural
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
 from tasks_app.process import fail_point

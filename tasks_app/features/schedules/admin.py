@@ -30,7 +30,7 @@ from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definitio
 from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
 from tasks_app.handlers.words import utc_text
-from tasks_app.logs.harmless import harmless_json
+from tasks_app.logs import harmless_json
 from tasks_app.queue.models import Task
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may

@@ -23,7 +23,7 @@ from tasks_app.features.schedules.definition import Definition, NotUnderstood
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule
 from tasks_app.features.schedules.timing import Missed, Timing
 from tasks_app.handlers.words import moment_text, span
-from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.process import fail_point

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.management.api_client import ApiClient, Refused
 
 POLL_SECONDS = 0.1

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit import acting, record, system_account
 from tasks_app.handlers.words import did_you_mean
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.metrics.system_reading import known_dead, living, living_processes
 from tasks_app.queue.node_models import Node, WebProcess
 from tasks_app.queue.reloads import Process, ask_reload

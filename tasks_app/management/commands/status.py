@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks_app import conf
 from tasks_app.handlers.words import aligned, plural, span
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.management.starting import PlatformCommand
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import HandlerReading

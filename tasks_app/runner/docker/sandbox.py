@@ -17,7 +17,7 @@ from typing import Any
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import SEALED_USER
 from tasks_app.handlers.mounts import Mount
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import DeathReason, NoReply
 from tasks_app.runner.engine import Unavailable

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.logs import LogOnce
 from tasks_app.runner.docker.fifos import FifoDirectories, FifosUnavailable, Pipes
 from tasks_app.runner.engine import Unavailable
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 
 #: The variable that a handler has in its environment, with a value of its own, and that its processes inherit.
 VARIABLE = "TASKDAEMON_CHILD"

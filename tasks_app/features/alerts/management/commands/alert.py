@@ -11,7 +11,7 @@ from tasks_app import conf
 from tasks_app.features.alerts.alerts import firing
 from tasks_app.features.alerts.watch import FIRING, NotSent, Webhook, message
 from tasks_app.handlers.words import moment_text
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 
 
 class Command(BaseCommand):

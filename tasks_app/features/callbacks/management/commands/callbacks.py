@@ -12,7 +12,7 @@ from tasks_app.audit import system_account
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.verbs import NoCallbacks, retry, retry_deliveries
 from tasks_app.handlers.words import aligned, plural, utc_text
-from tasks_app.logs.harmless import harmless, harmless_json
+from tasks_app.logs import harmless, harmless_json
 
 #: Callbacks that `list` shows, and that `retry` with conditions sends anew, unless it is told otherwise.
 DEFAULT_LIMIT = 20

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.management.api_client import ApiClient, Refused, ServerEvent
 from tasks_app.queue.models import FINAL
 

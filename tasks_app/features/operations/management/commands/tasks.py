@@ -20,7 +20,7 @@ from tasks_app.features.operations.acts import Preview, abort, at_least, counts,
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
 from tasks_app.handlers.words import aligned, utc_text
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.queue.models import DONE
 from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.strict_json import BadJSON, loads_data

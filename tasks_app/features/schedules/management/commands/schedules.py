@@ -17,7 +17,7 @@ from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.fields import EXAMPLE, read, schedule_object, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.handlers.words import aligned, choices, utc_text
-from tasks_app.logs.harmless import harmless
+from tasks_app.logs import harmless
 from tasks_app.queue.strict_json import BadJSON, loads_data
 
 #: Lines that `firings` shows, unless it is told otherwise.

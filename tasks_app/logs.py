@@ -1,4 +1,4 @@
-"""A rate limit for log lines: when a database or a handler fails, every request and every task logs the same error."""
+"""What keeps a log readable: control characters are made visible, and repeated lines are limited."""
 
 from __future__ import annotations
 
@@ -11,6 +11,29 @@ import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
+
+# Control characters except tab and newline, and characters that change the direction of writing, join or hide others.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def harmless(text: str) -> str:
+    """The text with control characters as text: an escape as `\\x1b`, a right-to-left mark as `\\u200f`."""
+    return _CONTROL.sub(_escaped, text)
+
+
+def harmless_json(text: str) -> str:
+    """JSON text without line ends that means the same: control characters within its strings become escapes."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\n", " ").replace("\r", " "))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+# The limit on repeated lines: when a database or a handler fails, every request and every task logs the same error.
 
 #: At most this many lines of one kind in each window.
 MAX_LINES, WINDOW_SECONDS = 5, 1.0

@@ -56,7 +56,7 @@ def configure_logging(level: str) -> None:
                     "foreign_pre_chain": shared,
                 }
             },
-            "handlers": {"stderr": {"class": "tasks_app.logs.rate_limit.LimitedHandler", "formatter": "structured"}},
+            "handlers": {"stderr": {"class": "tasks_app.logs.LimitedHandler", "formatter": "structured"}},
             "root": {"handlers": ["stderr"], "level": level.upper()},
             "loggers": {
                 # Celery logs each attempt to reconnect; `NotificationConsumer` logs once a minute.

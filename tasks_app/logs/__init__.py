@@ -1,1 +1,0 @@
-"""How every process of the platform logs."""
