@@ -9,7 +9,8 @@ from enum import IntEnum
 
 from django.http import HttpRequest
 
-from tasks_app.keys.caller import Caller, Scope
+from tasks_app.keys.api_keys import Scope
+from tasks_app.keys.caller import Caller
 
 
 class Role(IntEnum):

@@ -18,7 +18,7 @@ from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import Faults, body_of, choice
 from tasks_app.api.pages import response_budget
 from tasks_app.audit import Actor, TaskGone, act_on_task, record
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Task
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data

@@ -24,7 +24,8 @@ from tasks_app.api.fields import Asks, optional_body, task_id
 from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit import Actor
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.keys.caller import DIRECT, Caller, Forbidden, Scope, Unauthorized, access
+from tasks_app.keys.api_keys import Scope
+from tasks_app.keys.caller import DIRECT, Caller, Forbidden, Unauthorized, access
 from tasks_app.queue.idempotency import ActRepeated
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, NewTask

@@ -1,24 +1,132 @@
-"""API keys are made and revoked: a key is shown once, and stored as a hash."""
+"""API keys: their table, what a key allows, and how one is made and revoked. A key is shown once, stored as a hash."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
 
-from django.core.management.base import CommandError
-from django.db import IntegrityError
+from django.db import IntegrityError, models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from tasks_app.conf import Environment
 from tasks_app.conf.weak_secrets import KEY_MARK, key_fault, new_signing_secret
-from tasks_app.keys.caller import PREFIX_CHARACTERS, Grant, digest
-from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
 
-#: The name of the key that the environment has, and its variable.
-NAME = "DAEMON_API_KEY"
+MAX_TYPES = 100
+#: Tasks a second.
+MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
+#: The characters of a key that are stored in clear, for look-up and lists.
+PREFIX_CHARACTERS = len(KEY_MARK) + 8
+_TYPE = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+class ApiKey(models.Model):
+    """An API key, stored as a hash. A revoked key keeps its row."""
+
+    name = models.CharField(max_length=100)
+    #: The first characters of the key, for look-up and lists.
+    prefix = models.CharField(max_length=12, db_index=True)
+    #: SHA-256 of the whole key, as hex digits.
+    digest = models.CharField(max_length=64, unique=True)
+    #: What it allows: `Grant`. Null: no limit.
+    scopes = models.JSONField(null=True)
+    types = models.JSONField(null=True)
+    #: Tasks a second.
+    rate = models.FloatField(null=True)
+    #: The secret by which callbacks of the key's tasks are signed (`whsec_...`), as it is: a hash could not sign.
+    #: Null: those of the deployment sign. No page and no call shows it.
+    callback_secret = models.TextField(null=True)  # noqa: DJ001
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
+    #: Precise to the minute.
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "taskdaemon_api_key"
+        verbose_name = "API key"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("name",), name="api_key_name_once", condition=Q(revoked_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}...)"
+
+
+# What a key allows.
+
+
+class Scope(StrEnum):
+    """A part of the API."""
+
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    OPERATE = "operate"
+    METRICS_READ = "metrics:read"
+
+
+#: What each scope is for, in a few words.
+SCOPE_TEXTS = {
+    Scope.TASKS_READ: "read tasks, attempts and handlers",
+    Scope.TASKS_WRITE: "post, cancel, delete and redrive tasks",
+    Scope.OPERATE: "what operators do to many tasks, or to a handler",
+    Scope.METRICS_READ: "read /metrics and /api/metrics",
+}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a key allows. None: every scope, every type, for ever, at any rate.
+
+    `types`: the only task types that it can see and post. `rate`: tasks a second that it may post.
+    """
+
+    scopes: Sequence[str] | None = None
+    types: Sequence[str] | None = None
+    expires_at: datetime | None = None
+    rate: float | None = None
+
+    def limits(self) -> dict[str, Any]:
+        """Its limits as JSON values, without those that it does not have."""
+        expires = None if self.expires_at is None else self.expires_at.isoformat()
+        limits = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
+        return {name: value for name, value in limits.items() if value is not None}
+
+    def fault(self) -> str | None:
+        """Why no key can have it, or None."""
+        for scope in self.scopes or ():
+            if scope not in list(Scope):
+                return f"there is no scope {scope!r}; the scopes are {', '.join(Scope)}"
+        if self.scopes is not None and not self.scopes:
+            return f"a key needs a scope: {', '.join(Scope)}"
+        if self.types is not None and not 1 <= len(self.types) <= MAX_TYPES:
+            return f"a key may have 1 to {MAX_TYPES} types, or none for all"
+        for name in self.types or ():
+            if not _TYPE.fullmatch(name):
+                return f"a type is the name of a handler, not {name!r}"
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            return "the expiry must be in the future"
+        if self.rate is not None and not MIN_RATE <= self.rate <= MAX_RATE:
+            return f"the rate must be {MIN_RATE:g} to {MAX_RATE:,.0f} tasks a second"
+        return None
+
+
 EVERYTHING = Grant()
+
+
+# Made and revoked.
+
+
+def digest(key: str) -> str:
+    """The hash that is stored. It needs no salt: a key has 256 random bits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class KeyRefused(Exception):
@@ -92,13 +200,3 @@ def revoke_key(pk: int) -> bool:
     """Revoke this key; False if it is revoked already."""
     with writing():
         return ApiKey.objects.filter(pk=pk, revoked_at=None).update(revoked_at=Now()) == 1
-
-
-def store_environment_key(env: Environment) -> bool:
-    """Store DAEMON_API_KEY; returns whether it was new. Raises CommandError if it is refused."""
-    if not env.api_key:
-        return False
-    try:
-        return ensure(NAME, env.api_key)
-    except KeyRefused as error:
-        raise CommandError(f"{NAME}: {error}", returncode=2) from None

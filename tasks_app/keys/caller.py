@@ -1,18 +1,15 @@
-"""Who calls, and what the caller may do: what a key allows, the keys in force, and who is admitted with them."""
+"""Who calls, and what the caller may do: the keys in force, and who is admitted with them."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 import structlog
@@ -23,9 +20,9 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.conf import LOOPBACK, Environment
-from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS
+from tasks_app.conf.weak_secrets import MAX_KEY_CHARACTERS
+from tasks_app.keys.api_keys import PREFIX_CHARACTERS, ApiKey, Scope, digest
 from tasks_app.keys.forwarding import address_of, is_trusted
-from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
 from tasks_app.keys.shares import Shares
 from tasks_app.logs import LogOnce
@@ -33,11 +30,6 @@ from tasks_app.queue.current import writing
 
 log = structlog.get_logger(__name__)
 
-MAX_TYPES = 100
-#: Tasks a second.
-MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
-#: The characters of a key that are stored in clear, for look-up and lists.
-PREFIX_CHARACTERS = len(KEY_MARK) + 8
 #: A revoked key is refused at most this much later.
 MAX_READING_AGE_SECONDS = 1.0
 #: Between two writes of a key's last use.
@@ -50,63 +42,6 @@ NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines a
 KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
 NOT_BEARER = "the Authorization header must be: Bearer KEY"
 UNKNOWN_KEY = "this API key is unknown or revoked"
-
-_TYPE = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-class Scope(StrEnum):
-    """A part of the API."""
-
-    TASKS_READ = "tasks:read"
-    TASKS_WRITE = "tasks:write"
-    OPERATE = "operate"
-    METRICS_READ = "metrics:read"
-
-
-#: What each scope is for, in a few words.
-SCOPE_TEXTS = {
-    Scope.TASKS_READ: "read tasks, attempts and handlers",
-    Scope.TASKS_WRITE: "post, cancel, delete and redrive tasks",
-    Scope.OPERATE: "what operators do to many tasks, or to a handler",
-    Scope.METRICS_READ: "read /metrics and /api/metrics",
-}
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What a key allows. None: every scope, every type, for ever, at any rate.
-
-    `types`: the only task types that it can see and post. `rate`: tasks a second that it may post.
-    """
-
-    scopes: Sequence[str] | None = None
-    types: Sequence[str] | None = None
-    expires_at: datetime | None = None
-    rate: float | None = None
-
-    def limits(self) -> dict[str, Any]:
-        """Its limits as JSON values, without those that it does not have."""
-        expires = None if self.expires_at is None else self.expires_at.isoformat()
-        limits = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
-        return {name: value for name, value in limits.items() if value is not None}
-
-    def fault(self) -> str | None:
-        """Why no key can have it, or None."""
-        for scope in self.scopes or ():
-            if scope not in list(Scope):
-                return f"there is no scope {scope!r}; the scopes are {', '.join(Scope)}"
-        if self.scopes is not None and not self.scopes:
-            return f"a key needs a scope: {', '.join(Scope)}"
-        if self.types is not None and not 1 <= len(self.types) <= MAX_TYPES:
-            return f"a key may have 1 to {MAX_TYPES} types, or none for all"
-        for name in self.types or ():
-            if not _TYPE.fullmatch(name):
-                return f"a type is the name of a handler, not {name!r}"
-        if self.expires_at is not None and self.expires_at <= timezone.now():
-            return "the expiry must be in the future"
-        if self.rate is not None and not MIN_RATE <= self.rate <= MAX_RATE:
-            return f"the rate must be {MIN_RATE:g} to {MAX_RATE:,.0f} tasks a second"
-        return None
 
 
 class Forbidden(Exception):
@@ -157,11 +92,6 @@ class Caller:
 
 #: The caller of a request that needs no key.
 ANYONE = Caller()
-
-
-def digest(key: str) -> str:
-    """The hash that is stored. It needs no salt: a key has 256 random bits."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class StoredKey(NamedTuple):

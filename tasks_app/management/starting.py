@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, SystemCheckError
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.db import Error, connection
 
 from tasks_app import conf
 from tasks_app.audit import record, system_account
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.keys.api_keys import NAME, store_environment_key
+from tasks_app.keys.api_keys import KeyRefused, ensure
 from tasks_app.logs import LogOnce, harmless
 from tasks_app.management.api_client import open_directly
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.node_models import Deployment
 
+#: The name of the key that the environment has, and its variable.
+KEY_NAME = "DAEMON_API_KEY"
 #: Between two questions how far the handlers are.
 POLL_SECONDS = 0.1
 #: What reserves the addresses, until this process, and each that it forked, has ended.
@@ -142,10 +144,15 @@ def _advice(number: int | None) -> str:
 
 def create_environment_key(env: Environment) -> bool:
     """Store DAEMON_API_KEY; returns whether it was new. Raises CommandError if it is refused."""
-    with writing():
-        made = store_environment_key(env)
-        if made:
-            record(system_account(), "create_key", NAME)
+    if not env.api_key:
+        return False
+    try:
+        with writing():
+            made = ensure(KEY_NAME, env.api_key)
+            if made:
+                record(system_account(), "create_key", KEY_NAME)
+    except KeyRefused as error:
+        raise CommandError(f"{KEY_NAME}: {error}", returncode=2) from None
     return made
 
 

@@ -11,8 +11,7 @@ from django.test import Client
 
 from tasks_app.audit import AuditEntry
 from tasks_app.features.operations.models import Operation
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, create
 from tasks_app.metrics.reading import read
 from tasks_app.queue import task_search
 from tasks_app.queue.models import Attempt, Task

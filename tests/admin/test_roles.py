@@ -22,8 +22,7 @@ from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.admin_form import Chosen
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.schedules.models import Schedule
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, create
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.task_filter import TaskFilter

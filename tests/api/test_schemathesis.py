@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.conf.weak_secrets import KEY_MARK
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Scope
 from testkit.daemon import Daemon
 from testkit.process import Process
 from tests.api.system import system

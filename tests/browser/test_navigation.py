@@ -11,8 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Locator, expect
 
 from tasks_app.features.failures.models import FailureGroup
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.caller import Grant
+from tasks_app.keys.api_keys import Grant, create
 from tasks_app.queue.node_models import HandlerPause
 from testkit.browser import NARROW, WIDE
 from tests.browser.conftest import WIDTHS, Open

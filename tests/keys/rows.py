@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.caller import Grant
+from tasks_app.keys.api_keys import Grant, create
 from tasks_app.queue.models import Task
 from testkit.clients import api_client
 from tests.admin.rows import task

@@ -12,9 +12,8 @@ from django.test import Client
 from tasks_app import conf
 from tasks_app.audit import AuditEntry
 from tasks_app.keys import caller as module
-from tasks_app.keys.api_keys import KeyRefused, create, ensure, revoke
-from tasks_app.keys.caller import Grant, Keys, keys
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, Grant, KeyRefused, create, ensure, revoke
+from tasks_app.keys.caller import Keys, keys
 
 pytestmark = pytest.mark.django_db
 KEYS = "/admin/tasks_app/apikey/"

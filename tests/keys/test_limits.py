@@ -14,9 +14,7 @@ from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.keys import caller
 from tasks_app.keys import rate as token_bucket
-from tasks_app.keys.api_keys import KeyRefused, create
-from tasks_app.keys.caller import Grant
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, Grant, KeyRefused, create
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.queue.models import Task
 from tests.keys.rows import Holder

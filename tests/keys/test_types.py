@@ -173,7 +173,7 @@ def test_a_unique_key_finds_no_task_of_another_type(holder: Holder) -> None:
 
 
 def test_a_key_with_an_empty_list_of_types_has_none(holder: Holder) -> None:
-    from tasks_app.keys.models import ApiKey
+    from tasks_app.keys.api_keys import ApiKey
 
     ApiKey.objects.update(types=[])
     of_type("echo")

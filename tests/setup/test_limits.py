@@ -12,7 +12,7 @@ from tasks_app.features.failures import grouping
 from tasks_app.features.operations import acts
 from tasks_app.features.pauses import verbs
 from tasks_app.handlers import handlers_toml, keys
-from tasks_app.keys import caller
+from tasks_app.keys import api_keys
 from tasks_app.queue import node_models, strict_json, task_search
 from tasks_app.runner import call, wire
 from tasks_app.web import connections, requests
@@ -56,7 +56,7 @@ ROWS: dict[str, Sequence[object]] = {
         new_tasks.MAX_TAGS,
         list_parameters.MAX_ERROR_CHARS,
     ],
-    "types of": [caller.MAX_TYPES],
+    "types of": [api_keys.MAX_TYPES],
     "an operation": [acts.ROWS_READ],
     "a pause": [verbs.MAX_PAUSE_SECONDS, node_models.MAX_REASON_CHARS],
     "slots of": [handlers_toml.Handler.instances],

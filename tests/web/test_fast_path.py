@@ -26,8 +26,8 @@ from tasks_app.api import admission, view
 from tasks_app.api.admission import backlog
 from tasks_app.conf.weak_secrets import KEY_MARK
 from tasks_app.keys import api_keys, caller, rate
-from tasks_app.keys.caller import Access, Grant
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, Grant
+from tasks_app.keys.caller import Access
 from tasks_app.keys.rate import TokenBucket
 from tasks_app.queue.models import IdempotencyKey, Task
 from tasks_app.queue.submission import Submitted

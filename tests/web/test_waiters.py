@@ -13,7 +13,7 @@ import pytest
 
 from tasks_app.api.view import KeyCheck
 from tasks_app.api.waiting import Wait
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Scope
 from tasks_app.web.requests import Request, RequestQueue
 from tasks_app.web.waiters import Waiters
 

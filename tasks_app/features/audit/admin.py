@@ -27,7 +27,7 @@ from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import is_id, line
 from tasks_app.audit import AuditEntry
 from tasks_app.handlers.words import utc_text
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.models import Task
 from tasks_app.rights import SEE_AUDIT_LOG, SEE_PAYLOADS, may
 

@@ -26,7 +26,7 @@ from tasks_app.admin.text import ago, handler_link, line, pretty
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.verbs import retry_deliveries
 from tasks_app.handlers.words import moment_text, plural
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.models import Task
 from tasks_app.rights import CHANGE_TASKS, SEE_PAYLOADS, SEE_TASKS, may
 

@@ -20,8 +20,7 @@ from tasks_app.admin.text import ago, line
 from tasks_app.audit import record
 from tasks_app.handlers.words import plural, utc_text
 from tasks_app.keys import api_keys
-from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import MAX_RATE, MIN_RATE, SCOPE_TEXTS, ApiKey, Grant, Scope
 from tasks_app.queue.current import writing
 from tasks_app.rights import MAKE_KEYS, SEE_KEYS, may
 

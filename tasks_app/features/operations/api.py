@@ -22,7 +22,7 @@ from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, bulk_acts
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, allowed, needs
 

@@ -34,7 +34,7 @@ from tasks_app.features.pauses.verbs import (
     pause,
     resume,
 )
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.rights import OPERATE, needs
 

@@ -18,8 +18,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from tasks_app import conf
-from tasks_app.keys.caller import digest
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, digest
 from tasks_app.management import first_files, shipped
 from tasks_app.management.starting import (
     PlatformCommand,

@@ -10,8 +10,7 @@ from django.test import Client
 
 from tasks_app.features.callbacks import admin as pages
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, create
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, in_role, task
 from tests.features.callbacks.rows import URL, delivery

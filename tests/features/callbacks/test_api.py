@@ -14,8 +14,7 @@ from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.telling import tell_ended
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.work import step
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.caller import Grant, Scope
+from tasks_app.keys.api_keys import Grant, Scope, create
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task
 from testkit.clients import post

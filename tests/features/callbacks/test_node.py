@@ -20,7 +20,7 @@ from tasks_app import conf
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.node import LEASE_SECONDS, MIN_FILES, WAITS_SECONDS, Result, Sender, result_of
 from tasks_app.features.callbacks.sending import Outcome
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.current import writing
 from testkit.callback_receivers import SECRET
 from testkit.process import until

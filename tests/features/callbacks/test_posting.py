@@ -10,8 +10,7 @@ from django.test import Client
 
 from tasks_app.audit import AuditEntry
 from tasks_app.features.schedules.firing import fire_due
-from tasks_app.keys.api_keys import KeyRefused, create, new_callback_secret, revoke
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, KeyRefused, create, new_callback_secret, revoke
 from tasks_app.queue.models import Task
 from testkit.clients import post
 from tests.features.callbacks.kit import OTHER_SECRET, SECRET, URL

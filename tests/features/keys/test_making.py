@@ -14,8 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit import AuditEntry
-from tasks_app.keys.caller import digest
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey, digest
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff
 from tests.keys.rows import EVERY_SCOPE

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks_app.audit import AuditEntry
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.node_models import HandlerPause
 from tests.keys.rows import Holder
 

@@ -15,8 +15,7 @@ from tasks_app.audit import AuditEntry
 from tasks_app.features.schedules import api as schedules
 from tasks_app.features.schedules.firing import fire_due
 from tasks_app.features.schedules.models import Firing, Schedule, Source
-from tasks_app.keys.api_keys import create
-from tasks_app.keys.caller import Grant
+from tasks_app.keys.api_keys import Grant, create
 from tasks_app.queue.models import Task
 from testkit.clients import post
 from tests.features.schedules.kit import move, schedule

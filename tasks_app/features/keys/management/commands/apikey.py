@@ -14,8 +14,7 @@ from tasks_app import conf
 from tasks_app.audit import record, system_account
 from tasks_app.handlers.words import did_you_mean, moment_of, utc_text
 from tasks_app.keys import api_keys
-from tasks_app.keys.caller import SCOPE_TEXTS, Grant
-from tasks_app.keys.models import ApiKey
+from tasks_app.keys.api_keys import SCOPE_TEXTS, ApiKey, Grant
 from tasks_app.queue.current import writing
 
 #: What `--expires` takes.
