@@ -24,7 +24,7 @@ from tasks_app.admin.pages import actor
 from tasks_app.admin.text import harmless, line
 from tasks_app.audit import record
 from tasks_app.handlers.words import plural
-from tasks_app.keys.forwarding import address_of
+from tasks_app.keys.caller import address_of
 
 # When logins are locked out, and the response to them.
 

@@ -1,4 +1,4 @@
-"""Who calls, and what the caller may do: the keys in force, and who is admitted with them."""
+"""Who calls, from where, and what the caller may do: the keys in force, and who is admitted with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
 import structlog
@@ -22,7 +23,6 @@ from tasks_app import conf
 from tasks_app.conf import LOOPBACK, Environment
 from tasks_app.conf.weak_secrets import MAX_KEY_CHARACTERS
 from tasks_app.keys.api_keys import PREFIX_CHARACTERS, ApiKey, Scope, digest
-from tasks_app.keys.forwarding import address_of, is_trusted
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
 from tasks_app.keys.shares import Shares
 from tasks_app.logs import LogOnce
@@ -224,6 +224,10 @@ def _words(stored: str | None) -> frozenset[str] | None:
     return None if words is None else frozenset(words)
 
 
+# From where: through which proxies a request came. Only a trusted proxy names the address of its client
+# (DAEMON_TRUSTED_PROXIES).
+
+Address = IPv4Address | IPv6Address
 #: The variable of a request: true if no proxy forwarded it. Whoever has no such variable takes it for forwarded.
 DIRECT = "taskdaemon.direct"
 #: A proxy adds one of these, and no client behind it can take it away. Some name no address: behind nginx with
@@ -245,6 +249,48 @@ def is_direct(env: Environment, peer: str, headers: Iterable[str]) -> bool:
     if not FORWARDING_HEADERS.isdisjoint(headers):
         return False
     return not env.proxies or not is_trusted(env, address_of(peer))
+
+
+def client_address(env: Environment, peer: str, forwarded_for: str | None) -> str:
+    """The address of a request's client. `forwarded_for`: its X-Forwarded-For, to which each proxy appends an address.
+
+    The client's is the last address that is no trusted proxy's; if all are, the first one. What is left of it came from
+    the client, and may be made up. The search ends at a part that is no address.
+    """
+    address = address_of(peer)
+    if address is None:
+        return peer
+    for part in reversed((forwarded_for or "").split(",")):
+        if not is_trusted(env, address) or (before := address_of(_without_port(part.strip()))) is None:
+            break
+        address = before
+    return str(address)
+
+
+def is_trusted(env: Environment, address: Address | None) -> bool:
+    """Whether this is a trusted proxy's address."""
+    return address is not None and any(address in network for network in env.proxies)
+
+
+def address_of(text: str) -> Address | None:
+    """The address that a text is; None if it is none."""
+    try:
+        # A client on the same link has the interface in its address, `fe80::1%4`: PostgreSQL stores no such address.
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    # A socket of both families has IPv4 clients as ::ffff:10.0.0.1.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _without_port(text: str) -> str:
+    """Some proxies append the client's port: `10.0.0.1:4711`, `[fd00::1]:4711`."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+# Who is admitted.
 
 
 class Unauthorized(Exception):

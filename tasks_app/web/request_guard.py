@@ -20,8 +20,7 @@ from tasks_app import conf
 from tasks_app.admin.pages import Refusal
 from tasks_app.api.errors import crash, error_bytes, json_error
 from tasks_app.api.fields import literal
-from tasks_app.keys.caller import DIRECT, is_direct
-from tasks_app.keys.forwarding import client_address
+from tasks_app.keys.caller import DIRECT, client_address, is_direct
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.admin_failures import bare_page
 

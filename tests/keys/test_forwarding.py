@@ -8,8 +8,7 @@ import pytest
 
 from tasks_app import conf
 from tasks_app.conf import Environment
-from tasks_app.keys.caller import FORWARDING_HEADERS, is_direct
-from tasks_app.keys.forwarding import client_address
+from tasks_app.keys.caller import FORWARDING_HEADERS, client_address, is_direct
 
 
 def behind(*proxies: str) -> Environment:
