@@ -23,8 +23,7 @@ from tasks_app import conf
 from tasks_app.conf import LOOPBACK, Environment
 from tasks_app.conf.weak_secrets import MAX_KEY_CHARACTERS
 from tasks_app.keys.api_keys import PREFIX_CHARACTERS, ApiKey, Scope, digest
-from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
-from tasks_app.keys.shares import Shares
+from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate, Shares
 from tasks_app.logs import LogOnce
 from tasks_app.queue.current import writing
 
