@@ -19,11 +19,10 @@ from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.revision import Revision
-from tasks_app.runner.roll import Roll
+from tasks_app.runner.roll import Roll, StartCheck
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import Caution, Probing, StartTimes
 from tasks_app.runner.slot_state import Phase
-from tasks_app.runner.start_check import StartCheck
 
 log = logging.getLogger(__name__)
 
