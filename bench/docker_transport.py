@@ -21,7 +21,7 @@ from pathlib import Path
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.engine import STDOUT, Container, Engine, Owner
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from testkit.images.__main__ import ensure
 from testkit.images.recipes import BUSYBOX
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.pool import Pool
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.wire import Success, request_line
 from testkit.process import until
 

@@ -13,7 +13,7 @@ from tasks_app.feature import tell
 from tasks_app.keys.caller import keys
 from tasks_app.metrics import local_counters
 from tasks_app.process import name_process, on_hangup
-from tasks_app.runner.process.parent_death import die_with_parent
+from tasks_app.runner.parent_death import die_with_parent
 from tasks_app.web.beat import WebBeat
 from tasks_app.web.rsgi import Application
 

@@ -17,7 +17,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.management.api_client import open_directly
 from tasks_app.management.starting import Warming, first_task
 from tasks_app.runner.backoff import Backoff
-from tasks_app.runner.process.parent_death import die_with_parent
+from tasks_app.runner.parent_death import die_with_parent
 
 # Waits for signals of which none may be lost.
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Set
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.engine import Container, Engine, IsGone, Owner
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 # Imported when it is first needed: the Docker SDK takes 0.3 s and 20 MB, and child processes do without it.
 DOCKER_ENGINE_MODULE = "tasks_app.runner.docker.engine"

@@ -40,7 +40,7 @@ from tasks_app.broker import notification
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.metrics import local_counters
 from tasks_app.node.node import Node
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 home = Path(sys.argv[1])
 node = Node(

@@ -194,7 +194,7 @@ django.setup()
 from pathlib import Path
 from tasks_app.handlers.handlers_toml import Defaults, Handler, load
 from tasks_app.node.node import Node
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 class Engine(ProcessEngine):
     swept = threading.Event()

@@ -13,7 +13,7 @@ from tasks_app.node.sweeper import MAX_TAKEOVER_WAIT_SECONDS, Sweeper
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
 from tasks_app.runner.engine import IsGone, Unavailable
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,7 +19,7 @@ from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.leases import Leases
 from tasks_app.node.node import Node
 from tasks_app.handlers.handlers_toml import Defaults, load
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 def fail(self):
     raise RuntimeError("an unexpected error")
@@ -76,7 +76,7 @@ from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.node import Node
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.queue.due_work import DueWork
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 again = {}
 

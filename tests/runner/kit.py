@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tests.docker import engines
 from tests.docker.engines import PYTHON, owned_engine
 from tests.runner.socket_engine import SocketEngine

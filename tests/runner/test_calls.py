@@ -11,7 +11,7 @@ import pytest
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import MAX_REPLY_BYTES, Failure, Success, request_line
 from tests.runner.caller import TASK_ID, Caller, error_of

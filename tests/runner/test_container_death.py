@@ -23,7 +23,7 @@ from tasks_app.runner.container_death import (
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided, split_stderr
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot_owner import Caution, Probing, SlotOwner, StartTimes
 from tasks_app.runner.slot_state import Busy, Ready, Watched

@@ -13,7 +13,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs import LogOnce
 from tasks_app.runner import starter
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.slot_owner import WATCH_SECONDS
 from tasks_app.runner.wire import Failure, Success
 from tests.runner.caller import Caller, error_of, not_begun

@@ -17,7 +17,7 @@ from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.engine import Chunk, Container, Engine
 from tasks_app.runner.pool import CHOICES
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success

@@ -22,7 +22,7 @@ from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.engine import Container, Unavailable
 from tasks_app.runner.pool import OTHER_PROBE_SECONDS
-from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
+from tasks_app.runner.process_engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import MAX_START_PAUSE_SECONDS, Probing
 from tasks_app.runner.wire import Success

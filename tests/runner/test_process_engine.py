@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner import parent_death
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.engine import Unavailable
-from tasks_app.runner.process import parent_death
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
@@ -224,7 +224,7 @@ OWNER = """
 import json, sys
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 
 caller = Caller(KITS["process"].handler(instances=2), ProcessEngine())
 caller.until(lambda: caller.pool.free() == 2)

@@ -15,7 +15,7 @@ from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.endings import UNDECIDED, DeathReason, OutcomeKind, Undecided
 from tasks_app.runner.engine import Container
 from tasks_app.runner.pool import Pool
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.reactor import BackgroundStep, Events, Reactor, background_step
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success

@@ -16,7 +16,7 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.engine import NotYet
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import Success

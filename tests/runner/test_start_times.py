@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
-from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.slot_owner import StartTimes
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller, error_of

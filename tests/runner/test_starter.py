@@ -16,7 +16,7 @@ from tasks_app.runner import starter as module
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
+from tasks_app.runner.process_engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot_owner import Probing, SlotOwner, StartTimes
 from tasks_app.runner.starter import MAX_PAUSE_SECONDS, ContainerStarter

@@ -13,16 +13,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_started
+from tasks_app.logs import harmless
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
-from tasks_app.runner.process.left_running import VARIABLE, left_running
-from tasks_app.runner.process.parent_death import die_with_parent, tied_command
+from tasks_app.runner.parent_death import die_with_parent, tied_command
 
 READ_SIZE = 64 * 1024
 #: Processes that a line of the log names.
@@ -235,3 +238,55 @@ def _open_pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:
         return None
+
+
+# What handlers have left running outside of their process groups (on Linux only).
+
+#: The variable that a handler has in its environment, with a value of its own, and that its processes inherit.
+VARIABLE = "TASKDAEMON_CHILD"
+MAX_COMMAND_CHARS = 100
+
+
+class Running(NamedTuple):
+    """A process and its command line."""
+
+    pid: int
+    group: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.pid} ({self.command})"
+
+
+_lock = threading.Lock()
+#: The last look at all processes: when it began (monotonic clock), and those with the variable, by its value.
+_looked_at, _found = float("-inf"), dict[str, list[Running]]()
+
+
+def left_running(value: str, group: int) -> Sequence[Running]:
+    """The processes that have this value of the variable and are not in this group, which was killed before.
+
+    A process that has cleared its environment is not found. Takes some milliseconds; threads that ask together look
+    once.
+    """
+    global _looked_at, _found
+    asked_at = time.monotonic()
+    with _lock:
+        if _looked_at < asked_at:
+            _looked_at, _found = time.monotonic(), _look()
+        return [process for process in _found.get(value, ()) if process.group != group]
+
+
+def _look() -> dict[str, list[Running]]:
+    beginning, found = f"{VARIABLE}=".encode(), defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = (folder / "environ").read_bytes()
+            if beginning not in environment:
+                continue
+            pid, values = int(folder.name), [each for each in environment.split(b"\0") if each.startswith(beginning)]
+            words = (folder / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+            process = Running(pid, os.getpgid(pid), harmless(words)[:MAX_COMMAND_CHARS])
+            for each in values:
+                found[each[len(beginning) :].decode(errors="replace")].append(process)
+    return found

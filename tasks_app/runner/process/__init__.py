@@ -1,1 +1,0 @@
-"""Runs handlers as child processes."""
