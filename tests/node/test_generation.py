@@ -113,7 +113,7 @@ def test_an_engine_that_does_not_answer_keeps_no_change_from_coming() -> None:
 def test_an_engine_that_hangs_delays_no_reload_and_what_it_says_later_is_done_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks_app.node.image_names.RESOLVE_SECONDS", 0.01)
+    monkeypatch.setattr("tasks_app.node.generation.RESOLVE_SECONDS", 0.01)
     parts, answers = Parts(), threading.Event()
     resolve = parts.resolve_again
     monkeypatch.setattr(parts, "resolve_again", lambda images: (answers.wait(20), resolve(images))[1])
@@ -127,7 +127,7 @@ def test_an_engine_that_hangs_delays_no_reload_and_what_it_says_later_is_done_th
 
 
 def test_an_engine_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.node.image_names.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("tasks_app.node.generation.RETRY_SECONDS", 0.01)
     parts = Parts()
     parts.moved = None
     parts.reload.adopt({"one": ONE, "two": TWO})
