@@ -1,13 +1,11 @@
-"""Runs the shipped handlers in containers if HANDLER_CONFIG is not set and the Docker engine has their images.
-
-Only the unchanged handlers.toml has a counterpart for containers; a changed one is used as it is.
-"""
+"""The handlers that `up` runs where nobody has written any: in containers if it can, and an example from a wheel."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import json
+import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -16,6 +14,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import tomli
+
+from tasks_app.conf.place import CODE, EXAMPLES
+
+# From a checkout: the shipped handlers run in containers if HANDLER_CONFIG is not set and the Docker engine has their
+# images. Only the unchanged handlers.toml has a counterpart for containers; a changed one is used as it is.
 
 #: SHA-256 of the shipped handlers.toml, and the file with the same handlers in containers.
 SHIPPED_SHA256 = "a00de5f13f52657e7baf1751eb3fcd894aad53446dc5646a4fa15cc100e31443"
@@ -98,3 +101,32 @@ class _Engine(http.client.HTTPConnection):
         if answer.status not in (200, 404) or not isinstance(json.loads(body), dict):
             raise ValueError(f"{answer.status} {answer.reason}")
         return answer.status == 200
+
+
+# From a wheel: the first `up` writes into its folder a handlers.toml with an example, and its program.
+
+PRIME = "prime.py"
+HANDLERS = f"""\
+# One table for each task type: [handlers.NAME]. What changes here is used within seconds, without a restart.
+# `command` is run as child processes, without a sandbox, in the folder of this file. `python` is the interpreter that
+# runs the platform.
+
+[handlers.prime]
+description = "Counts the primes up to a limit."
+command = ["python", "{PRIME}"]
+timeout = 30
+"""
+
+
+def write_example(config: Path) -> bool:
+    """Write both files, and return whether it did. If one of them is there or cannot be written, it writes neither."""
+    program = config.with_name(PRIME)
+    if config.exists() or program.exists():
+        return False
+    try:
+        shutil.copyfile(CODE / EXAMPLES / "handlers/prime/handler.py", program)
+        config.write_text(HANDLERS)
+    except OSError:  # the checks say what is wrong with the folder
+        program.unlink(missing_ok=True)
+        return False
+    return True

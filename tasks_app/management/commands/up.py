@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.keys.api_keys import ApiKey, digest
-from tasks_app.management import first_files, shipped
+from tasks_app.management import shipped
 from tasks_app.management.starting import (
     PlatformCommand,
     administrator,
@@ -48,10 +48,13 @@ class Command(PlatformCommand):
         """Write the example into a folder where no `up` has run yet. Then check as its base does."""
         env = conf.environment()
         named = bool(os.environ.get("HANDLER_CONFIG"))
-        if conf.INSTALLED and not named and not (env.home / LOCK).exists() and first_files.write(env.handler_config):
-            self._say(
-                f"  example   wrote {first_files.PROGRAM} and handlers.toml, which names it: change them, add others"
-            )
+        if (
+            conf.INSTALLED
+            and not named
+            and not (env.home / LOCK).exists()
+            and shipped.write_example(env.handler_config)
+        ):
+            self._say(f"  example   wrote {shipped.PRIME} and handlers.toml, which names it: change them, add others")
         super().check(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
