@@ -8,8 +8,8 @@ import json
 import pytest
 from django.test import Client
 
-from tasks_app.api.compression import compressed
 from tasks_app.api.pages import response_budget
+from tasks_app.api.view import compressed
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import NO_RETRY, failure, row, running, submitted, success
