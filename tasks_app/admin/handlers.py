@@ -25,8 +25,7 @@ from tasks_app.audit import Actor
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
-from tasks_app.metrics.rates import Rates, recent_rates
-from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.reading import HandlerReading, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import HandlerPause

@@ -16,8 +16,7 @@ from tasks_app.api.fields import Faults, Field, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
-from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
-from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.reading import RATE_SECONDS, HandlerReading, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.node_models import MAX_REASON_CHARS, REASON, Drain, HandlerPause, reason_of
 from tasks_app.rights import SEE_TASKS, needs

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.metrics import rates
+from tasks_app.metrics import reading
 from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
@@ -116,7 +116,7 @@ def test_rates_look_back_less_far_rather_than_read_more_attempts(api: Client, mo
     keys = list(Attempt.objects.order_by("pk").values_list("pk", flat=True))
     for n, key in enumerate(keys):
         Attempt.objects.filter(pk=key).update(ended_at=Now() - timedelta(seconds=100 - 10 * n))
-    monkeypatch.setattr(rates, "MAX_ATTEMPTS_READ", keys[3] - keys[1])
-    found = rates.recent_rates()
+    monkeypatch.setattr(reading, "MAX_ATTEMPTS_READ", keys[3] - keys[1])
+    found = reading.recent_rates()
     assert found.succeeded == {"echo": 2}
     assert 89 <= found.seconds <= 100

@@ -21,8 +21,7 @@ from django.db.models.functions import Now
 from tasks_app.features.alerts.models import Alert
 from tasks_app.handlers.words import plural, span
 from tasks_app.logs import harmless
-from tasks_app.metrics.rates import RATE_SECONDS, recent_rates
-from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.reading import RATE_SECONDS, HandlerReading, recent_rates
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FailureReason, Task
