@@ -46,7 +46,7 @@ def test_a_python_whose_sqlite_is_not_found_goes_on_as_it_was(tmp_path: Path, or
     program = f"""
 import importlib.machinery, importlib.util
 importlib.util.find_spec = lambda name: importlib.machinery.ModuleSpec(name, None, origin={origin!r})
-from tasks_app.db.sqlite.mutexes import without_mutexes
+from tasks_app.queue.settings import without_mutexes
 print(without_mutexes())
 """
     assert printed(program, tmp_path) == "False"
