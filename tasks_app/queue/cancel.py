@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from tasks_app.feature import tell
 from tasks_app.queue import counters
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import require_all, writing
 from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, Status, Task, TaskQuerySet
 from tasks_app.queue.settle import end_attempts
 from tasks_app.runner.endings import OutcomeKind
@@ -49,8 +49,9 @@ def cancel_many(tasks: Sequence[Task], why: str) -> None:
 
     Raises DatabaseError if one of them is not as it was read.
     """
-    if _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why) != len(tasks):
-        raise DatabaseError("a locked task changed: does another program write to this table?")
+    require_all(
+        _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why), len(tasks)
+    )
     _count(tasks, why)
 
 

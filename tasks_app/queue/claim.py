@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import NamedTuple
 
 import structlog
-from django.db import DatabaseError
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -16,7 +15,7 @@ from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import counters
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
 from tasks_app.queue.live_events import stored_logs
 from tasks_app.queue.models import Status, Task, TaskQuerySet
@@ -167,8 +166,7 @@ def _rescue_group(group: _RescueGroup, tasks: list[Task], logs: Logs) -> None:
         ready_at=F("ready_at") if final else Now(),
         completed_at=Now() if final else None,
     )
-    if moved != len(ids):
-        raise DatabaseError("a locked task changed: does another program write to this table?")
+    require_all(moved, len(ids))
     end_attempts(tasks, OutcomeKind.WORKER_LOST, group.error, logs, final)
 
 

@@ -34,6 +34,12 @@ def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractC
     return store().bare_writing(one_statement, durable)
 
 
+def require_all(moved: int, locked: int) -> None:
+    """Raise DatabaseError if a guarded write has not moved each of the tasks that its transaction has locked."""
+    if moved != locked:
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+
+
 class BatchSize:
     """How many rows to write in one statement, on a database that may refuse many.
 

@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError
+from django.db import IntegrityError
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import counters
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task
 from tasks_app.queue.node_models import Turn
@@ -177,8 +177,7 @@ def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
             completed_at=Now(),
         )
     )
-    if moved != len(rows):
-        raise DatabaseError("a locked task changed: does another program write to this table?")
+    require_all(moved, len(rows))
     types = Counter(row[1] for row in rows)
     counters.add((f"failed|{name}|{FailureReason.EXPIRED}", count) for name, count in types.items())
 

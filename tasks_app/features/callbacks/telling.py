@@ -14,7 +14,6 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import DatabaseError
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -25,7 +24,7 @@ from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.process import fail_point
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
@@ -135,8 +134,7 @@ def _tell(ends: Sequence[_End]) -> None:
     Delivery.objects.bulk_create(_delivery(end, bodies[end.task].decode()) for end in ends)
     fail_point("inside_telling")
     ids = [end.task for end in ends]
-    if Task.objects.untold().filter(pk__in=ids).update(callback_told=F("completed_at")) != len(ids):
-        raise DatabaseError("a locked task changed: does another program write to this table?")
+    require_all(Task.objects.untold().filter(pk__in=ids).update(callback_told=F("completed_at")), len(ids))
 
 
 def _delivery(end: _End, body: str) -> Delivery:

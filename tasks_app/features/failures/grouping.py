@@ -19,7 +19,6 @@ from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import DatabaseError
 from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
@@ -27,7 +26,7 @@ from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFai
 from tasks_app.logs import harmless
 from tasks_app.node.retrying import OutageGuard
 from tasks_app.process import fail_point
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
@@ -211,8 +210,7 @@ def _count(stored: _Groups, left: _Groups) -> None:
         return
     chosen = Case(*(When(pk__in=ids, then=Value(mark)) for mark, ids in tasks.items()), output_field=BigIntegerField())
     ids = [key for same in tasks.values() for key in same]
-    if Task.objects.filter(pk__in=ids).update(failure_group=chosen) != len(ids):
-        raise DatabaseError("a locked task changed: does another program write to this table?")
+    require_all(Task.objects.filter(pk__in=ids).update(failure_group=chosen), len(ids))
 
 
 def _fingerprints(kinds: set[_Kind]) -> dict[_Kind, int]:
