@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from tasks_app.admin.holds import pause_text
 from tasks_app.admin.nodes import differs, runs_another_version, state_of
-from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link
+from tasks_app.admin.text import ago, handler_link, line, listed, node_link
 from tasks_app.feature import Link, registered
 from tasks_app.handlers.words import span
+from tasks_app.logs import harmless
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading

@@ -13,10 +13,11 @@ from django.db.models.functions import Cast, Length, Substr
 from django.http import JsonResponse
 from django.utils import timezone
 
-from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, listed, log, pretty
+from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, line, listed, log, pretty
 from tasks_app.audit import AuditEntry
 from tasks_app.feature import Link
 from tasks_app.handlers.words import span, utc_text
+from tasks_app.logs import harmless
 from tasks_app.queue.large_values import MAX_READ_BYTES, unreadable
 from tasks_app.queue.models import DONE, Attempt, Status, Task
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD

@@ -20,11 +20,12 @@ from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import moment
 from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, only, page
-from tasks_app.admin.text import handler_link, harmless, line, listed, node_link
+from tasks_app.admin.text import handler_link, line, listed, node_link
 from tasks_app.audit import Actor
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
+from tasks_app.logs import harmless
 from tasks_app.metrics.reading import HandlerReading, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.claim import running_tasks

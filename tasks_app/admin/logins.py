@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from tasks_app.admin.lists import DeletedRows, KnownFilters
 from tasks_app.admin.pages import actor
-from tasks_app.admin.text import harmless, line
+from tasks_app.admin.text import line
 from tasks_app.audit import record
 from tasks_app.handlers.words import plural
 from tasks_app.keys.caller import address_of
+from tasks_app.logs import harmless
 
 # When logins are locked out, and the response to them.
 

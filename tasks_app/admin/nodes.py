@@ -18,8 +18,9 @@ from django.utils.safestring import SafeString
 from tasks_app import conf
 from tasks_app.admin.holds import drain_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
-from tasks_app.admin.text import ago, handler_link, harmless, line
+from tasks_app.admin.text import ago, handler_link, line
 from tasks_app.handlers.words import plural, span, utc_text
+from tasks_app.logs import harmless
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading, known_dead
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Task, TaskQuerySet

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from tasks_app.handlers.words import span
-from tasks_app.logs import harmless as harmless
+from tasks_app.logs import harmless
 
 #: Of a payload or a result.
 MAX_SHOWN_CHARS = 64 * 1024

@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.text import MAX_LOG_CHARS, harmless, line, log, pretty
+from tasks_app.admin.text import MAX_LOG_CHARS, line, log, pretty
+from tasks_app.logs import harmless
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node

@@ -14,7 +14,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from tasks_app.admin.tasks import TaskAdmin
-from tasks_app.admin.text import harmless
+from tasks_app.logs import harmless
 from tasks_app.queue.models import FINAL, LiveEvent, Status, Task
 from tasks_app.rights import SEE_PAYLOADS, may
 

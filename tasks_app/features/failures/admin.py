@@ -24,11 +24,12 @@ from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import ReasonFilter, TaskAction, TaskListFilter, TypeFilter
-from tasks_app.admin.text import ago, handler_link, harmless, line, listed
+from tasks_app.admin.text import ago, handler_link, line, listed
 from tasks_app.audit import record
 from tasks_app.feature import Link, registered
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
+from tasks_app.logs import harmless
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FailureReason, Task
 from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter

@@ -19,7 +19,7 @@ from django.utils import timezone
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import page
 from tasks_app.admin.search import known_types
-from tasks_app.admin.text import handler_link, harmless, line, listed
+from tasks_app.admin.text import handler_link, line, listed
 from tasks_app.feature import registered
 from tasks_app.features.history.history import (
     WINDOWS,
@@ -32,6 +32,7 @@ from tasks_app.features.history.history import (
 )
 from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables
 from tasks_app.handlers.words import span
+from tasks_app.logs import harmless
 from tasks_app.metrics.reading import slot_states
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.claim import running_tasks

@@ -22,7 +22,7 @@ from tasks_app import conf
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import Refusal, actor, only
-from tasks_app.admin.text import handler_link, harmless, line, listed
+from tasks_app.admin.text import handler_link, line, listed
 from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.day import TONES, day_of, lines_of, marks, picture
@@ -30,7 +30,7 @@ from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definitio
 from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
 from tasks_app.handlers.words import utc_text
-from tasks_app.logs import harmless_json
+from tasks_app.logs import harmless, harmless_json
 from tasks_app.queue.models import Task
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
