@@ -157,9 +157,9 @@ def answered(name: str, body: Any, status: int = 200) -> OpenApiExample:
     return OpenApiExample(name, body, response_only=True, status_codes=[str(status)])
 
 
-def header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiParameter:
+def header(name: str, what: str, *statuses: int) -> OpenApiParameter:
     """A header of the answers with these statuses."""
-    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=what, response=list(statuses))
+    return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=what, response=list(statuses))
 
 
 ETAG = [

@@ -128,11 +128,10 @@ class FoundIds(NamedTuple):
     end: UUID | None
 
 
-def ids_within(walk: Walk, most: int | None = None) -> FoundIds:
-    """Those that match among the first rows of a walk: `most`, or MAX_ROWS_READ."""
-    most = MAX_ROWS_READ if most is None else most
-    seen = list(with_matches(walk.ordered(walk.rows), walk.rest).values_list("pk", "matches")[:most])
-    return FoundIds([pk for pk, matching in seen if matching], seen[-1][0] if len(seen) == most else None)
+def ids_within(walk: Walk) -> FoundIds:
+    """Those that match among the first MAX_ROWS_READ rows of a walk."""
+    seen = list(with_matches(walk.ordered(walk.rows), walk.rest).values_list("pk", "matches")[:MAX_ROWS_READ])
+    return FoundIds([pk for pk, matching in seen if matching], seen[-1][0] if len(seen) == MAX_ROWS_READ else None)
 
 
 def all_ids(wanted: TaskFilter) -> Iterator[list[UUID]]:
