@@ -22,10 +22,9 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
 from tasks_app.node import record
-from tasks_app.node.heartbeat import Heartbeat
+from tasks_app.node.heartbeat import Heartbeat, LiveLog
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
-from tasks_app.node.live_log import LiveLog
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.queue.cancel import cancel, delete

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 
+from tasks_app.node.heartbeat import MAX_WRITES_A_RUN, MIN_RUN_SECONDS, LiveLog
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.live_log import MAX_WRITES_A_RUN, MIN_RUN_SECONDS, LiveLog
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.current import store
@@ -21,7 +21,7 @@ from tests.queue.store.kit import refuse_writes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
-WRITE = "tasks_app.node.live_log.write_live_events"
+WRITE = "tasks_app.node.heartbeat.write_live_events"
 
 
 class Followed:
@@ -173,7 +173,7 @@ def test_a_long_run_is_written_ever_more_seldom(node: Node) -> None:
 
 
 def test_more_than_a_statement_holds_follows_at_the_next_beat(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.node.live_log.MAX_STATEMENT_BYTES", 3 * 1000)
+    monkeypatch.setattr("tasks_app.node.heartbeat.MAX_STATEMENT_BYTES", 3 * 1000)
     begun = [node.begin() for _ in range(8)]
     node.beat()
     for _, slot in begun:
