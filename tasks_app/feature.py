@@ -69,7 +69,7 @@ class Feature(AppConfig):
     #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
     #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.
     leaves_failed: str = ""
-    #: A function or class that gets a node's name and returns a `SideJob` (`tasks_app/node/feature_work.py`): what each
+    #: A function or class that gets a node's name and returns a `SideJob` (`tasks_app/node/threads.py`): what each
     #: node does at the end of each beat, about once a second. No task waits for it.
     side_jobs: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.

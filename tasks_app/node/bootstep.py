@@ -26,7 +26,7 @@ from tasks_app.handlers.handlers_toml import Handlers, HandlersError
 from tasks_app.node.generation import served
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.process import name_process, on_hangup
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment

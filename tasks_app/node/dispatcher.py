@@ -18,7 +18,7 @@ from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG, MAX_BACKLOG_BYTES, ResultWriter, WaitingResults
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.store import UNAVAILABLE_ERRORS
 from tasks_app.runner.pool import Pool

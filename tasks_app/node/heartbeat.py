@@ -17,12 +17,11 @@ from django.db import Error, connection
 from tasks_app.db.node_lock import is_dead, remove_lock
 from tasks_app.feature import registered
 from tasks_app.metrics import local_counters
-from tasks_app.node.feature_work import NodeThread, SideJob
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, AttemptKey, InFlightTasks, RunningAttempt
 from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord, remove_rows, retire
-from tasks_app.node.retrying import OutageGuard, Retrying
+from tasks_app.node.threads import NodeThread, OutageGuard, Retrying, SideJob
 from tasks_app.queue.attempt import LiveEvents
 from tasks_app.queue.cancel import cancelled
 from tasks_app.queue.claim import rescue, still_held

@@ -14,7 +14,7 @@ from django.db import Error, connection
 
 from tasks_app.db.node_lock import touch
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.runner.endings import KillReason

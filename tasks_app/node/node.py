@@ -21,7 +21,6 @@ from tasks_app.metrics import local_counters
 from tasks_app.node.attempts import AttemptStarter, CallResults
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
-from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.generation import Reload, served
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
@@ -30,6 +29,7 @@ from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.sweeper import Sweeper
+from tasks_app.node.threads import NodeThread
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.claim import ready_types
 from tasks_app.queue.current import store

@@ -13,7 +13,7 @@ from django.db import connection
 
 from tasks_app.db.write_health import first_line
 from tasks_app.node.attempts import Settling
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import store
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal

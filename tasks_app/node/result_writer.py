@@ -22,7 +22,7 @@ from django.db import connection
 from tasks_app.node.attempts import Settling
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.refused_results import RefusedResults
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal

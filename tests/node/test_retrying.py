@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import OperationalError
 
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import Retrying
 
 AWAY = OperationalError("the database is away")
 

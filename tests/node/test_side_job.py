@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from tasks_app.node.retrying import FAULT_PAUSE_SECONDS, OutageGuard
+from tasks_app.node.threads import FAULT_PAUSE_SECONDS, OutageGuard
 from tasks_app.queue.current import store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

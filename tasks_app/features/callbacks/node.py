@@ -29,8 +29,7 @@ from tasks_app.features.callbacks.models import Delivery, State, pending
 from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
 from tasks_app.features.callbacks.telling import woken
 from tasks_app.keys.api_keys import ApiKey
-from tasks_app.node.feature_work import NodeThread
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import NodeThread, Retrying
 from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 

@@ -22,7 +22,7 @@ from tasks_app.api.pages import objects_by_id
 from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.process import fail_point
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork

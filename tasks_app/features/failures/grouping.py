@@ -24,7 +24,7 @@ from django.db.models.functions import Coalesce, Now, Substr
 
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
 from tasks_app.logs import harmless
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.process import fail_point
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork

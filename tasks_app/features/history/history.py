@@ -20,7 +20,7 @@ from django.db.models.functions import Mod
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, added, slot_states
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork

@@ -22,8 +22,7 @@ from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, CHANGED, Batch, move
 from tasks_app.handlers.words import plural
 from tasks_app.logs import REMINDER_SECONDS, LogOnce
-from tasks_app.node.feature_work import NodeThread
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import NodeThread, Retrying
 from tasks_app.process import fail_point
 from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.due_work import DueWork

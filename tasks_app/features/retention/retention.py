@@ -28,8 +28,7 @@ from tasks_app.db.lookups import first_id
 from tasks_app.feature import registered, tell
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
-from tasks_app.node.feature_work import NodeThread
-from tasks_app.node.retrying import Retrying
+from tasks_app.node.threads import NodeThread, Retrying
 from tasks_app.queue import counters
 from tasks_app.queue.cancel import remove_rows
 from tasks_app.queue.current import store, writing

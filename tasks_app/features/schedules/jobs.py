@@ -23,7 +23,7 @@ from tasks_app.features.schedules.verbs import write
 from tasks_app.handlers.handlers_toml import Handlers
 from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import living, living_processes
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.node_models import Deployment, Node

@@ -11,7 +11,7 @@ from django.db import connection
 
 from tasks_app.features.failures import grouping as module
 from tasks_app.features.failures.models import FailureGroup
-from tasks_app.node import retrying
+from tasks_app.node import threads
 from tasks_app.node.leases import TRUST_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.settle import settle
@@ -28,7 +28,7 @@ TABLE = FailureGroup._meta.db_table
 def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
     empty()  # failures that other tests left would be counted too
-    for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (retrying, "FAULT_PAUSE_SECONDS")):
+    for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (threads, "FAULT_PAUSE_SECONDS")):
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)
     node = BeatingNode(tmp_path)

@@ -16,7 +16,7 @@ from tasks_app.features.schedules.jobs import Schedules
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.features.schedules.timing import Timing
 from tasks_app.features.schedules.verbs import pause, put, remove, resume, run
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tasks_app.queue.redrive import redrive

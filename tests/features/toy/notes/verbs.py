@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef
 
 from tasks_app.audit import Actor, record
 from tasks_app.features.notes.models import Note
-from tasks_app.node.retrying import OutageGuard
+from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.current import writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import Task

@@ -1,12 +1,14 @@
-"""What a node's threads do while the database is unavailable: they try again, and log one line for each outage.
+"""The threads of a node: what they do while the database is unavailable, and what features do in them.
 
-A side job is what the heartbeat does beside its duties: no task waits for it, and its failure costs no beat.
+They try again, and log one line for each outage. A side job is what the heartbeat does beside its duties: no task waits
+for it, and its failure costs no beat.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 from django.db import Error, connection
@@ -14,6 +16,7 @@ from django.db import Error, connection
 from tasks_app.db.write_health import first_line
 from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.queue.current import store
+from tasks_app.queue.due_work import DueWork
 from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)
@@ -90,3 +93,44 @@ class OutageGuard:
             self._retrying.succeeded()
             return True
         return False
+
+
+# What features do in a node beside its duties: side jobs of its heartbeat, and threads.
+
+
+class SideJob(Protocol):
+    """A side job of the heartbeat (`Feature.side_jobs`)."""
+
+    def run(self, work: DueWork) -> None:
+        """Do it, if it is time. On the heartbeat's thread, after its duties. `work`: what the beat has found due.
+
+        Raises nothing, and no call to the database takes long: `OutageGuard` sees to both.
+        """
+
+
+class NodeThread:
+    """A thread of a node (`Feature.node_threads`): a node starts it last, and stops it first."""
+
+    #: Names the thread; no other thread of the node has the name.
+    name: str
+
+    def run(self) -> None:
+        """The thread, until it is stopped.
+
+        It must catch outages of the database itself; anything it raises ends the node.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Let the thread end soon, and return at once. Called once, first of all when a node ends; raises nothing."""
+        raise NotImplementedError
+
+    def on_beat(self, work: DueWork) -> None:
+        """Wake the thread if a beat has found work for it. On the heartbeat's thread; asks and raises nothing."""
+
+    def problem(self) -> str | None:
+        """What is wrong, in a sentence that /health shows; None: nothing.
+
+        On the heartbeat's thread; asks and raises nothing.
+        """
+        return None
