@@ -20,8 +20,7 @@ from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, re
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause, Node
-from tasks_app.queue.reloads import Process, process, settled
-from tasks_app.queue.web_process import living_web_processes
+from tasks_app.queue.reloads import Process, living_web_processes, process, settled
 
 #: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
 CHEAP_READING_SECONDS = 0.02

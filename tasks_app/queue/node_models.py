@@ -158,7 +158,7 @@ class Node(UsesHandlers):
 
 
 class WebProcess(UsesHandlers):
-    """A process that serves requests, as it last described itself (`queue/web_process.py`)."""
+    """A process that serves requests, as it last described itself (`web/beat.py`)."""
 
     name = models.CharField(max_length=100, primary_key=True)
     #: As of a node: processes with the same one share the file of buckets.

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Max, Q
+from django.db.models import BooleanField, ExpressionWrapper, Max, Q
 from django.db.models.functions import Now
 
 from tasks_app.conf.watching import RevisionInForce, Watcher
-from tasks_app.queue.node_models import Deployment, Reload
+from tasks_app.queue.node_models import Deployment, Reload, WebProcess
 
 #: After this a row is removed by the next one.
 KEEP_ROWS = timedelta(days=1)
+#: A web process whose row has not changed for so long does not live.
+SILENT_SECONDS = 12.0
 #: Processes may use different revisions for so long without a problem: while a change is under way.
 DIFFER_SECONDS = 5.0
 
@@ -101,6 +103,14 @@ class Process(NamedTuple):
 def settled() -> Q:
     """A condition of rows: the process has used its revision for longer than DIFFER_SECONDS."""
     return Q(revision_at=None) | Q(revision_at__lt=Now() - timedelta(seconds=DIFFER_SECONDS))
+
+
+def living_web_processes() -> list[WebProcess]:
+    """The web processes that have written their rows lately, annotated with `settled`."""
+    # The time is in the future if the database's clock was set back; a living process soon updates it.
+    silent = timedelta(seconds=SILENT_SECONDS)
+    recent = WebProcess.objects.filter(seen_at__gt=Now() - silent, seen_at__lt=Now() + silent)
+    return list(recent.annotate(settled=ExpressionWrapper(settled(), BooleanField())).order_by("name"))
 
 
 def process(kind: str, row: Any) -> Process:

@@ -17,7 +17,7 @@ from tasks_app.keys import rate as rates
 from tasks_app.keys.caller import Keys
 from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
 from tasks_app.queue.node_models import WebProcess
-from tasks_app.queue.web_process import SILENT_SECONDS
+from tasks_app.queue.reloads import SILENT_SECONDS
 from tasks_app.web.beat import WebBeat
 
 TOP = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.node_models import Deployment, Node
-from tasks_app.queue.web_process import living_web_processes
+from tasks_app.queue.reloads import living_web_processes
 
 log = structlog.get_logger(__name__)
 
