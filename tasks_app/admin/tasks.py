@@ -29,8 +29,9 @@ from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import FITS, Status, Task
 from tasks_app.queue.redrive import LivingTwin
 from tasks_app.queue.strict_json import BadJSON, loads_data
-from tasks_app.queue.submission import encode, too_large
+from tasks_app.queue.submission import too_large
 from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYLOADS, Right, may
+from tasks_app.runner.wire import encode
 
 
 @dataclass(frozen=True)

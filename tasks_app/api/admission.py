@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 from django.db import OperationalError
 from rest_framework.request import Request
@@ -185,12 +184,12 @@ backlog = Backlog()
 # The answer.
 
 
-def queued_body(task: UUID, existing: bool | None, task_object: bytes | None = None) -> bytes:
+def queued_body(task: str, existing: bool | None, task_object: bytes | None = None) -> bytes:
     """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
     more = b"" if existing is None else b',"existing":%b' % (b"true" if existing else b"false")
     if task_object is not None:
         more += b',"task":%b' % task_object
-    return b'{"task_id":"%b"%b}' % (str(task).encode(), more)
+    return b'{"task_id":"%b"%b}' % (task.encode(), more)
 
 
 def existing_of(submitted: Submitted) -> bool | None:
@@ -198,9 +197,9 @@ def existing_of(submitted: Submitted) -> bool | None:
     return None if submitted.existing is None else submitted.existing[0]
 
 
-def queued_headers(submitted: Submitted) -> dict[str, str]:
+def queued_headers(task: str, submitted: Submitted) -> dict[str, str]:
     """The headers beside those of every answer, for a single task."""
-    return {"Location": f"/api/tasks/{submitted.ids[0]}", **replayed(submitted)}
+    return {"Location": f"/api/tasks/{task}", **replayed(submitted)}
 
 
 def replayed(submitted: Submitted) -> dict[str, str]:

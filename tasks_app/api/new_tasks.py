@@ -15,8 +15,8 @@ from tasks_app.api.errors import Invalid, TooLarge
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.queue.submission import NewTask, TaskOptions, encode, too_large
-from tasks_app.runner.wire import stored_size
+from tasks_app.queue.submission import NewTask, TaskOptions, too_large
+from tasks_app.runner.wire import encode, stored_size
 
 #: A year. Seconds from now to the start or the expiry of a task.
 MAX_SECONDS = 31_536_000

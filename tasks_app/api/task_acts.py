@@ -17,8 +17,9 @@ from tasks_app.api.new_tasks import TASK_FIELDS
 from tasks_app.api.tasks import changed
 from tasks_app.audit import TaskGone, TaskUnfit, act_on_task
 from tasks_app.queue.redrive import LivingTwin
-from tasks_app.queue.submission import encode, too_large
+from tasks_app.queue.submission import too_large
 from tasks_app.rights import CHANGE_TASKS, needs
+from tasks_app.runner.wire import encode
 
 _DATA, _PRIORITY = (replace(TASK_FIELDS[name], default=None) for name in ("data", "priority"))
 #: What a task is to have from a redrive on.

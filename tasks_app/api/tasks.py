@@ -119,11 +119,11 @@ class QueueView(admission.RateHeaders, view.API):
             deferred.reserve()  # before the task is stored: a request without a place stores nothing
         submitted = admission.admit_and_store([new], key, caller.rate)
         identity, existing = submitted.ids[0], admission.existing_of(submitted)
-        headers = admission.queued_headers(submitted)
+        headers = admission.queued_headers(str(identity), submitted)
         if seconds is not None and deferred is not None:
             deferred.until(waiting.Wait(identity, seconds, True, existing), _key(request))
             headers |= waiting.applied(seconds)
-        return Response(admission.queued_body(identity, existing), headers=headers)
+        return Response(admission.queued_body(str(identity), existing), headers=headers)
 
 
 class BatchView(admission.RateHeaders, view.API):

@@ -315,7 +315,7 @@ def refused(wait: AnyWait, refusal: KeyRefusal) -> Answer:
 def _unless_queued(wait: AnyWait, answer: Answer, task_object: bytes | None = None) -> Answer:
     """This answer, or that of a POST, which has stored its task. `task_object`: if it was read."""
     if isinstance(wait, Wait) and wait.queued:
-        return Answer(200, queued_body(wait.task, wait.existing, task_object))
+        return Answer(200, queued_body(str(wait.task), wait.existing, task_object))
     return answer
 
 

@@ -40,8 +40,8 @@ from tasks_app.queue.submission import (
     Submission,
     Submitted,
     TaskOptions,
-    encode,
 )
+from tasks_app.runner.wire import encode
 
 #: A type and a unique key.
 UniqueName = tuple[str, str]

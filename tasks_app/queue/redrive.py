@@ -20,8 +20,8 @@ from tasks_app.queue.idempotency import MAX_ROUNDS
 from tasks_app.queue.keyed_submit import UniqueName, living_tasks
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.submission import KeysContended, encode
-from tasks_app.runner.wire import stored_size
+from tasks_app.queue.submission import KeysContended
+from tasks_app.runner.wire import encode, stored_size
 
 #: Of the data before and after an edit, in the audit log.
 MAX_RECORDED_CHARS = 4000

@@ -5,7 +5,6 @@ A submission is the tasks of one call. Its idempotency key names the call; a tas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +12,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tasks_app.runner.wire import stored_size
+from tasks_app.runner.wire import encode, stored_size
 
-#: JSON text on one line, as stored and as the handler gets it. Raises ValueError for NaN and infinity.
-encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 #: The id of a caller's API key, 0 without one, and its idempotency key.
 RequestName = tuple[int, str]
 

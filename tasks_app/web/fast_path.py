@@ -132,8 +132,10 @@ class FastPath:
             backlog.stored()
         try:
             if isinstance(outcome, Submitted):
-                status, body = 200, queued_body(outcome.ids[0], existing_of(outcome))
-                headers = [*self._headers, *((name.lower(), value) for name, value in queued_headers(outcome).items())]
+                task = str(outcome.ids[0])
+                status, body = 200, queued_body(task, existing_of(outcome))
+                added = queued_headers(task, outcome)
+                headers = [*self._headers, *((name.lower(), value) for name, value in added.items())]
             else:
                 failure = crash(outcome, "POST")
                 status, body = failure.status_code, failure.content

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from tasks_app.api.pages import BUDGET_BYTES, MAX_PAGE_BYTES, ResponseBudget, response_budget
 from tasks_app.queue.models import Task
-from tasks_app.queue.submission import NewTask, encode
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
-from tasks_app.runner.wire import stored_size
+from tasks_app.runner.wire import encode, stored_size
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import json.encoder
 
 import pytest
 
-from tasks_app.queue.submission import encode
+from tasks_app.runner import wire
 from tasks_app.runner.call import Tail
 from tasks_app.runner.wire import (
     MAX_DEPTH,
@@ -14,6 +15,7 @@ from tasks_app.runner.wire import (
     Failure,
     Lines,
     Success,
+    encode,
     parse_reply,
     request_line,
     stored_size,
@@ -195,6 +197,26 @@ def test_a_short_tail_is_complete_and_storable() -> None:
 ])  # fmt: skip
 def test_an_exponent_counts_as_all_its_digits_and_a_string_as_itself(text: str, size: int) -> None:
     assert stored_size(text) == size
+
+
+@pytest.mark.parametrize("value", [
+    {}, [], "", "ä€𝄞\u2028\"\\\n\x01\ud800", 0, -0.0, 1e308, 1e-07, None, True, {1: 2},
+    (1, [2, {"a": {"b": [None, "c"]}}]),
+])  # fmt: skip
+def test_json_is_encoded_as_python_encodes_it(value: object) -> None:
+    assert encode(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, object(), {"a": object()}, {(1, 2): 3}])
+def test_what_is_no_json_is_not_encoded(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode(value)
+    assert encode({"a": 1}) == '{"a":1}'  # the next value is none the worse
+
+
+def test_without_an_encoder_in_c_json_is_encoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert wire._encoder()({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'
 
 
 def test_above_its_limit_a_size_is_not_counted_to_the_end() -> None:

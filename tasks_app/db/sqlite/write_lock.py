@@ -112,6 +112,11 @@ def bare_writing(
     return writing() if database.in_atomic_block else _bare_writing(database, durable, first)
 
 
+def connected() -> sqlite3.Connection:
+    """The connection in this thread's write transaction, at whose end SQLite's errors become Django's."""
+    return _state.bare or connections[DEFAULT_DB_ALIAS].connection
+
+
 @contextmanager
 def _writing() -> Iterator[sqlite3.Connection]:
     database = connections[DEFAULT_DB_ALIAS]

@@ -33,8 +33,9 @@ from tasks_app.features.schedules.timing import CRON, EVERY, cron_of, every_of, 
 from tasks_app.features.schedules.verbs import MAX_SCHEDULES
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
 from tasks_app.queue.strict_json import BadJSON, loads
-from tasks_app.queue.submission import encode, too_large
+from tasks_app.queue.submission import too_large
 from tasks_app.rights import TASK_PAYLOAD
+from tasks_app.runner.wire import encode
 
 MAX_JITTER_SECONDS = 86_400
 

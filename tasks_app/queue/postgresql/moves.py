@@ -19,8 +19,8 @@ from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
-from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask, encode
-from tasks_app.runner.wire import stored_size
+from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.runner.wire import encode, stored_size
 
 
 def json_rows(columns: str, alias: str, count: str = "json_array_length($1::json)") -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Value
 
 from tasks_app.db.node_lock import boot_id
@@ -23,9 +23,10 @@ from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 def read(statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of a statement, past Django's cursor, which rewrites the placeholders at every call."""
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        rows: list[tuple[Any, ...]] = connection.connection.execute(statement, values).fetchall()
+    database = connections[DEFAULT_DB_ALIAS]  # each use of `connection` looks it up again
+    with database.wrap_database_errors:
+        database.ensure_connection()
+        rows: list[tuple[Any, ...]] = database.connection.execute(statement, values).fetchall()
         return rows
 
 

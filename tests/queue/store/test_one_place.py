@@ -68,7 +68,9 @@ def test_of_the_store_and_below_one_module_asks() -> None:
 
 def test_only_what_chooses_a_database_imports_one() -> None:
     files = [
-        path for path in modules("tasks_app/queue", "tasks_app/db") if not {"postgresql", "sqlite"} & {*path.parts}
+        path
+        for path in modules("tasks_app/queue", "tasks_app/db")
+        if not {"postgresql", "sqlite"} & {*path.relative_to(PROJECT).parts}
     ]
     imports = {
         str(path.relative_to(PROJECT)) for path in files for _, fault in faults(path.read_text()) if fault == "imports"

@@ -13,8 +13,8 @@ from django.db.models.functions import Cast, Now
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
-from tasks_app.queue.submission import encode
 from tasks_app.queue.submit import submit
+from tasks_app.runner.wire import encode
 from tests.queue.moves.kit import failure, success, together
 from tests.queue.store.kit import FAILED, RETRIED, advanced, completed, elsewhere, insert, pausing, settle, take
 

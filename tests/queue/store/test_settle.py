@@ -41,6 +41,13 @@ def test_11_a_result_has_its_size_and_the_end_without_one_has_none() -> None:
     assert (row(kept).result_size, row(failed).result_size) == (4, None)
 
 
+def test_11_each_of_many_results_has_an_attempt_of_its_own() -> None:
+    tasks = running(19)
+    settle(*[(success(task, container=f"c-{n}", seconds=float(n)), COMPLETED) for n, task in enumerate(tasks)])
+    rows = Attempt.objects.order_by("pk").values_list("task_id", "container", "seconds")
+    assert [(str(key), *rest) for key, *rest in rows] == [(task.id, f"c-{n}", float(n)) for n, task in enumerate(tasks)]
+
+
 def test_11_a_failure_has_its_reason_and_error() -> None:
     [task] = running()
     settle((failure(task, OutcomeKind.CRASH, exit_code=3, oom=True, image="i", stderr_tail="e"), FAILED))
