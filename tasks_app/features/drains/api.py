@@ -86,9 +86,9 @@ class DrainView(NodeAct):
         ],
     )
     def post(self, request: Request, name: str) -> Response:
-        """Let a worker take no more tasks, or none of a type. None starts later than 2 s after the answer; running ones
-        go on. It lasts until it is undrained, or until the process ends. If it is drained already, nothing changes but
-        the reason, if one is given."""
+        """Let a worker take no more tasks, or none of a type. The worker stops starting them within 2 s of the answer;
+        running ones go on. The drain lasts until `undrain`, or until the process ends. If there is one already, nothing
+        changes but the reason, if one is given."""
         node, given = _asked(request, name, "drain", DRAIN)
         actor = actor_of(request)
         _do(request, lambda: drain_node(node.name, actor, given.get("type"), given.get("reason")))

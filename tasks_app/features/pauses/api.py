@@ -108,9 +108,9 @@ class PauseView(API):
         query=WAIT,
     )
     def post(self, request: Request, type: str) -> Response:
-        """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
-        over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced, and its reason if
-        one is given."""
+        """Pause a handler. All workers stop starting its tasks within 2 s of the answer, also workers that start later.
+        Tasks are accepted and wait; running ones go on. If it is paused already, the end of the pause is replaced, and
+        its reason if one is given."""
         handler = handler_in_path(request, type)
         seconds, deferred = wanted(self, request), deferred_of(request)
         until, reason = _read(optional_body(request, '{"for": 7200}'))
