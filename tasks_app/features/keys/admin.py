@@ -18,6 +18,7 @@ from tasks_app.admin.lists import RowAdmin, badge, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit import record
+from tasks_app.features.keys.verbs import make
 from tasks_app.handlers.words import plural, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import MAX_RATE, MIN_RATE, SCOPE_TEXTS, ApiKey, Grant, Scope
@@ -111,13 +112,9 @@ class ApiKeyAdmin(RowAdmin):
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
-        name, grant = form.cleaned_data["name"], form.grant()
+        name, signs = form.cleaned_data["name"], form.cleaned_data["callback_secret"]
         try:
-            with writing():
-                key = api_keys.create(name, grant)
-                signs = {"signs": True} if form.cleaned_data["callback_secret"] else {}
-                secret = api_keys.new_callback_secret(name) if signs else None
-                record(actor(request), "create_key", name, **grant.limits(), **signs)
+            key, secret = make(actor(request), name, form.grant(), signs)
         except api_keys.KeyRefused as refused:
             form.add_error(None, str(refused))
             return {}

@@ -18,10 +18,6 @@ OVERLAP, CATCH_UP = ("allow", "skip"), ("one", "none")
 OPTIONS = {option.name for option in fields(TaskOptions)} - {
     "delay", "run_at", "expires_at", "tags", "schedule", "scheduled_for", "callback_key"
 }  # fmt: skip
-#: What a definition may have.
-KNOWN = OPTIONS | {
-    "type", "cron", "every", "timezone", "overlap", "catch_up", "jitter", "enabled", "data", "priority", "tags"
-}  # fmt: skip
 
 
 class NotUnderstood(ValueError):
@@ -30,11 +26,20 @@ class NotUnderstood(ValueError):
 
 @dataclass(frozen=True)
 class Definition:
-    """What a schedule makes and when. `given`: the JSON object of it, without what it leaves out."""
+    """What a schedule makes and when.
+
+    `given`: the JSON object of it, without what it leaves out. `skips`: a tick makes no task while a task of the
+    schedule is not final. `catches_up`: the last tick that was missed makes its task later. `jitter`: seconds that its
+    tasks may be delayed. `enabled`: it fires.
+    """
 
     given: Mapping[str, Any]
     timing: Timing
     task: NewTask
+    skips: bool
+    catches_up: bool
+    jitter: float
+    enabled: bool
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Definition:
@@ -46,39 +51,20 @@ class Definition:
 
     @classmethod
     def _of(cls, given: Mapping[str, Any]) -> Definition:
-        if unknown := given.keys() - KNOWN:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        if given.get("overlap", "allow") not in OVERLAP or given.get("catch_up", "one") not in CATCH_UP:
+        rest = dict(given)
+        take = rest.pop
+        cron, every, zone = take("cron", None), take("every", None), zone_of(take("timezone", "UTC"))
+        timing = Timing(None if cron is None else cron_of(cron), None if every is None else every_of(every), zone)
+        tags = tuple(dict.fromkeys(take("tags", ())))
+        options = TaskOptions(tags=tags, **{name: take(name) for name in OPTIONS & rest.keys()})
+        task = NewTask(take("type"), take("data", {}), take("priority", 50), options)
+        overlap, catch_up = take("overlap", "allow"), take("catch_up", "one")
+        if overlap not in OVERLAP or catch_up not in CATCH_UP:
             raise ValueError("another value of overlap or catch_up")
-        cron, every = given.get("cron"), given.get("every")
-        timing = Timing(
-            None if cron is None else cron_of(cron),
-            None if every is None else every_of(every),
-            zone_of(given.get("timezone", "UTC")),
-        )
-        tags = tuple(dict.fromkeys(given.get("tags", ())))
-        options = TaskOptions(tags=tags, **{name: given[name] for name in OPTIONS if name in given})
-        return cls(given, timing, NewTask(given["type"], given.get("data", {}), given.get("priority", 50), options))
-
-    @property
-    def skips(self) -> bool:
-        """Whether a tick makes no task while a task of the schedule is not final."""
-        return bool(self.given.get("overlap") == "skip")
-
-    @property
-    def catches_up(self) -> bool:
-        """Whether the last tick that was missed makes its task later."""
-        return bool(self.given.get("catch_up") != "none")
-
-    @property
-    def jitter(self) -> float:
-        """Seconds that its tasks may be delayed."""
-        return float(self.given.get("jitter", 0.0))
-
-    @property
-    def enabled(self) -> bool:
-        """Whether it fires."""
-        return bool(self.given.get("enabled", True))
+        jitter, enabled = float(take("jitter", 0.0)), bool(take("enabled", True))
+        if rest:
+            raise ValueError(f"unknown: {', '.join(sorted(rest))}")
+        return cls(given, timing, task, overlap == "skip", catch_up != "none", jitter, enabled)
 
     @property
     def hash(self) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.audit import record, system_account
+from tasks_app.features.keys.verbs import make
 from tasks_app.handlers.words import did_you_mean, moment_of, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import SCOPE_TEXTS, ApiKey, Grant
@@ -102,10 +103,7 @@ class Command(BaseCommand):
     def _create(self, name: str, grant: Grant, signs: bool) -> None:
         first = not ApiKey.objects.exists()
         try:
-            with writing():
-                key = api_keys.create(name, grant)
-                secret = api_keys.new_callback_secret(name) if signs else None
-                record(system_account(), "create_key", name, **grant.limits(), **({"signs": True} if signs else {}))
+            key, secret = make(system_account(), name, grant, signs)
         except api_keys.KeyRefused as error:
             raise CommandError(str(error)) from None
         self.stdout.write(key)
