@@ -13,7 +13,8 @@ from tasks_app.conf import variables
 from tasks_app.conf.reading import IGNORED_VARIABLES
 
 TOP = Path(__file__).resolve().parents[2]
-PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md")])
+NAMES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "taskdaemon_site/README.md", "client/README.md")
+PAGES = sorted([*(TOP / name for name in NAMES), *(TOP / "docs").glob("*.md")])
 COMMANDS = sorted({name for page in PAGES for name in re.findall(r"manage\.py ([a-z]\w+)", page.read_text())})
 
 

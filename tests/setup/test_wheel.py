@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from packaging.metadata import Metadata
 
 from tasks_app.conf import version
 from testkit.no_tls import NO_TLS
@@ -24,13 +25,19 @@ from testkit.process import PROJECT, Process, inherited
 pytestmark = pytest.mark.one_leg("what an empty folder gets, without any server")
 
 
+def built(project: Path, folder: Path) -> Path:
+    """The wheel of the project."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=project, check=True)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
 class Wheel:
     """The wheel, and an environment that has it. The libraries are those of the tests' own environment."""
 
     def __init__(self, folder: Path) -> None:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-        subprocess.run(build, cwd=PROJECT, check=True)
-        (self.file,) = folder.glob("*.whl")
+        self.file = built(PROJECT, folder)
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
         self.python = folder / "venv/bin/python"
         self.program = folder / "venv/bin/taskdaemon-platform"
@@ -204,3 +211,14 @@ def test_the_readme_names_the_wheel_and_its_command(wheel: Wheel) -> None:
     section = (PROJECT / "README.md").read_text().split("### From a wheel")[1].split("\n#")[0]
     assert set(re.findall(r"\./(\S+\.whl)", section)) == {wheel.file.name}
     assert section.count(f"{wheel.program.name} up\n") == 2
+
+
+def test_what_an_index_shows_of_each_wheel_is_valid_and_has_no_link_into_the_repository(
+    wheel: Wheel, tmp_path: Path
+) -> None:
+    for file in (wheel.file, built(PROJECT / "client", tmp_path)):
+        with zipfile.ZipFile(file) as packed:
+            (name,) = [name for name in packed.namelist() if name.endswith(".dist-info/METADATA")]
+            shown = Metadata.from_email(packed.read(name), validate=True)
+        assert shown.description_content_type == "text/markdown" and shown.description
+        assert [to for to in re.findall(r"\]\(([^)]*)\)", shown.description) if not to.startswith("https://")] == []
