@@ -33,8 +33,9 @@ def sync(source: str) -> str:
 
 
 def tidy(source: str) -> str:
-    """The source as ruff formats it, with sorted imports."""
-    for words in (["check", "--quiet", "--fix", "--select", "I"], ["format", "--quiet"]):
+    """The source as ruff formats it, with sorted imports, and `list(pages)` for `[row async for row in pages]`."""
+    fix = ["check", "--quiet", "--fix", "--unsafe-fixes", "--select", "I,C416"]
+    for words in (fix, ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", str(PACKAGE / "_sync/client.py"), "-"]
         source = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
     return source

@@ -303,7 +303,7 @@ def test_a_401_says_where_the_key_is_from(monkeypatch: pytest.MonkeyPatch) -> No
         return str(raised.value)
 
     monkeypatch.delenv("TASKDAEMON_API_KEY", raising=False)
-    assert "this needs an API key; there is no key: set TASKDAEMON_API_KEY, pass api_key=" in refused()
+    assert "this needs an API key; there is no key: set TASKDAEMON_API_KEY, name a profile" in refused()
     assert refused(api_key="tpk_a").endswith("; the key is that of the argument api_key")
     monkeypatch.setenv("TASKDAEMON_API_KEY", "tpk_b")
     assert refused().endswith("; the key is that of TASKDAEMON_API_KEY")

@@ -13,7 +13,7 @@ import httpx2
 import jsonschema
 import pytest
 
-from taskdaemon_client import Client, Filter, NewTask, ScheduleDefinition, answers
+from taskdaemon_client import Client, Filter, NewTask, ScheduleDefinition, ServerFault, answers
 from taskdaemon_client.answers import Answer
 from tasks_app.api.document import document
 
@@ -130,18 +130,41 @@ class Recorded:
             check(json.loads(request.content), schema)
             known = SCHEMAS[schema["$ref"].rpartition("/")[2]]["properties"]
             assert set(json.loads(request.content)) <= set(known)
-        success = next(answer for status, answer in operation["responses"].items() if status[0] == "2")
         if template.endswith("/events"):
             return httpx2.Response(204)
         if request.method == "DELETE":
             return httpx2.Response(204)
-        schema = next(iter(success["content"].values()))["schema"]
-        if schema.get("type") == "array":
-            # A wait ends with a task that has ended.
-            ended = [{"id": ID, "status": "completed"}] if "ids" in request.url.params else []
-            return httpx2.Response(200, json=ended)
-        words = {"id": ID, "task_id": ID, "task_ids": [ID], "operation_id": ID, "reasons": []}
-        return httpx2.Response(200, json={**words, "status": "completed", "state": "completed"})
+        good = [answer for status, answer in operation["responses"].items() if status[0] == "2"]
+        contents = [content for answer in good for content in answer.get("content", {}).values()]
+        first, *others = [sample(content["schema"]) for content in contents]
+        if isinstance(first, list):
+            return httpx2.Response(200, json=first if "ids" in request.url.params else [])
+        for other in others:  # a preview, or an operation that has started
+            first |= other
+        return httpx2.Response(200, json=first)
+
+
+#: What a wait ends with, and what a batch of one task is answered.
+ENDED: dict[str, Any] = {"id": ID, "status": "completed", "state": "completed", "task_ids": [ID]}
+
+
+def sample(schema: dict[str, Any]) -> Any:
+    """The least that the platform answers by this schema."""
+    if "$ref" in schema:
+        return sample(SCHEMAS[schema["$ref"].rpartition("/")[2]])
+    for among in ("anyOf", "oneOf", "allOf"):
+        if among in schema:
+            return sample(schema[among][0])
+    kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        required = {name: sample(schema["properties"][name]) for name in schema.get("required", ())}
+        return {name: ENDED.get(name, value) for name, value in required.items()}
+    if kind == "array":
+        return [sample(schema["items"])]
+    if kind == "string":
+        return WHEN if schema.get("format") == "date-time" else schema.get("enum", ["x"])[0]
+    return {"integer": 1, "number": 1, "boolean": True}.get(str(kind))
 
 
 def described(method: str, path: str) -> tuple[str, dict[str, Any]]:
@@ -192,6 +215,15 @@ def test_each_call_is_one_of_the_api(name: str, recorded: Recorded) -> None:
     assert recorded.seen
 
 
+@pytest.mark.parametrize("body", [{}, {"status": "ok"}, {"id": 5, "name": "x"}, [{}], ["x"]], ids=str)
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"request", "events", "delete", "schedules.delete"}))
+def test_json_of_another_server_is_no_answer_of_the_platform(name: str, body: object) -> None:
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=body))
+    with Client("http://x", transport=transport) as client, pytest.raises(ServerFault) as raised:
+        CALLS[name](client)
+    assert str(raised.value).endswith("200: HTTP 200 OK, and not what a task platform answers; is the address right?")
+
+
 def test_each_call_of_the_api_is_in_the_client(recorded: Recorded) -> None:
     with Client("http://x", transport=recorded.transport) as client:
         for call in CALLS.values():
@@ -215,6 +247,7 @@ def test_each_field_of_a_request_is_in_the_client(ours: type, schema: str) -> No
 def test_each_field_of_an_answer_is_one_of_the_api(ours: type[Answer]) -> None:
     properties = set(SCHEMAS[ANSWERS[ours]]["properties"])
     assert {field.name for field in fields(ours)} - {"raw"} <= properties
+    assert answers._readers(ours)[1] <= set(SCHEMAS[ANSWERS[ours]]["required"])  # type: ignore[arg-type]
 
 
 def test_each_class_of_answers_is_looked_at() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from taskdaemon_client.errors import TaskFailed
 
 A = TypeVar("A", bound="Answer")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +23,34 @@ class Answer:
 
     @classmethod
     def read(cls: type[A], raw: Mapping[str, Any]) -> A:
-        """Make one from JSON. A field that an older platform does not send is None."""
-        readers = _readers(cls)  # type: ignore[arg-type]  # mypy takes a class for its instances, which have no hash
-        return cls(raw=raw, **{name: reader(raw.get(name)) for name, reader in readers.items()})
+        """Make one from JSON. A field that an older platform does not send is None.
+
+        Raises KeyError without a field that every platform sends, and TypeError, ValueError or AttributeError if a
+        value has another type: then it is no answer of a platform.
+        """
+        readers, needed = _readers(cls)  # type: ignore[arg-type]  # mypy takes a class for its instances: no hash
+        values = {name: reader(raw[name] if name in needed else raw.get(name)) for name, reader in readers.items()}
+        return cls(raw=raw, **values)
+
+
+def each(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
+    """What reads a JSON array, of whose values `read` reads each. It raises TypeError for what is no array."""
+
+    def read_all(values: Any) -> list[T]:
+        if not isinstance(values, list):
+            raise TypeError
+        return [read(value) for value in values]
+
+    return read_all
 
 
 @cache
-def _readers(cls: type[Answer]) -> dict[str, Callable[[Any], Any]]:
+def _readers(cls: type[Answer]) -> tuple[dict[str, Callable[[Any], Any]], set[str]]:
+    """A reader for each field, and by which fields an answer is told from that of another server."""
     hints = get_type_hints(cls)
-    return {each.name: _reader(hints[each.name]) for each in fields(cls) if each.name != "raw"}
+    names = [field.name for field in fields(cls) if field.name != "raw"]
+    needed = {name for name in names[:2] if types.NoneType not in get_args(hints[name])}
+    return {name: _reader(hints[name]) for name in names}, needed
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:

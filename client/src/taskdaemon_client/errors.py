@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
 if TYPE_CHECKING:
     from taskdaemon_client.answers import Queued, Task
+
+T = TypeVar("T")
 
 
 class TaskdaemonError(Exception):
@@ -65,6 +67,7 @@ class ApiError(TaskdaemonError):
     `status`: of HTTP. `error`: the platform's sentence. `faults`: each field that is wrong, if it said so (`details`).
     `method`, `url`: the request. `request_id`: of a 500, to find it in the platform's log. `retry_after`: seconds.
     `replayed`: the call was done before, and what it acted on is gone. `hint`: what the client says to a 401.
+    `foreign`: it is no answer of a platform; the address is that of another server.
     """
 
     hint = ""
@@ -76,7 +79,11 @@ class ApiError(TaskdaemonError):
         parsed = _parsed(response)
         #: The JSON of the answer; empty if that is no object.
         self.body: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
-        self.error = str(self.body.get("error") or _sentence(response))
+        # What a proxy says for a platform that is away, or of a body, is no JSON either.
+        unknown = self.status in (404, 405, 501) and not self.body
+        self.foreign = unknown or response.is_success or response.is_redirect
+        said = None if self.foreign else self.body.get("error")
+        self.error = str(said or _sentence(response, self.foreign))
         self.faults = _faults(self.body.get("details"))
         self.request_id: str | None = self.body.get("request_id")
         self.retry_after = _seconds(response.headers.get("Retry-After"))
@@ -147,26 +154,25 @@ def without_user(url: str) -> str:
     return re.sub("//[^/]*@", "//", url)
 
 
-def json_of(response: httpx2.Response, kind: type | tuple[type, ...] = dict) -> Any:
-    """The JSON of a success, which is a `kind`. Raises `ServerFault` otherwise: another server answers there."""
-    value = _parsed(response)
-    if not isinstance(value, kind):
-        raise ServerFault(response)
-    return value
+def read_as(read: Callable[[Any], T], response: httpx2.Response) -> T:
+    """What `read` makes of the JSON of a success. Raises `ServerFault` if it cannot: another server answers there."""
+    try:
+        return read(_parsed(response))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ServerFault(response) from error
 
 
 def _is_json(response: httpx2.Response) -> bool:
     return "json" in response.headers.get("Content-Type", "")
 
 
-def _sentence(response: httpx2.Response) -> str:
+def _sentence(response: httpx2.Response, foreign: bool) -> str:
     """What is wrong with an answer that does not say it: one of a proxy, or of another server."""
     said = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
         return f"{said} to {response.headers.get('Location', 'nowhere')}; is the address right?"
-    if not response.is_success:
-        return said
-    return f"{said}, and {'not what a platform answers' if _is_json(response) else 'no JSON'}; is the address right?"
+    what = "not what a task platform answers" if _is_json(response) else "no JSON"
+    return f"{said}, and {what}; is the address right?" if foreign else said
 
 
 def _parsed(response: httpx2.Response) -> Any:

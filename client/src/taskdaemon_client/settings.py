@@ -57,7 +57,7 @@ class Settings:
         """What helps if the platform takes no such key."""
         if self.api_key:
             return f"; the key is that of {self.key_source}"
-        return "; there is no key: set TASKDAEMON_API_KEY, pass api_key= or name a profile with an api_key"
+        return "; there is no key: set TASKDAEMON_API_KEY, name a profile with an api_key, or in Python pass api_key="
 
 
 def config_file() -> Path:

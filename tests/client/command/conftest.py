@@ -19,7 +19,7 @@ from testkit.daemon import Daemon
 from testkit.process import PROJECT, Process, inherited
 
 #: The command as a process.
-PROGRAM = ("-m", "taskdaemon_client.command")
+PROGRAM = ("-m", "tdctl")
 
 
 class Ran(NamedTuple):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,29 @@ import pytest
 
 from taskdaemon_client import Client
 from testkit.daemon import Daemon, open_gate
+from testkit.http_server import http_server
 from testkit.ports import free_port
-from testkit.process import PROJECT
+from testkit.process import PROJECT, inherited
 from tests.client.command.conftest import PROGRAM, started, tdctl, variables
 
 pytestmark = pytest.mark.one_leg("the command knows the API alone")
+
+
+def another_server(
+    status: int, kind: str, body: bytes, *headers: tuple[str, str]
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """What answers every request with this."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        request.send_response(status)
+        for name, value in (("Content-Type", kind), *headers):
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
 
 
 @pytest.fixture
@@ -90,6 +109,19 @@ def test_3_nothing_answers(settings: Path) -> None:
         assert (ran.code, ran.out) == (3, "") and ran.err.count("TASKDAEMON_URL") == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [(200, "application/json", b'{"message": "hello"}'), (404, "text/html", b"<h1>"), (501, "text/html", b"")]
+)
+def test_3_another_server_answers(settings: Path, answer: tuple[int, str, bytes]) -> None:
+    with http_server(another_server(*answer)) as port:
+        url = f"http://127.0.0.1:{port}"
+        for words in (("list",), ("wait", "ID"), ("submit", "act"), ("get", "ID", "--json"), ("top", "--once")):
+            ran = tdctl("--url", url, *words)
+            assert (ran.code, ran.out, ran.err.count("Traceback")) == (3, "", 0), ran
+            assert f" {url}/" in ran.err and "; is the address right?" in ran.err
+            assert "--url, TASKDAEMON_URL or a profile says where it is" in ran.err
+
+
 def test_4_a_key_that_is_missing_or_does_not_allow_it(
     parts: Daemon, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +161,15 @@ def test_7_the_queue_is_full(module_deployment: Callable[..., Daemon], settings:
     assert codes == [0, 7]
 
 
+def test_a_wait_that_the_platform_asks_for_is_said(settings: Path) -> None:
+    busy = another_server(429, "application/json", b'{"error": "the queue is full"}', ("Retry-After", "1"))
+    answers = [busy, another_server(200, "application/json", b'{"task_id": "ID"}')]
+    with http_server(lambda request: answers.pop(0)(request)) as port:
+        ran = tdctl("--url", f"http://127.0.0.1:{port}", "submit", "act")
+    assert (ran.code, ran.out) == (0, "ID\n")
+    assert ran.err.endswith("/queue: 429: the queue is full; it is sent again in 1 s\n")
+
+
 def test_70_a_bug_shows_where_it_is(here: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "get", lambda client, task: 1 / 0)
     ran = tdctl("get", "ID")
@@ -153,6 +194,14 @@ def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
     assert process.ends() == 130 and "Traceback" not in process.said()
     open_gate(gate)
     assert here.until_final(id)["status"] == "completed"
+
+
+@pytest.mark.parametrize("module", ["httpx2", "click"])
+def test_130_ctrl_c_during_the_imports_is_silent(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = inherited() | {"PYTHONPATH": f"{tmp_path}:{PROJECT / 'client/src'}"}
+    ran = subprocess.run([sys.executable, *PROGRAM, "list"], env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
 def test_a_pipe_that_closes_early_is_quiet(here: Daemon) -> None:

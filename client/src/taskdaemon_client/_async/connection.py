@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import httpx2
 
+from taskdaemon_client.answers import each
 from taskdaemon_client.calls import Call, Retries, encoded, query, unreachable_sentence
-from taskdaemon_client.errors import TaskdaemonError, Unreachable, json_of, refusal
+from taskdaemon_client.errors import TaskdaemonError, Unreachable, read_as, refusal
 from taskdaemon_client.settings import Settings
+
+T = TypeVar("T")
+#: Of a pause that is so long, in seconds, a line of the log tells.
+LONG_PAUSE = 1.0
+
+log = logging.getLogger("taskdaemon_client")
 
 
 class AsyncConnection:
@@ -38,30 +46,32 @@ class AsyncConnection:
         """Close all connections."""
         await self.http.aclose()
 
-    async def get(self, path: str, **parameters: Any) -> Any:
-        """The JSON of a GET."""
-        return json_of(await self.send(Call("GET", path, query(**parameters))))
+    async def get(self, read: Callable[[Any], T], path: str, **parameters: Any) -> T:
+        """What `read` makes of the JSON of a GET."""
+        return read_as(read, await self.send(Call("GET", path, query(**parameters))))
 
     async def post(
         self,
+        read: Callable[[Any], T],
         path: str,
         body: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         **parameters: Any,
-    ) -> Any:
-        """The JSON of what a POST answers, or None if it has no content."""
+    ) -> T:
+        """What `read` makes of the JSON of what a POST answers, which is None if it has no content."""
         content = None if body is None else encoded(body)
-        response = await self.send(Call("POST", path, query(**parameters), content), idempotency_key)
-        return json_of(response, (dict, list)) if response.content else None
+        return read_as(read, await self.send(Call("POST", path, query(**parameters), content), idempotency_key))
 
-    async def pages(self, path: str, limit: int | None = None, **parameters: Any) -> AsyncIterator[Any]:
-        """The rows of a list: all, or the first `limit`, in pages."""
+    async def pages(
+        self, read: Callable[[Any], T], path: str, limit: int | None = None, **parameters: Any
+    ) -> AsyncIterator[T]:
+        """What `read` makes of the rows of a list: of all, or of the first `limit`, in pages."""
         largest = 1_000 if path == "/api/tasks" else 100
         cursor, left = None, limit
         while left is None or left > 0:
             size = largest if left is None else min(left, largest)
             response = await self.send(Call("GET", path, query(**parameters, limit=size, cursor=cursor)))
-            rows = json_of(response, list)
+            rows = read_as(each(read), response)
             for row in rows:
                 yield row
             left = None if left is None else left - len(rows)
@@ -91,6 +101,8 @@ class AsyncConnection:
         """Sleep until a call is to be sent again; if it is not, raise its failure. `begun`: of time.monotonic."""
         seconds = self.retries.pause(repeated, failure) if repeat else None
         if seconds is not None:
+            if seconds >= LONG_PAUSE:
+                log.info("%s; it is sent again in %.0f s", failure, seconds)
             await anyio.sleep(seconds)
         elif isinstance(failure, TaskdaemonError):
             raise failure

@@ -5,20 +5,22 @@ from __future__ import annotations
 import builtins
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from taskdaemon_client._async.connection import AsyncConnection
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule, each
 from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
-from taskdaemon_client.errors import WaitTimeout, json_of
+from taskdaemon_client.errors import WaitTimeout, read_as
 from taskdaemon_client.options import Filter, ScheduleDefinition
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+T = TypeVar("T")
 
 
 class _Group:
@@ -31,11 +33,11 @@ class AsyncHandlers(_Group):
 
     async def list(self) -> builtins.list[Handler]:
         """All handlers, by name."""
-        return [Handler.read(row) async for row in self._connection.pages(path("handlers"))]
+        return [handler async for handler in self._connection.pages(Handler.read, path("handlers"))]
 
     async def get(self, type: str) -> Handler:
         """A handler. Raises `NotFound`."""
-        return Handler.read(await self._connection.get(path("handlers", type)))
+        return await self._connection.get(Handler.read, path("handlers", type))
 
     async def pause(
         self,
@@ -52,13 +54,17 @@ class AsyncHandlers(_Group):
         `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
         """
         body = {"for": seconds, "until": until, "reason": reason}
-        answer = await self._connection.post(path("handlers", type, "pause"), body, idempotency_key, wait=wait)
-        return Handler.read(answer)
+        address = path("handlers", type, "pause")
+        return await self._connection.post(Handler.read, address, body, idempotency_key, wait=wait)
 
     async def resume(self, type: str, *, idempotency_key: str | None = None) -> Handler | None:
         """End a pause. None if handlers.toml no longer has the handler."""
-        answer = await self._connection.post(path("handlers", type, "resume"), None, idempotency_key)
-        return answer and Handler.read(answer)
+        address = path("handlers", type, "resume")
+        return await self._connection.post(_handler_or_none, address, None, idempotency_key)
+
+
+def _handler_or_none(answer: Any) -> Handler | None:
+    return None if answer is None else Handler.read(answer)
 
 
 class AsyncNodes(_Group):
@@ -66,22 +72,23 @@ class AsyncNodes(_Group):
 
     async def list(self) -> builtins.list[Node]:
         """The nodes that have not ended, by name."""
-        return [Node.read(row) async for row in self._connection.pages(path("nodes"))]
+        return [node async for node in self._connection.pages(Node.read, path("nodes"))]
 
     async def get(self, name: str) -> Node:
         """A node, also one that has ended. Raises `NotFound`."""
-        return Node.read(await self._connection.get(path("nodes", name)))
+        return await self._connection.get(Node.read, path("nodes", name))
 
     async def drain(
         self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Node:
         """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
         body = {"type": type, "reason": reason}
-        return Node.read(await self._connection.post(path("nodes", name, "drain"), body, idempotency_key))
+        return await self._connection.post(Node.read, path("nodes", name, "drain"), body, idempotency_key)
 
     async def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
         """End the drain of a node, or that of a type."""
-        return Node.read(await self._connection.post(path("nodes", name, "undrain"), {"type": type}, idempotency_key))
+        body = {"type": type}
+        return await self._connection.post(Node.read, path("nodes", name, "undrain"), body, idempotency_key)
 
 
 class AsyncOperations(_Group):
@@ -92,15 +99,11 @@ class AsyncOperations(_Group):
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Operation]:
         """Operations, newest first. `limit`: at most so many."""
-        return self._list(limit)
-
-    async def _list(self, limit: int | None) -> AsyncIterator[Operation]:
-        async for row in self._connection.pages(path("operations"), limit):
-            yield Operation.read(row)
+        return self._connection.pages(Operation.read, path("operations"), limit)
 
     async def get(self, operation: Named) -> Operation:
         """An operation as it is. Raises `NotFound`."""
-        return Operation.read(await self._connection.get(path("operations", id_of(operation))))
+        return await self._connection.get(Operation.read, path("operations", id_of(operation)))
 
     async def wait(self, operation: Named, timeout: float | None = None) -> Operation:
         """An operation once it is over. Raises `WaitTimeout` after `timeout` seconds."""
@@ -116,12 +119,12 @@ class AsyncOperations(_Group):
 
     async def abort(self, operation: Named, *, idempotency_key: str | None = None) -> Operation:
         """End an operation before its next batch. Raises `Conflict` if it is over."""
-        answer = await self._connection.post(path("operations", id_of(operation), "abort"), None, idempotency_key)
-        return Operation.read(answer)
+        address = path("operations", id_of(operation), "abort")
+        return await self._connection.post(Operation.read, address, None, idempotency_key)
 
     async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
         """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
-        return Preview.read(await self._post(verb, filter, {"dry_run": True, "priority": priority}))
+        return await self._post(Preview.read, verb, filter, {"dry_run": True, "priority": priority})
 
     async def redrive(
         self,
@@ -172,12 +175,19 @@ class AsyncOperations(_Group):
         return await self._start("callbacks", filter, {"rate": rate, "limit": limit}, idempotency_key)
 
     async def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
-        started = await self._post(verb, filter, body, idempotency_key)
-        return await self.get(started["operation_id"])
+        started = await self._post(lambda answer: str(answer["operation_id"]), verb, filter, body, idempotency_key)
+        return await self.get(started)
 
-    async def _post(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None = None) -> Any:
+    async def _post(
+        self,
+        read: Callable[[Any], T],
+        verb: str,
+        filter: Filter,
+        body: dict[str, Any],
+        idempotency_key: str | None = None,
+    ) -> T:
         address = path("callbacks", "retry") if verb == "callbacks" else path("tasks", verb)
-        return await self._connection.post(address, {"filter": present(filter), **body}, idempotency_key)
+        return await self._connection.post(read, address, {"filter": present(filter), **body}, idempotency_key)
 
 
 class AsyncSchedules(_Group):
@@ -185,16 +195,16 @@ class AsyncSchedules(_Group):
 
     async def list(self) -> builtins.list[Schedule]:
         """All schedules, by name."""
-        return [Schedule.read(row) async for row in self._connection.pages(path("schedules"))]
+        return [schedule async for schedule in self._connection.pages(Schedule.read, path("schedules"))]
 
     async def get(self, name: str) -> Schedule:
         """A schedule. Raises `NotFound`."""
-        return Schedule.read(await self._connection.get(path("schedules", name)))
+        return await self._connection.get(Schedule.read, path("schedules", name))
 
     async def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
         """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
         call = Call("PUT", path("schedules", name), body=encoded(definition))
-        return Schedule.read(json_of(await self._connection.send(call)))
+        return read_as(Schedule.read, await self._connection.send(call))
 
     async def delete(self, name: str) -> None:
         """Delete a schedule; its tasks stay."""
@@ -202,24 +212,20 @@ class AsyncSchedules(_Group):
 
     def firings(self, name: str, *, limit: int | None = None) -> AsyncIterator[Firing]:
         """What became of each tick, newest first. `limit`: at most so many."""
-        return self._firings(name, limit)
-
-    async def _firings(self, name: str, limit: int | None) -> AsyncIterator[Firing]:
-        async for row in self._connection.pages(path("schedules", name, "firings"), limit):
-            yield Firing.read(row)
+        return self._connection.pages(Firing.read, path("schedules", name, "firings"), limit)
 
     async def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """Let it queue no tasks until it is resumed."""
-        return Schedule.read(await self._connection.post(path("schedules", name, "pause"), None, idempotency_key))
+        return await self._connection.post(Schedule.read, path("schedules", name, "pause"), None, idempotency_key)
 
     async def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """End a pause."""
-        return Schedule.read(await self._connection.post(path("schedules", name, "resume"), None, idempotency_key))
+        return await self._connection.post(Schedule.read, path("schedules", name, "resume"), None, idempotency_key)
 
     async def run(self, name: str, *, idempotency_key: str | None = None) -> str:
         """Queue a task of it now. Answers the task's id."""
-        answer = await self._connection.post(path("schedules", name, "run"), None, idempotency_key)
-        return str(answer["task_id"])
+        address = path("schedules", name, "run")
+        return await self._connection.post(lambda answer: str(answer["task_id"]), address, None, idempotency_key)
 
 
 class AsyncCallbacks(_Group):
@@ -227,13 +233,13 @@ class AsyncCallbacks(_Group):
 
     async def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""
-        rows = self._connection.pages(path("tasks", id_of(task), "callbacks"))
-        return [Delivery.read(row) async for row in rows]
+        pages = self._connection.pages(Delivery.read, path("tasks", id_of(task), "callbacks"))
+        return [delivery async for delivery in pages]
 
     async def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
         """Send again now what was not delivered, and the task's newest delivery. Answers these.
 
         Raises `Conflict` if the task has none.
         """
-        rows = await self._connection.post(path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)
-        return [Delivery.read(row) for row in rows]
+        address = path("tasks", id_of(task), "callbacks", "retry")
+        return await self._connection.post(each(Delivery.read), address, None, idempotency_key)

@@ -21,7 +21,7 @@ from taskdaemon_client._sync.groups import (
     Operations,
     Schedules,
 )
-from taskdaemon_client.answers import Attempt, Event, Health, Queued, Reason, Task
+from taskdaemon_client.answers import Attempt, Event, Health, Queued, Reason, Task, each
 from taskdaemon_client.calls import (
     Batch,
     Call,
@@ -42,8 +42,8 @@ from taskdaemon_client.errors import (
     TasksGone,
     TryLater,
     WaitTimeout,
-    json_of,
     naming_tasks,
+    read_as,
 )
 from taskdaemon_client.options import Filter, NewTask, TaskOptions
 from taskdaemon_client.progress import ProgressBar, bar
@@ -51,6 +51,9 @@ from taskdaemon_client.settings import settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+#: The fields that every row of a list of tasks has, if they are asked for.
+_ALWAYS = ("id", "task_type", "status", "priority", "attempts", "last_error", "created_at")
 
 
 class Client:
@@ -121,7 +124,7 @@ class Client:
         one's, and its data and options are its own.
         """
         body = {"type": type, "data": data, **options}
-        return _queued(self._connection.post("/queue", body, idempotency_key, wait=wait))
+        return self._connection.post(_queued, "/queue", body, idempotency_key, wait=wait)
 
     def submit_many(
         self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
@@ -152,9 +155,7 @@ class Client:
 
     def _submit_batch(self, batch: Batch, idempotency_key: str | None) -> builtins.list[Queued]:
         call = Call("POST", "/queue/batch", body=batch.body)
-        answer = json_of(self._connection.send(call, batch.key(idempotency_key)))
-        existing = answer.get("existing") or [False] * len(batch.tasks)
-        return [Queued(id=id, existing=was) for id, was in zip(answer["task_ids"], existing, strict=True)]
+        return read_as(_queued_together, self._connection.send(call, batch.key(idempotency_key)))
 
     def run(
         self,
@@ -182,7 +183,7 @@ class Client:
 
     def get(self, task: Named) -> Task:
         """A task as it is. Raises `NotFound`."""
-        return Task.read(self._connection.get(_path(task)))
+        return self._connection.get(Task.read, _path(task))
 
     def wait(self, task: Named, timeout: float | None = None) -> Task:
         """A task once it is `completed` or `failed`. Raises `NotFound`, and `WaitTimeout` after `timeout` seconds.
@@ -192,7 +193,7 @@ class Client:
         seconds = math.inf if timeout is None else timeout
         deadline = time.monotonic() + seconds
         while True:
-            now = Task.read(self._connection.get(_path(task), wait=wait_until(deadline)))
+            now = self._connection.get(Task.read, _path(task), wait=wait_until(deadline))
             if now.ended:
                 return now
             if time.monotonic() >= deadline:
@@ -200,17 +201,18 @@ class Client:
 
     def list(self, *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]) -> Iterator[Task]:
         """Tasks that match, in as many pages as it takes, `newest` first or `oldest`. `limit`: at most so many."""
-        return self._list(limit, order, filter)
-
-    def _list(self, limit: int | None, order: str | None, filter: Filter) -> Iterator[Task]:
-        for row in self._connection.pages("/api/tasks", limit, order=order, **filter):
-            yield Task.read(row)
+        return self._connection.pages(Task.read, "/api/tasks", limit, order=order, **filter)
 
     def rows(
         self, fields: Iterable[str], *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
     ) -> Iterator[dict[str, Any]]:
         """As `list`, with only these fields of each task, as the platform sends them. `progress` may be one."""
-        return self._connection.pages("/api/tasks", limit, fields=tuple(fields), order=order, **filter)
+        names = tuple(fields)
+
+        def row(raw: Any) -> dict[str, Any]:
+            return {**raw, **{name: raw[name] for name in names if name in _ALWAYS}}
+
+        return self._connection.pages(row, "/api/tasks", limit, fields=names, order=order, **filter)
 
     def as_completed(
         self, tasks: Iterable[Named], timeout: float | None = None, *, progress: bool | ProgressBar = False
@@ -226,8 +228,8 @@ class Client:
         with bar(progress, len(watched.open)) as shown:
             while watched.open:
                 ids, longest = watched.next()
-                pages = self._connection.pages("/api/tasks", ids=ids, wait=min(longest, wait_until(deadline)))
-                there = [Task.read(row) for row in pages]
+                wait = min(longest, wait_until(deadline))
+                there = list(self._connection.pages(Task.read, "/api/tasks", ids=ids, wait=wait))
                 ended = [task for task in there if task.ended]
                 watched.saw(ids, {task.id for task in there}, {task.id for task in ended})
                 for task in ended:
@@ -264,7 +266,7 @@ class Client:
 
     def cancel(self, task: Named, *, idempotency_key: str | None = None) -> Task:
         """End a task: it is `failed`, `cancelled`. Raises `Conflict` if it has ended."""
-        return Task.read(self._connection.post(_path(task, "cancel"), None, idempotency_key))
+        return self._connection.post(Task.read, _path(task, "cancel"), None, idempotency_key)
 
     def redrive(
         self,
@@ -279,12 +281,12 @@ class Client:
         Raises `NotFound` also if it has not failed, `Conflict` if a task with its `unique_key` has not ended.
         """
         body = {"data": data, "priority": priority}
-        return Task.read(self._connection.post(_path(task, "redrive"), body, idempotency_key))
+        return self._connection.post(Task.read, _path(task, "redrive"), body, idempotency_key)
 
     def set_priority(self, task: Named, priority: int, *, idempotency_key: str | None = None) -> Task:
         """Give a pending task another priority. Raises `Conflict` if it is not pending."""
         body = {"priority": priority}
-        return Task.read(self._connection.post(_path(task, "priority"), body, idempotency_key))
+        return self._connection.post(Task.read, _path(task, "priority"), body, idempotency_key)
 
     def delete(self, task: Named) -> None:
         """Delete a task in any status; a running one is stopped. Raises `NotFound`."""
@@ -292,14 +294,13 @@ class Client:
 
     def why(self, task: Named) -> builtins.list[Reason]:
         """Why a task does not run, or how it ended; the decisive reason first."""
-        answer = self._connection.get(_path(task, "why"))
-        return [Reason.read(reason) for reason in answer["reasons"]]
+        return self._connection.get(lambda answer: each(Reason.read)(answer["reasons"]), _path(task, "why"))
 
     def attempts(self, task: Named, *, running: bool = False, after: int = 0) -> builtins.list[Attempt]:
         """The ended attempts of a task above number `after`, oldest first; with `running` the running one too."""
         only = {"running": "true" if running else None, "after": after or None}
-        pages = self._connection.pages(_path(task, "attempts"), None, **only)
-        return [Attempt.read(row) for row in pages]
+        pages = self._connection.pages(Attempt.read, _path(task, "attempts"), None, **only)
+        return list(pages)
 
     def health(self) -> Health:
         """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once.
@@ -309,15 +310,14 @@ class Client:
         try:
             response = self._connection.send(Call("GET", "/health", repeat=False))
         except TryLater as error:
-            if "status" not in error.body:
+            if not {"status", "queue_size"} <= error.body.keys():
                 raise
             return Health.read(error.body)
-        return Health.read(json_of(response))
+        return read_as(Health.read, response)
 
     def metrics(self) -> dict[str, Any]:
         """The numbers of `GET /api/metrics`."""
-        numbers: dict[str, Any] = self._connection.get("/api/metrics")
-        return numbers
+        return self._connection.get(_numbers, "/api/metrics")
 
     def request(
         self,
@@ -344,3 +344,13 @@ def _queued(answer: dict[str, Any]) -> Queued:
     return Queued(
         raw=answer, id=answer["task_id"], existing=answer.get("existing", False), task=task and Task.read(task)
     )
+
+
+def _queued_together(answer: dict[str, Any]) -> builtins.list[Queued]:
+    ids = answer["task_ids"]
+    existing = answer.get("existing") or [False] * len(ids)
+    return [Queued(id=id, existing=was) for id, was in zip(ids, existing, strict=True)]
+
+
+def _numbers(answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "handlers": dict(answer["handlers"])}

@@ -6,18 +6,20 @@ from __future__ import annotations
 import builtins
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskdaemon_client._sync.connection import Connection
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule, each
 from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
-from taskdaemon_client.errors import WaitTimeout, json_of
+from taskdaemon_client.errors import WaitTimeout, read_as
 from taskdaemon_client.options import Filter, ScheduleDefinition
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+T = TypeVar("T")
 
 
 class _Group:
@@ -30,11 +32,11 @@ class Handlers(_Group):
 
     def list(self) -> builtins.list[Handler]:
         """All handlers, by name."""
-        return [Handler.read(row) for row in self._connection.pages(path("handlers"))]
+        return list(self._connection.pages(Handler.read, path("handlers")))
 
     def get(self, type: str) -> Handler:
         """A handler. Raises `NotFound`."""
-        return Handler.read(self._connection.get(path("handlers", type)))
+        return self._connection.get(Handler.read, path("handlers", type))
 
     def pause(
         self,
@@ -51,13 +53,17 @@ class Handlers(_Group):
         `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
         """
         body = {"for": seconds, "until": until, "reason": reason}
-        answer = self._connection.post(path("handlers", type, "pause"), body, idempotency_key, wait=wait)
-        return Handler.read(answer)
+        address = path("handlers", type, "pause")
+        return self._connection.post(Handler.read, address, body, idempotency_key, wait=wait)
 
     def resume(self, type: str, *, idempotency_key: str | None = None) -> Handler | None:
         """End a pause. None if handlers.toml no longer has the handler."""
-        answer = self._connection.post(path("handlers", type, "resume"), None, idempotency_key)
-        return answer and Handler.read(answer)
+        address = path("handlers", type, "resume")
+        return self._connection.post(_handler_or_none, address, None, idempotency_key)
+
+
+def _handler_or_none(answer: Any) -> Handler | None:
+    return None if answer is None else Handler.read(answer)
 
 
 class Nodes(_Group):
@@ -65,22 +71,23 @@ class Nodes(_Group):
 
     def list(self) -> builtins.list[Node]:
         """The nodes that have not ended, by name."""
-        return [Node.read(row) for row in self._connection.pages(path("nodes"))]
+        return list(self._connection.pages(Node.read, path("nodes")))
 
     def get(self, name: str) -> Node:
         """A node, also one that has ended. Raises `NotFound`."""
-        return Node.read(self._connection.get(path("nodes", name)))
+        return self._connection.get(Node.read, path("nodes", name))
 
     def drain(
         self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Node:
         """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
         body = {"type": type, "reason": reason}
-        return Node.read(self._connection.post(path("nodes", name, "drain"), body, idempotency_key))
+        return self._connection.post(Node.read, path("nodes", name, "drain"), body, idempotency_key)
 
     def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
         """End the drain of a node, or that of a type."""
-        return Node.read(self._connection.post(path("nodes", name, "undrain"), {"type": type}, idempotency_key))
+        body = {"type": type}
+        return self._connection.post(Node.read, path("nodes", name, "undrain"), body, idempotency_key)
 
 
 class Operations(_Group):
@@ -91,15 +98,11 @@ class Operations(_Group):
 
     def list(self, *, limit: int | None = None) -> Iterator[Operation]:
         """Operations, newest first. `limit`: at most so many."""
-        return self._list(limit)
-
-    def _list(self, limit: int | None) -> Iterator[Operation]:
-        for row in self._connection.pages(path("operations"), limit):
-            yield Operation.read(row)
+        return self._connection.pages(Operation.read, path("operations"), limit)
 
     def get(self, operation: Named) -> Operation:
         """An operation as it is. Raises `NotFound`."""
-        return Operation.read(self._connection.get(path("operations", id_of(operation))))
+        return self._connection.get(Operation.read, path("operations", id_of(operation)))
 
     def wait(self, operation: Named, timeout: float | None = None) -> Operation:
         """An operation once it is over. Raises `WaitTimeout` after `timeout` seconds."""
@@ -115,12 +118,12 @@ class Operations(_Group):
 
     def abort(self, operation: Named, *, idempotency_key: str | None = None) -> Operation:
         """End an operation before its next batch. Raises `Conflict` if it is over."""
-        answer = self._connection.post(path("operations", id_of(operation), "abort"), None, idempotency_key)
-        return Operation.read(answer)
+        address = path("operations", id_of(operation), "abort")
+        return self._connection.post(Operation.read, address, None, idempotency_key)
 
     def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
         """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
-        return Preview.read(self._post(verb, filter, {"dry_run": True, "priority": priority}))
+        return self._post(Preview.read, verb, filter, {"dry_run": True, "priority": priority})
 
     def redrive(
         self,
@@ -171,12 +174,19 @@ class Operations(_Group):
         return self._start("callbacks", filter, {"rate": rate, "limit": limit}, idempotency_key)
 
     def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
-        started = self._post(verb, filter, body, idempotency_key)
-        return self.get(started["operation_id"])
+        started = self._post(lambda answer: str(answer["operation_id"]), verb, filter, body, idempotency_key)
+        return self.get(started)
 
-    def _post(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None = None) -> Any:
+    def _post(
+        self,
+        read: Callable[[Any], T],
+        verb: str,
+        filter: Filter,
+        body: dict[str, Any],
+        idempotency_key: str | None = None,
+    ) -> T:
         address = path("callbacks", "retry") if verb == "callbacks" else path("tasks", verb)
-        return self._connection.post(address, {"filter": present(filter), **body}, idempotency_key)
+        return self._connection.post(read, address, {"filter": present(filter), **body}, idempotency_key)
 
 
 class Schedules(_Group):
@@ -184,16 +194,16 @@ class Schedules(_Group):
 
     def list(self) -> builtins.list[Schedule]:
         """All schedules, by name."""
-        return [Schedule.read(row) for row in self._connection.pages(path("schedules"))]
+        return list(self._connection.pages(Schedule.read, path("schedules")))
 
     def get(self, name: str) -> Schedule:
         """A schedule. Raises `NotFound`."""
-        return Schedule.read(self._connection.get(path("schedules", name)))
+        return self._connection.get(Schedule.read, path("schedules", name))
 
     def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
         """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
         call = Call("PUT", path("schedules", name), body=encoded(definition))
-        return Schedule.read(json_of(self._connection.send(call)))
+        return read_as(Schedule.read, self._connection.send(call))
 
     def delete(self, name: str) -> None:
         """Delete a schedule; its tasks stay."""
@@ -201,24 +211,20 @@ class Schedules(_Group):
 
     def firings(self, name: str, *, limit: int | None = None) -> Iterator[Firing]:
         """What became of each tick, newest first. `limit`: at most so many."""
-        return self._firings(name, limit)
-
-    def _firings(self, name: str, limit: int | None) -> Iterator[Firing]:
-        for row in self._connection.pages(path("schedules", name, "firings"), limit):
-            yield Firing.read(row)
+        return self._connection.pages(Firing.read, path("schedules", name, "firings"), limit)
 
     def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """Let it queue no tasks until it is resumed."""
-        return Schedule.read(self._connection.post(path("schedules", name, "pause"), None, idempotency_key))
+        return self._connection.post(Schedule.read, path("schedules", name, "pause"), None, idempotency_key)
 
     def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
         """End a pause."""
-        return Schedule.read(self._connection.post(path("schedules", name, "resume"), None, idempotency_key))
+        return self._connection.post(Schedule.read, path("schedules", name, "resume"), None, idempotency_key)
 
     def run(self, name: str, *, idempotency_key: str | None = None) -> str:
         """Queue a task of it now. Answers the task's id."""
-        answer = self._connection.post(path("schedules", name, "run"), None, idempotency_key)
-        return str(answer["task_id"])
+        address = path("schedules", name, "run")
+        return self._connection.post(lambda answer: str(answer["task_id"]), address, None, idempotency_key)
 
 
 class Callbacks(_Group):
@@ -226,13 +232,13 @@ class Callbacks(_Group):
 
     def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""
-        rows = self._connection.pages(path("tasks", id_of(task), "callbacks"))
-        return [Delivery.read(row) for row in rows]
+        pages = self._connection.pages(Delivery.read, path("tasks", id_of(task), "callbacks"))
+        return list(pages)
 
     def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
         """Send again now what was not delivered, and the task's newest delivery. Answers these.
 
         Raises `Conflict` if the task has none.
         """
-        rows = self._connection.post(path("tasks", id_of(task), "callbacks", "retry"), None, idempotency_key)
-        return [Delivery.read(row) for row in rows]
+        address = path("tasks", id_of(task), "callbacks", "retry")
+        return self._connection.post(each(Delivery.read), address, None, idempotency_key)

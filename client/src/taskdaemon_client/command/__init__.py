@@ -1,4 +1,4 @@
-"""The command `tdctl`: needs the extra `cli`."""
+"""The command `tdctl`, which the module `tdctl` starts: needs the extra `cli`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command with the words of this process, and end it."""
     signal.signal(signal.SIGTERM, _end)  # so that a bar or a screen is taken off the terminal first
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # `>&-` closes it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

@@ -116,6 +116,8 @@ def run(words: Sequence[str]) -> int:
     """Run the command. Returns its exit code; a pipe that is closed early ends the process as it ends `cat`."""
     try:
         return _run(words)
+    except KeyboardInterrupt:  # beside the commands, where click takes it
+        return INTERRUPTED
     except (PipeClosed, BrokenPipeError):
         drop_what_is_unwritten(sys.stdout)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

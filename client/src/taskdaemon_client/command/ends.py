@@ -16,7 +16,7 @@ MEANINGS = {
     DONE: "done",
     FAILED: "the task failed; an operation did not complete",
     USAGE: "a word that the command does not understand, or the platform refused what was asked (400, 413, 422)",
-    UNREACHABLE: "nothing answers",
+    UNREACHABLE: "nothing answers, or no task platform does",
     NOT_ALLOWED: "no valid API key, or it does not allow this (401, 403)",
     NOT_FOUND: "there is no such task, handler, node ... (404)",
     CONFLICT: "it is in a state in which this is not possible (409)",
@@ -42,19 +42,23 @@ _CODES: dict[type[errors.TaskdaemonError], int] = {
 
 def code_of(error: errors.TaskdaemonError) -> int:
     """The exit code of what a call raises."""
+    if isinstance(error, errors.ApiError) and error.foreign:
+        return UNREACHABLE
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), OWN_FAULT)
 
 
 def complain(error: errors.TaskdaemonError, of: str = "") -> int:
     """Say what went wrong, and `of` what. Returns the exit code."""
-    sentence = error.sentence if isinstance(error, errors.ApiError) else str(error)
+    code = code_of(error)
+    # The address tells which of the words that name one is wrong.
+    sentence = error.sentence if isinstance(error, errors.ApiError) and code != UNREACHABLE else str(error)
     say(f"Error: {of and f'{of}: '}{sentence}")
     if isinstance(error, errors.ApiError) and len(error.faults) > 1:
         for fault in error.faults:
             say(f"  {fault.field}: {fault.error}")
-    if isinstance(error, errors.Unreachable):
+    if code == UNREACHABLE:
         say("Does the platform run? --url, TASKDAEMON_URL or a profile says where it is.")
-    return code_of(error)
+    return code
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:

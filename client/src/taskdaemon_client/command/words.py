@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import logging
 import math
 import re
 import sys
@@ -18,8 +19,20 @@ from click.shell_completion import CompletionItem
 
 from taskdaemon_client import Client, TaskdaemonError
 from taskdaemon_client.answers import Answer
+from taskdaemon_client.command.output import say
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Says(logging.Handler):
+    """Says what the client logs: that it waits before it sends a call again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+logging.getLogger("taskdaemon_client").addHandler(_Says())
+logging.getLogger("taskdaemon_client").setLevel(logging.INFO)
 
 #: A call is sent again so often, for up to a second: a person wants to know soon that nothing answers.
 RETRIES = 3

@@ -1,5 +1,0 @@
-"""`python -m taskdaemon_client.command`: the same as `tdctl`."""
-
-from taskdaemon_client.command import main
-
-main()
