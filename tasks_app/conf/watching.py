@@ -36,12 +36,14 @@ MAX_FAULT_CHARS = 1000
 
 class RevisionInForce(NamedTuple):
     """What a process uses of handlers.toml. `reload`: the number of the last `manage.py reload` that it has answered.
-    `fault`: why it does not use what the file is now, in a sentence."""
+    `fault`: why it does not use what the file is now, in a sentence. `waits_for`: what keeps a node from using all of
+    it, beside running tasks."""
 
     revision: str
     digest: str
     reload: int = 0
     fault: str | None = None
+    waits_for: str | None = None
 
 
 class _Asked(NamedTuple):

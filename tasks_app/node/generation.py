@@ -116,6 +116,14 @@ class Reload:
                         self.pools[name].adopt(handler, replace=True)
                 self._swapped()
 
+    def waits_for(self) -> str | None:
+        """What keeps a reload from being in use, beside running tasks, in a sentence; None: nothing. Thread-safe."""
+        sentences = [self.image_names.problem()]
+        for name in self.handlers:
+            if (reason := self.pools[name].waits_for()) is not None:
+                sentences.append(reason if reason.startswith("handler '") else f"handler '{name}': {reason}")
+        return "; ".join(filter(None, sentences)) or None
+
     def end(self) -> None:
         """Begin nothing more: the node ends."""
         self._ended.set()

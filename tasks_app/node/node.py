@@ -104,10 +104,10 @@ class Node:
             broker_problem, watcher.problem, self._reload.image_names.problem, claim_limits.problem,
             large_data.problem, self._result_writer.problem, *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
+        uses = RevisionColumns(watcher, self._reload.waits_for)
         self._record = NodeRecord(
-            self.name, domain, pools, RevisionColumns(watcher), problems, cap, on_hold.is_drained,
-            on_hold.drained_types,
-        )  # fmt: skip
+            self.name, domain, pools, uses, problems, cap, on_hold.is_drained, on_hold.drained_types
+        )
         availability = Availability()
         self._make_sweeper = partial(Sweeper, engine, home, domain, availability.trusts_silence)
         #: Only with containers: child processes need no engine. Written by the threads that start the node and reload.

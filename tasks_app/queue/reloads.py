@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -59,21 +59,26 @@ class AskedReloads:
 class RevisionColumns:
     """The columns of a process's row that say what it uses. For the thread that writes the row."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, watcher: Watcher, waits_for: Callable[[], str | None] = lambda: None) -> None:
+        """`waits_for`: what keeps the process from using all of its revision, in a sentence."""
+        self._watcher, self._waits_for = watcher, waits_for
         #: What the row says, and what is being written.
         self._written: RevisionInForce | None = None
         self._writes: RevisionInForce | None = None
 
     def changed(self) -> bool:
         """Whether the row does not say so yet."""
-        return self._watcher.state() != self._written
+        return self._state() != self._written
 
     def values(self) -> dict[str, Any]:
         """What to write. The moment stays as long as the revision does."""
-        self._writes = state = self._watcher.state()
+        self._writes = state = self._state()
         same = self._written is not None and self._written.revision == state.revision
         return {"revision": state._asdict()} | ({} if same else {"revision_at": Now()})
+
+    def _state(self) -> RevisionInForce:
+        state = self._watcher.state()  # first: what it has taken may have to wait
+        return state._replace(waits_for=self._waits_for())
 
     def wrote(self) -> None:
         """The row has the last `values`."""

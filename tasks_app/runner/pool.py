@@ -135,7 +135,7 @@ class Pool:
         with self._lock:
             self._closed = True
             self._free.clear()
-            slots = (*self.slots, *self._leaving)
+            slots = (*self._present(), *self._leaving)
         # All are told before the first is waited for, so that they end side by side.
         for slot in slots:
             slot.close()
@@ -186,12 +186,15 @@ class Pool:
             if probes:
                 free = sum(self._by_number[number].trusted for number in self._free)
             deaths = {reason.value: count for reason, count in self._deaths.items()}
-            slots = self.slots
+            slots, all_slots = self.slots, self._present()
         starting = sum(slot.phase is Phase.STARTING or (probes and not slot.trusted) for slot in slots)
         total = len(slots)
-        problem = self.probing.problem or next(filter(None, (slot.problem for slot in slots)), None)
-        if problem is None and any(slot.is_old for slot in slots):
-            problem = self._check.problem
+        problem = self.probing.problem or next(filter(None, (slot.problem for slot in all_slots)), None)
+        if any(slot.is_old for slot in slots):
+            if problem is None:
+                problem = self._check.problem
+            elif len(all_slots) > len(slots):
+                problem = problem._replace(sentence=f"{problem.sentence}; its old container goes on meanwhile")
         return PoolStats(
             slots=total,
             warm=total - starting,
@@ -240,10 +243,23 @@ class Pool:
         saved = handler.sources not in ("", before.handler.sources)
         if changed and saved and handler.command == before.handler.command:
             self._roll.at_once = True  # after the revision: otherwise `roll` might see nothing to do, and end it
-        for slot in self.slots:
+        for slot in self._present():
             slot.start_again(forget=changed)
         for slot in self._grow(handler.instances):
             slot.start()
+
+    def waits_for(self) -> str | None:
+        """Why old containers are not replaced yet, in a sentence, if their tasks are not the reason. Thread-safe."""
+        slots = self.slots
+        if not any(slot.is_old for slot in slots):
+            return None
+        if (problem := self.stats().problem) is not None:
+            return problem
+        if not self._check.passed(self.revision):
+            return "the engine is asked whether a new container can start; the old ones go on meanwhile"
+        if self._roll.is_beside(slots) and not self._roll.spare_ready:
+            return "its new container is not ready yet; the old one goes on meanwhile"
+        return None
 
     @property
     def is_untried(self) -> bool:
@@ -262,16 +278,23 @@ class Pool:
             if self._closed:
                 return False
             instances = self.revision.handler.instances
-            surplus, self.slots = self.slots[instances:], self.slots[:instances]
+            surplus, self.slots = [*self.slots[instances:]], self.slots[:instances]
+            self._roll.at_once &= any(slot.is_old for slot in self.slots)
+            passed = self._check.passed(self.revision)
+            spare, ends = self._roll.go_beside(self.slots, self._free, passed, self._new_slot)
+            if spare is not None:
+                self.slots = (spare,)
+                self._by_number[spare.number] = spare
+                self._free.append(spare.number)
+            surplus += [ends] if ends is not None else []
             for slot in surplus:
-                del self._by_number[slot.number]
+                self._by_number.pop(slot.number, None)
                 self._roll.end(slot.number)
             self._leaving += surplus
             self._free = [number for number in self._free if number in self._by_number]
             old = [slot for slot in self.slots if slot.is_old]
-            self._roll.at_once &= bool(old)
-            idle = [slot for slot in old if slot.number in self._free] if self._check.passed(self.revision) else []
-            chosen = self._roll.next(idle)
+            idle = [slot for slot in old if slot.number in self._free] if passed else []
+            chosen = self._roll.next(self.slots, idle)
             for slot in chosen:
                 self._free.remove(slot.number)
         for slot in surplus:
@@ -285,12 +308,19 @@ class Pool:
         """Add slots up to this number. The new ones have to be started."""
         with self._lock:
             count = 0 if self._closed else max(instances - len(self.slots), 0)
-            numbers = range(self._next_number, self._next_number + count)
-            added = [Slot(number, self._engine, self, self._ready_after, self._reactor) for number in numbers]
-            self._next_number += count
+            added = [self._new_slot() for _ in range(count)]
             self._by_number |= {slot.number: slot for slot in added}
             self.slots += tuple(added)
         return added
+
+    def _new_slot(self) -> Slot:
+        number = self._next_number
+        self._next_number += 1
+        return Slot(number, self._engine, self, self._ready_after, self._reactor)
+
+    def _present(self) -> tuple[Slot, ...]:
+        """All slots, with the spare one."""
+        return self.slots if (spare := self._roll.spare) is None else (*self.slots, spare)
 
     # What its slots ask of it and tell it, see SlotOwner.
 
@@ -298,20 +328,24 @@ class Pool:
         with self._lock:
             if self._roll.replacing:
                 self._roll.end(number)
-            if not self._closed and number in self._by_number:
+            if number not in self._by_number:
+                self._roll.is_ready(number, True)
+            elif not self._closed:
                 insort(self._free, number)
 
     def withdraw(self, number: int) -> None:
         with self._lock:
             if number in self._free:
                 self._free.remove(number)
+            elif number not in self._by_number:
+                self._roll.is_ready(number, False)
 
     def may_recycle(self, number: int) -> bool:
         with self._lock:
             # A taken slot without a call has to stay: a task has been claimed for it.
             if self._roll.replacing or (number not in self._free and not self._is_busy(number)):
                 return False
-            if not self._check.passed(self.revision):
+            if self._roll.is_beside(self.slots) or not self._check.passed(self.revision):
                 return False
             self._roll.begin(number)
             if number in self._free:
@@ -320,7 +354,7 @@ class Pool:
 
     def may_roll(self, number: int) -> bool:
         with self._lock:
-            if not (self._roll.may_begin() and self._check.passed(self.revision) and self._is_busy(number)):
+            if not (self._roll.may_begin(self.slots) and self._check.passed(self.revision) and self._is_busy(number)):
                 return False
             self._roll.begin(number)
             return True
@@ -335,7 +369,7 @@ class Pool:
         if delay := self.probing.delay():
             return delay
         with self._lock:
-            others = (slot for slot in self.slots if slot.number != number)
+            others = (slot for slot in self._present() if slot.number != number)
             if self.probing.active and any(map(self._is_tried, others)):
                 return OTHER_PROBE_SECONDS
             self._starting.add(number)
@@ -345,7 +379,7 @@ class Pool:
         """True if too many containers would live: those of removed slots count too."""
         with self._lock:
             self._leaving = [slot for slot in self._leaving if not slot.ended]  # perhaps the one that asks
-            return number in [slot.number for slot in self.slots[::-1][: len(self._leaving)]]
+            return number in [slot.number for slot in self._present()[::-1][: len(self._leaving)]]
 
     def _is_tried(self, slot: Slot) -> bool:
         """Whether it has a container, or starts one, that has not answered and may show that containers start. Under

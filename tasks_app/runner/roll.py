@@ -3,8 +3,10 @@
 Until a container of the new revision can be started, no old one is given up: a handler with one instance has no other.
 
 Two full pools would need twice the memory and the GPUs, so slots replace their containers one after the other, each
-after its task. A slot is done once its next container is ready: if that does not start, the others keep theirs. After a
-source file of a child process was saved all do it at once, since the next task is to run what was saved.
+after its task. A slot is done once its next container is ready: if that does not start, the others keep theirs. The
+only slot of a handler has no others: a spare one starts a container beside its own, and takes its place once that is
+ready and no task runs. After a source file of a child process was saved all replace theirs at once, since the next task
+is to run what was saved.
 
 A container in use is replaced at the end of its call, in any thread: its slot is free at no moment in between. An idle
 one is withdrawn by `Pool.roll` alone, between two rounds of the dispatcher: otherwise a task might have been claimed
@@ -99,10 +101,18 @@ class Roll:
         self.replacing: set[int] = set()
         #: Not one after the other.
         self.at_once = False
+        #: It starts a container beside that of the only slot.
+        self.spare: Slot | None = None
+        #: That container is ready.
+        self.spare_ready = False
 
-    def may_begin(self) -> bool:
-        """True if a slot with an old container may begin to replace it."""
-        return self.at_once or not self.replacing
+    def is_beside(self, slots: Sequence[Slot]) -> bool:
+        """True if the only slot keeps its old container until a new one is ready beside it."""
+        return len(slots) == 1 and slots[0].is_old and not self.at_once
+
+    def may_begin(self, slots: Sequence[Slot]) -> bool:
+        """True if one of the slots, which has an old container, may begin to replace it."""
+        return self.at_once or not (self.replacing or self.is_beside(slots))
 
     def begin(self, number: int) -> None:
         """The slot replaces its container; it is not free any more."""
@@ -112,9 +122,37 @@ class Roll:
         """The slot's next container is ready, or the slot is gone."""
         self.replacing.discard(number)
 
-    def next(self, idle: Sequence[Slot]) -> Sequence[Slot]:
+    def next(self, slots: Sequence[Slot], idle: Sequence[Slot]) -> Sequence[Slot]:
         """Those of the idle slots with an old container that replace it now."""
-        chosen = idle if self.at_once else () if self.replacing else idle[:1]
+        chosen = idle if self.at_once else idle[:1] if self.may_begin(slots) else ()
         for slot in chosen:
             self.begin(slot.number)
         return chosen
+
+    def is_ready(self, number: int, ready: bool) -> None:
+        """A slot that is not one of the pool's can be taken, or cannot any more."""
+        if self.spare is not None and self.spare.number == number:
+            self.spare_ready = ready
+
+    def go_beside(
+        self, slots: Sequence[Slot], free: Sequence[int], may_start: bool, new_slot: Callable[[], Slot]
+    ) -> tuple[Slot | None, Slot | None]:
+        """Start a spare slot if one is needed. Returns it once it takes the place of the only slot, and who ends.
+
+        `free`: the numbers of the slots that can be taken. `may_start`: the revision's containers may be started.
+        """
+        spare, needed = self.spare, may_start and not self.replacing and self.is_beside(slots)
+        if spare is None:
+            if needed:
+                self.spare, self.spare_ready = new_slot(), False
+                self.spare.start()
+            return None, None
+        if self.spare_ready and not spare.is_old and len(slots) == 1:
+            (only,) = slots
+            if only.container is None or (only.is_old and only.number in free):
+                self.spare = None
+                return spare, only
+        if needed and not spare.is_old:
+            return None, None
+        self.spare = None
+        return None, spare

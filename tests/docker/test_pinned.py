@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import pytest
@@ -27,9 +28,9 @@ class Name:
         self.name = f"localhost/taskdaemon-test-{secrets.token_hex(4)}:1"
         self.made: list[str] = []
 
-    def means_another(self) -> str:
-        """Give it to a new image, which differs from all others in a label. Returns its id."""
-        text = f"FROM {BUSYBOX}\nLABEL which={secrets.token_hex(4)}\n"
+    def means_another(self, command: Sequence[str] = SHELL) -> str:
+        """Give it to a new image, which differs from all others in a label and has this command. Returns its id."""
+        text = f"FROM {BUSYBOX}\nLABEL which={secrets.token_hex(4)}\nCMD {json.dumps(command)}\n"
         for _ in client().build(fileobj=io.BytesIO(text.encode()), tag=self.name, rm=True):
             pass
         self.made.append(str(client().inspect_image(self.name)["Id"]))
@@ -88,6 +89,28 @@ def test_the_only_container_of_a_handler_stays_until_the_image_of_the_new_one_is
     built = name.means_another()
     caller.until(lambda: not caller.pool.roll() and caller.pool.free())
     assert image_of(caller) == built and caller.pool.stats().problem is None
+
+
+def test_the_only_container_of_a_handler_stays_until_one_of_a_new_image_has_started(
+    name: Name, intrude: Intrude
+) -> None:
+    first = name.means_another()
+    caller = intrude(name="pinned", image=name.name, command=None)
+    assert image_of(caller) == first
+
+    def reload() -> None:
+        assert caller.engine.resolve_again([name.name]) == {name.name}
+        caller.pool.adopt(caller.pool.revision.handler, replace=True)
+
+    name.means_another(("/bin/false",))
+    reload()
+    caller.until(lambda: (caller.pool.roll(), caller.pool.probing.active)[1])
+    assert "ends at once with exit code 1" in str(caller.pool.stats().problem)
+    assert image_of(caller) == first and caller.pool.stats().free == 1
+    mended = name.means_another()
+    reload()
+    caller.until(lambda: not caller.pool.roll() and caller.pool.free())
+    assert image_of(caller) == mended and caller.pool.stats().problem is None
 
 
 def test_a_name_that_the_engine_no_longer_knows_means_what_it_meant(name: Name, intrude: Intrude) -> None:

@@ -26,6 +26,7 @@ class FakePool:
     def __init__(self, handler: Handler) -> None:
         self.done: list[Any] = []
         self.handler = handler
+        self.reason: str | None = None
 
     def start(self) -> None:
         self.done.append("start")
@@ -36,6 +37,9 @@ class FakePool:
 
     def retire(self) -> None:
         self.done.append("retire")
+
+    def waits_for(self) -> str | None:
+        return self.reason
 
 
 class Parts:
@@ -107,6 +111,19 @@ def test_an_engine_that_does_not_answer_keeps_no_change_from_coming() -> None:
     parts.moved = None
     parts.reload.adopt({"one": ONE, "two": replace(TWO, timeout=1.0)})
     assert parts.done("two") == ["adopt"] and parts.swapped[0].policies["two"].timeout == 1.0
+    parts.reload.end()
+
+
+def test_what_a_reload_waits_for_is_said_of_the_engine_and_of_each_handler() -> None:
+    parts = Parts()
+    assert parts.reload.waits_for() is None
+    parts.moved = None
+    parts.reload.adopt({"one": ONE, "two": TWO})
+    pools: Any = parts.reload.pools
+    pools["one"].reason, pools["two"].reason = "it is not ready", "handler 'two' ends at once"
+    said = str(parts.reload.waits_for())
+    assert said.startswith("images are not resolved anew (the engine does not answer): ")
+    assert said.endswith("; handler 'one': it is not ready; handler 'two' ends at once")
     parts.reload.end()
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
+from tasks_app.conf.watching import RevisionInForce, Watcher
+from tasks_app.management.commands import reload as command
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.node_models import Reload
-from tasks_app.queue.reloads import AskedReloads, ask_reload, newest_reload
+from tasks_app.queue.node_models import Node, Reload
+from tasks_app.queue.reloads import AskedReloads, RevisionColumns, ask_reload, newest_reload
+from testkit.rows import node
 
 
 class Told:
@@ -45,6 +51,55 @@ def test_a_process_that_starts_answers_the_last_one_and_replaces_nothing() -> No
     asked, told = process()
     asked.on_beat(newest_reload())
     assert told.asked == [(number, [], True)]
+
+
+def reload(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of the command, and what it has said."""
+    code = 0
+    try:
+        call_command("reload")
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    return code, capsys.readouterr().out
+
+
+def takes(name: str, **used: Any) -> Node:
+    """A node that answers at once."""
+    return node(name, revision=RevisionInForce("3f2a9c41b07e", "", 10**9, **used)._asdict())
+
+
+ENGINE = "images are not resolved anew (the engine has not answered for 1 s)"
+
+
+@pytest.mark.django_db
+def test_a_node_that_does_not_use_all_of_its_revision_is_named_after_a_bounded_wait(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "ANSWER_SECONDS", 0.5)
+    takes("well"), takes("hangs", waits_for=ENGINE)
+    assert reload(capsys) == (1, f"node hangs: 3f2a9c41b07e: {ENGINE}\nnode well: 3f2a9c41b07e\n")
+
+
+@pytest.mark.django_db
+def test_a_node_that_uses_all_of_its_revision_a_moment_later_has_taken_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = takes("late", waits_for=ENGINE)
+    used = RevisionInForce(**cast("dict[str, Any]", row.revision))._replace(waits_for=None)._asdict()
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: Node.objects.update(revision=used))
+    monkeypatch.setattr(command, "time", clock)
+    assert reload(capsys) == (0, "node late: 3f2a9c41b07e\n")
+
+
+@pytest.mark.django_db
+def test_a_row_says_what_its_process_waits_for() -> None:
+    reasons: list[str | None] = [ENGINE, None]
+    columns = RevisionColumns(Watcher(), lambda: reasons[0])
+    assert columns.changed() and columns.values()["revision"]["waits_for"] == ENGINE
+    columns.wrote()
+    assert not columns.changed()
+    reasons.pop(0)
+    assert columns.changed() and columns.values()["revision"]["waits_for"] is None
 
 
 @pytest.mark.django_db(transaction=True)

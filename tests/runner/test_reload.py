@@ -60,6 +60,19 @@ class LackingEngine(ReadEngine):
             raise NotYet("its image is being pulled")
 
 
+class HeldEngine(ReadEngine):
+    """Starts no container while `goes_on` is not set."""
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine)
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Any:
+        self.goes_on.wait()
+        return super().start(handler, slot, closing)
+
+
 class Reloading(Caller):
     """A pool, and the thread that takes its slots: it goes on with a reload wherever the dispatcher would."""
 
@@ -154,6 +167,65 @@ def test_a_definition_that_does_not_start_costs_one_container_and_the_others_go_
     assert deaths(pool)["recycled"] == 1
 
 
+def test_the_only_container_serves_until_a_new_one_is_ready() -> None:
+    engine: Any = ReadEngine(ProcessEngine())
+    with Reloading(handler(instances=1), engine, ready_after=30.0) as caller:
+        before = caller.settled()
+        caller.pool.adopt(dataclasses.replace(BROKEN, instances=1, max_container_age=0.0))
+        caller.until(lambda: caller.pool.probing.active)
+        stats = caller.pool.stats()
+        assert (stats.slots, stats.free) == (1, 1)
+        assert "nope" in str(stats.problem) and str(stats.problem).endswith("; its old container goes on meanwhile")
+        assert caller.pool.waits_for() == stats.problem
+        assert caller.versions(3) == ["one"] * 3 and caller.containers() == before
+        caller.pool.adopt(handler("two", instances=1))
+        assert not caller.settled() & before and caller.pool.waits_for() is None
+        assert caller.versions(2) == ["two"] * 2 and caller.pool.stats().problem is None
+        caller.until(lambda: all(slot.ended for slot in caller.pool._leaving))
+    assert all(KITS["process"].is_gone(each.container.id) for each in engine.started)
+
+
+def test_the_only_slot_has_one_task_at_a_time_while_its_container_is_replaced(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    engine: Any = HeldEngine(ProcessEngine())
+    with Reloading(handler(instances=1), engine, ready_after=30.0) as caller:
+        call = caller.begin({"waits_for": str(go)})[1]
+        engine.goes_on.clear()
+        caller.pool.adopt(handler("two", instances=1))
+        caller.pool.roll()
+        assert caller.pool.waits_for() == "its new container is not ready yet; the old one goes on meanwhile"
+        engine.goes_on.set()
+        caller.until(lambda: caller.pool._roll.spare_ready)
+        caller.pool.roll()
+        assert (caller.pool.free(), caller.pool.stats().busy, caller.pool.waits_for()) == (0, 1, None)
+        go.touch()
+        assert caller.result(call).outcome == Success("one")
+        caller.settled()
+        assert caller.versions(2) == ["two"] * 2
+        caller.until(lambda: deaths(caller) == {"recycled": 1})
+
+
+def test_after_a_roll_back_the_only_container_stays_and_what_was_begun_beside_it_ends() -> None:
+    with Reloading(handler(instances=1), ProcessEngine(), ready_after=30.0) as caller:
+        before = caller.settled()
+        caller.pool.adopt(dataclasses.replace(BROKEN, instances=1))
+        caller.until(lambda: caller.pool.probing.active)
+        caller.pool.adopt(handler(instances=1))
+        assert caller.settled() == before and caller.pool.stats().problem is None
+        (left,) = caller.pool._leaving
+        assert left.join(10.0) and caller.versions(2) == ["one"] * 2
+
+
+def test_the_next_one_of_an_only_container_that_ends_meanwhile_is_the_slots_own() -> None:
+    with Reloading(handler(instances=1), ProcessEngine(), ready_after=30.0) as caller:
+        (before,) = caller.settled()
+        caller.pool.adopt(handler("two", instances=1))
+        caller.pool.roll()
+        KITS["process"].kill(before)
+        caller.settled()
+        assert caller.versions(2) == ["two"] * 2 and caller.pool._roll.spare is None and len(caller.containers()) == 1
+
+
 def test_the_only_container_stays_while_the_program_of_the_new_one_is_missing(tmp_path: Path) -> None:
     program = tmp_path / "program"
     with Reloading(handler(instances=1), ProcessEngine()) as caller:
@@ -226,15 +298,16 @@ def test_a_roll_back_to_what_containers_have_leaves_them(pool: Reloading, tmp_pa
 
 def test_a_slot_that_was_chosen_before_a_roll_back_is_free_again() -> None:
     reactor = Reactor()
-    with Reloading(handler(instances=1), ProcessEngine(), reactor=reactor) as caller:
-        while not caller.pool.free():
+    with Reloading(handler(instances=2), ProcessEngine(), reactor=reactor) as caller:
+        while caller.pool.free() < 2:
             reactor.turn(0.1)
-        caller.pool.adopt(handler("two", instances=1))
-        assert caller.pool.roll() and not caller.pool.free()
-        caller.pool.adopt(handler(instances=1))  # before the thread that polls has looked
+        caller.pool.adopt(handler("two", instances=2))
+        assert caller.pool.roll() and caller.pool.free() == 1
+        caller.pool.adopt(handler(instances=2))  # before the thread that polls has looked
         others = threading.Thread(target=reactor.poll_in_background)
         others.start()
-        assert caller.versions(1) == ["one"]
+        caller.settled()
+        assert caller.versions(2) == ["one"] * 2
     reactor.close()
     others.join()
     reactor.release()

@@ -25,7 +25,10 @@ class Command(BaseCommand):
 
     #: None: also if the file is wrong on this machine. The processes say what they make of theirs.
     requires_system_checks: tuple[str, ...] = ()
-    help = "Let every web server and worker read its handlers.toml again. Exits with 1 if one of them cannot use it."
+    help = (
+        "Let every web server and worker read its handlers.toml again. Exits with 1 if one of them cannot use it, or "
+        f"not all of it after {ANSWER_SECONDS:g} s."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -33,7 +36,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, handler: str | None, **options: Any) -> None:
-        """Waits until every living process has answered, and prints the revision of each."""
+        """Waits until every living process uses what it has read, and prints the revision of each."""
         served = sorted({name for node in living() for name in node.pools})
         if handler is not None and handler not in served:
             have = ", ".join(served) or "nothing"
@@ -57,8 +60,7 @@ class Command(BaseCommand):
             lives = {str(each): each for each in living_processes(living())}
             # One that stands still does not live for long, and has not ended.
             seen = {name: each for name, each in (seen | lives).items() if name in lives or not _ended(each)}
-            awaited = [each for each in seen.values() if each.used.revision and each.used.reload < number]
-            if not awaited or time.monotonic() > until:
+            if not any(_is_awaited(each, number) for each in seen.values()) or time.monotonic() > until:
                 return list(seen.values())
             time.sleep(POLL_SECONDS)
 
@@ -70,8 +72,16 @@ class Command(BaseCommand):
             fault = "its version of the platform does not reload; restart it"
         elif used.reload < number and fault is None:
             fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
+        elif fault is None:
+            fault = used.waits_for
         self.stdout.write(harmless(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}"))
         return fault is not None
+
+
+def _is_awaited(process: Process, number: int) -> bool:
+    """Whether a process has not answered the reload with this number, or does not use all of what it has read."""
+    used = process.used
+    return bool(used.revision) and (used.reload < number or (used.fault is None and used.waits_for is not None))
 
 
 def _ended(process: Process) -> bool:
