@@ -10,7 +10,7 @@ import pytest
 
 from taskdaemon_client import BadWebhook, Client, Conflict, Webhook, verify_webhook
 from tasks_app.conf.weak_secrets import new_signing_secret
-from tasks_app.features.callbacks.signing import signed_headers
+from tasks_app.features.callbacks.sending import signed_headers
 from testkit.daemon import Daemon
 from testkit.http_server import http_server
 from testkit.process import until

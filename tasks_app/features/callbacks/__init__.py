@@ -11,7 +11,7 @@ class Callbacks(Feature):
     """
 
     name = "tasks_app.features.callbacks"
-    callback_fault = "tasks_app.features.callbacks.options.callback_fault"
+    callback_fault = "tasks_app.features.callbacks.addresses.callback_fault"
     side_jobs = "tasks_app.features.callbacks.telling.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
     bulk_acts = "tasks_app.features.callbacks.operation.bulk_acts"

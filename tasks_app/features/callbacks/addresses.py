@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tasks_app import conf
 from tasks_app.api.new_tasks import MAX_URL_CHARS
 
 #: What RFC 3986 lets a URL have, but no `#`: a fragment is never sent.
@@ -166,3 +167,20 @@ def refused(address: str) -> str | None:
             return kind or (None if ip in _GLOBAL else "a reserved address")
         ip = IPv4Address(int(ip) & 0xFFFFFFFF)
     return next((kind for network, kind in _IPV4 if ip in network), None)
+
+
+# Of a new task.
+
+NO_SECRET = (
+    "callback_url needs a secret that signs what is sent: set DAEMON_CALLBACK_SECRETS, or use an API key with one of "
+    f"its own ({conf.ours('apikey')} create NAME --callback-secret)"
+)
+
+
+def callback_fault(url: str, has_secret: bool) -> str | None:
+    """Why the end of a task cannot be told there, in a sentence; None if it can (`Feature.callback_fault`)."""
+    env = conf.environment()
+    if not has_secret and not env.signing_secrets:
+        return NO_SECRET
+    why = literal_fault(url, env.private_hosts)
+    return None if why is None else f"callback_url {why}"

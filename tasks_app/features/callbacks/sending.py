@@ -6,6 +6,9 @@ For one event loop. What a receiver answers beside its status reaches nobody.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import os
 import socket
 import ssl
@@ -20,8 +23,8 @@ from weakref import WeakValueDictionary
 
 import httpcore2
 
+from tasks_app.conf.weak_secrets import SIGNING_MARK
 from tasks_app.features.callbacks.addresses import Endpoint, endpoint, literal_address, refused
-from tasks_app.features.callbacks.signing import signed_headers
 
 #: For everything: the look-up, the connection, the answer.
 TIMEOUT_SECONDS = 15.0
@@ -71,6 +74,28 @@ class NotSent(Exception):
 
 class NoTurn(Exception):
     """Too much is under way."""
+
+
+# What is sent is signed, as Standard Webhooks has it: the id, the moment of the try, the body.
+
+
+def signature(secrets: Sequence[str], webhook_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`: a receiver that knows one of the secrets accepts it. `secrets`: `whsec_...`."""
+    signed = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
+    keys = (base64.b64decode(secret.removeprefix(SIGNING_MARK)) for secret in secrets)
+    digests = (hmac.digest(key, signed, hashlib.sha256) for key in keys)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+def signed_headers(secrets: Sequence[str], webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of one try. `timestamp`: of the try, in seconds since 1970."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "task-platform",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(secrets, webhook_id, timestamp, body),
+    }
 
 
 class Lookups:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks_app.features.callbacks.signing import signed_headers
+from tasks_app.features.callbacks.sending import signed_headers
 from testkit.needs import program
 from testkit.ports import free_port, is_open
 from testkit.process import PROJECT, until

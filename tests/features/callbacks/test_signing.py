@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tasks_app.features.callbacks.signing import signature, signed_headers
+from tasks_app.features.callbacks.sending import signature, signed_headers
 from tests.features.callbacks.javascript_library import javascript_verdicts
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes(range(n, n + 32))).decode()}" for n in (1, 50, 100))
