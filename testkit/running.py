@@ -11,7 +11,6 @@ from functools import cache
 from io import StringIO
 
 import pytest
-from hypothesis import settings
 
 from testkit import bare, turns
 from testkit.emptied import without_flush
@@ -21,7 +20,6 @@ from testkit.images.docker import Trouble
 from testkit.needs import LEFT_OUT
 from testkit.static_files import find_once
 
-settings.register_profile("long")
 #: Fixtures that give a test the tests' database, and one behind every deployment of a test's own.
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 

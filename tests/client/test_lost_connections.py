@@ -13,17 +13,13 @@ from taskdaemon_client import AsyncClient, Client
 from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.proxies import LossyProxy, a_quarter
+from testkit.sizes import size
 
 pytestmark = pytest.mark.one_broker("keys in the database")
 
+SUBMITS = size(500, large=10_000)
 #: Retries: on a busy machine a web server takes long to start.
 AT_ONCE, KILLS, RETRIES = 16, 3, 100
-NUMBERS = [
-    1_000,
-    pytest.param(
-        10_000, marks=[pytest.mark.long("10,000 submits", seconds=120), pytest.mark.one_leg("1,000 run on the others")]
-    ),
-]
 
 
 def submit_sync(url: str, number: int) -> list[str]:
@@ -49,10 +45,9 @@ def submit_async(url: str, number: int) -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("submit", [submit_sync, submit_async])
 def test_each_submit_is_one_task_whatever_the_network_and_the_web_server_lose(
-    deployment: Callable[..., Daemon], submit: Callable[[str, int], list[str]], number: int
+    deployment: Callable[..., Daemon], submit: Callable[[str, int], list[str]]
 ) -> None:
     daemon = deployment()
     daemon.handler("echo")
@@ -62,18 +57,18 @@ def test_each_submit_is_one_task_whatever_the_network_and_the_web_server_lose(
         def kill_web_servers() -> None:
             nonlocal web
             for kill in range(KILLS):
-                passed = (kill + 1) * number // (KILLS + 1)
+                passed = (kill + 1) * SUBMITS // (KILLS + 1)
                 until(lambda passed=passed: len(proxy.calls) > passed)  # type: ignore[misc]
                 web.kill()
                 web = daemon.web()
 
         with ThreadPoolExecutor(1) as killer:
             killed = killer.submit(kill_web_servers)
-            ids = submit(f"http://127.0.0.1:{proxy.port}", number)
+            ids = submit(f"http://127.0.0.1:{proxy.port}", SUBMITS)
         killed.result()
     stored = daemon.rows("SELECT id FROM taskdaemon_task")
-    assert len(stored) == number
-    assert len(set(ids)) == number
+    assert len(stored) == SUBMITS
+    assert len(set(ids)) == SUBMITS
     lost = sum(count for loss, count in Counter(proxy.calls).items() if loss) / len(proxy.calls)
     assert 0.2 < lost < 0.3
     web.stop()

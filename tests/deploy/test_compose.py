@@ -17,6 +17,7 @@ import pytest
 from testkit.images import docker
 from testkit.needs import program
 from testkit.process import until
+from testkit.sizes import size
 from tests.api.test_owners_document import HIGH, LOW, NORMAL, QUEUE, Shell
 from tests.deploy.deployment import Deployment, handler_containers
 from tests.deploy.load import Load
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.long("upgrades of a whole deployment", seconds=240),
 ]
-TASKS = 2000
+TASKS = size(600, large=2000)
 #: What a next version may bring: the code before it knows nothing of it, and runs beside it.
 MIGRATION = """from django.db import migrations, models
 class Migration(migrations.Migration):

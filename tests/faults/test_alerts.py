@@ -1,4 +1,4 @@
-"""Alerts by webhook: three nodes, two of them killed, and a database that stands still for a minute."""
+"""Alerts by webhook: three nodes, two of them killed, and a database that stands still."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.receiver import Receiver
 from testkit.servers.postgresql import Postgres, postgres
+from testkit.sizes import size
 from testkit.stores import PostgreSQLStore
 
 pytestmark = [
@@ -23,7 +24,7 @@ pytestmark = [
 ]
 
 PATIENCE = 120.0
-FREEZE_SECONDS = 60.0
+FREEZE_SECONDS = size(15.0, large=60.0)
 
 
 @pytest.fixture

@@ -15,10 +15,13 @@ from testkit.daemon import Daemon
 from testkit.needs import need_mounts, program
 from testkit.ports import free_port
 from testkit.process import Process, until
+from testkit.sizes import LARGE, size
 from tests.features.callbacks.javascript_library import javascript_verdicts
 
 pytestmark = [pytest.mark.one_broker("rows: no notification sends a callback"), pytest.mark.timeout(1200)]
 
+#: `DEAD`: hosts that take connections and never answer.
+TASKS, DEAD, KILLS = size((300, 20, 1), large=(5000, 200, 4))
 #: How many of each hundred tasks have a receiver of which kind.
 SHARES = {
     "ok": 50,
@@ -85,24 +88,14 @@ class Hosts:
         return self._receivers.url(kind, hosts[turn % len(hosts)])
 
 
-@pytest.mark.parametrize(
-    ("tasks", "dead", "kills"),
-    [
-        pytest.param(300, 20, 1, id="300"),
-        pytest.param(5000, 200, 4, id="5000", marks=pytest.mark.long("callbacks that time out", seconds=240)),
-    ],
-)
 def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_killed(
     deployment: Callable[..., Daemon],
     receivers: Receivers,
     silent: int,
     tmp_path: Path,
-    tasks: int,
-    dead: int,
-    kills: int,
 ) -> None:
     need_mounts("to give processes another resolv.conf")
-    hosts = Hosts(receivers, silent, dead)
+    hosts = Hosts(receivers, silent, DEAD)
     daemon = deployment(
         DAEMON_CALLBACK_SECRETS=SECRET, DAEMON_CALLBACK_HOSTS=hosts.allowed, DAEMON_TESTING="true",
         DAEMON_CALLBACK_HURRY="100",
@@ -112,15 +105,15 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
         (daemon.home / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:10 attempts:2\n")
         web, nodes = daemon.web(), [worker(daemon), worker(daemon)]
         kinds: dict[str, str] = {}
-        for part in range(kills + 1):
-            numbers = range(part * tasks // (kills + 1), (part + 1) * tasks // (kills + 1))
+        for part in range(KILLS + 1):
+            numbers = range(part * TASKS // (KILLS + 1), (part + 1) * TASKS // (KILLS + 1))
             for some in batched(numbers, BATCH):
                 body = [{"type": "act", "data": {}, "callback_url": hosts.url(number)} for number in some]
                 answer = daemon.http.post("/queue/batch", json={"tasks": body})
                 assert answer.status_code == 200, answer.text
                 ids = answer.json()["task_ids"]
                 kinds |= {UUID(task).hex: hosts.kind(number) for task, number in zip(ids, some, strict=True)}
-            if part < kills:
+            if part < KILLS:
                 nodes.pop(0).kill()
                 web.kill()
                 web, nodes = daemon.web(), [*nodes, worker(daemon)]
@@ -139,7 +132,7 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
     assert {row["last_error"] for row in rows if kinds[row["task"]] == "refuse"} == {
         "no connection (Connection refused)"
     }
-    if tasks > 1000:
+    if LARGE:
         assert set(javascript_verdicts(as_json(receivers), tmp_path)) == {"accepted"}
 
 

@@ -13,12 +13,10 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from tasks_app.metrics.reading import read
 from tasks_app.queue.claim import still_held
 from tasks_app.queue.models import Attempt, Task
+from testkit.sizes import size
 from tests.queue.moves.verbs import NODES, Verbs
 
 pytestmark = pytest.mark.long("random moves", seconds=30)
-
-#: `pytest --hypothesis-profile long`: for hours.
-LONG = settings.get_current_profile_name() == "long"
 
 
 class Conserved(Verbs):
@@ -87,14 +85,14 @@ def deleted(sums: Any, status: str) -> int:
 
 
 @pytest.mark.django_db
-@pytest.mark.timeout(36_000 if LONG else 300)
+@pytest.mark.timeout(size(300, large=36_000))
 def test_no_task_is_lost_and_none_ends_twice_whatever_the_verbs_do() -> None:
     run_state_machine_as_test(
         Conserved,
         settings=settings(
             # Each example leaves out some verbs, but never the settle (see `settle_every_outcome` and `run_out`).
-            max_examples=1000 if LONG else 40,
-            stateful_step_count=100 if LONG else 40,
+            max_examples=size(20, large=1000),
+            stateful_step_count=size(40, large=100),
             deadline=None,
             database=None,
             # No shrinking: it takes minutes on a database. A failure prints the steps that led to it.
