@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from testkit.sizes import LARGE
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS, Kit
 
@@ -20,7 +21,21 @@ MARKS = {
 }
 
 
-@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in KITS])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test runs on each engine, if it does not choose some, or say that they are alike to it."""
+    test = metafunc.definition
+    chosen = any("kit" in mark.args[0] for mark in test.iter_markers("parametrize"))
+    if "kit" in metafunc.fixturenames and not chosen:
+        alike: set[str] = set()
+        if not LARGE and test.get_closest_marker("any_engine"):
+            alike = {"docker-fifo", "docker-attach"}
+        elif not LARGE and test.get_closest_marker("any_transport"):
+            alike = {"docker-attach"}
+        params = [pytest.param(name, marks=MARKS.get(name, [])) for name in KITS if name not in alike]
+        metafunc.parametrize("kit", params, indirect=True)
+
+
+@pytest.fixture
 def kit(request: pytest.FixtureRequest) -> Kit:
     return KITS[request.param]
 

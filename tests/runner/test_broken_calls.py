@@ -11,7 +11,7 @@ from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller, error_of
 from tests.runner.conftest import NewCaller
 
-pytestmark = pytest.mark.waiting("time-outs", seconds=40)
+pytestmark = [pytest.mark.waiting("time-outs", seconds=40), pytest.mark.any_transport("ends of handlers")]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ from tests.runner.caller import Caller, error_of, not_begun
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
-pytestmark = pytest.mark.waiting("what must not happen", seconds=40)
+pytestmark = [
+    pytest.mark.waiting("what must not happen", seconds=40),
+    pytest.mark.any_transport("what a reply proves; of what cannot tell: the socket's kit"),
+]
 
 FIRST, SECOND, THIRD = (f"0191e3a4-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
 NO_DISK = {"do": "raw", "raw": '{"status": "error", "error": "no disk", "retryable": true}'}

@@ -26,6 +26,7 @@ from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
 pytestmark = pytest.mark.waiting("time-outs", seconds=50)
+any_engine = pytest.mark.any_engine("what a pool decides")
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,7 @@ def serving(caller: Caller, calls: int) -> list[int]:
     return [caller.ask("echo").slot for _ in range(calls)]
 
 
+@any_engine
 def test_round_robin_takes_the_next_free_slot_in_sequence(new_caller: NewCaller) -> None:
     caller = new_caller(instances=3, handler_selection="round-robin")
     all_free(caller)
@@ -54,6 +56,7 @@ def test_round_robin_takes_the_next_free_slot_in_sequence(new_caller: NewCaller)
     assert serving(caller, 2) == [0, 1]
 
 
+@any_engine
 def test_first_available_takes_the_free_slot_with_the_lowest_number(new_caller: NewCaller) -> None:
     caller = new_caller(instances=3, handler_selection="first-available")
     all_free(caller)
@@ -64,6 +67,7 @@ def test_first_available_takes_the_free_slot_with_the_lowest_number(new_caller: 
     assert serving(caller, 1) == [0]
 
 
+@any_engine
 def test_random_takes_any_free_slot(new_caller: NewCaller) -> None:
     caller = new_caller(instances=3, handler_selection="random")
     all_free(caller)
@@ -74,6 +78,7 @@ def test_random_takes_any_free_slot(new_caller: NewCaller) -> None:
     assert set(CHOICES) == {"round-robin", "first-available", "random"}
 
 
+@any_engine
 def test_a_taken_slot_is_not_taken_twice(caller: Caller) -> None:
     slot = caller.take()
     assert caller.pool.take() is None
@@ -83,6 +88,7 @@ def test_a_taken_slot_is_not_taken_twice(caller: Caller) -> None:
     assert caller.pool.take() is slot
 
 
+@any_engine
 def test_repr_shows_every_slot(new_caller: NewCaller) -> None:
     caller = new_caller(instances=3)
     all_free(caller)
@@ -95,6 +101,7 @@ def test_repr_shows_every_slot(new_caller: NewCaller) -> None:
     caller.result(call)
 
 
+@any_engine
 def test_a_slot_is_free_before_its_result_is_reported(new_caller: NewCaller) -> None:
     caller = new_caller()
     caller.ask("echo")
@@ -164,6 +171,7 @@ def test_a_container_that_closed_its_stdin_is_replaced() -> None:
         assert caller.pool.stats().deaths == {"exit": 1}
 
 
+@any_engine
 def test_a_taken_slot_whose_container_was_replaced_is_not_taken_twice(kit: Kit, caller: Caller) -> None:
     container = caller.ask("echo").container
     slot = caller.take()
@@ -173,6 +181,7 @@ def test_a_taken_slot_whose_container_was_replaced_is_not_taken_twice(kit: Kit, 
     assert caller.result(caller.begin({"do": "echo"}, slot=slot)[1]).outcome == Success({"do": "echo"})
 
 
+@any_engine
 def test_a_container_that_wrote_after_the_take_gets_no_call(caller: Caller) -> None:
     caller.ask("echo")
     caller.ask("late")
@@ -256,6 +265,7 @@ def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(new_call
     assert caller.pool.take() is None
 
 
+@any_engine
 def test_a_container_that_was_idle_for_long_did_not_end_at_once(new_caller: NewCaller, monkeypatch: Any) -> None:
     monkeypatch.setattr(starter, "STABLE_SECONDS", 0.0)
     caller = new_caller("die", ready_after=5.0)
@@ -272,6 +282,7 @@ def test_a_failed_start_says_why(new_caller: NewCaller) -> None:
     assert caller.pool.free() == 0
 
 
+@any_engine
 def test_the_problem_is_forgotten_once_a_container_works(kit: Kit, new_caller: NewCaller) -> None:
     caller = new_caller()
     caller.until(caller.pool.free)
@@ -283,6 +294,7 @@ def test_the_problem_is_forgotten_once_a_container_works(kit: Kit, new_caller: N
     assert caller.pool.stats().problem is None
 
 
+@any_engine
 def test_a_container_is_replaced_after_its_maximum_of_tasks(new_caller: NewCaller) -> None:
     caller = new_caller(max_tasks_per_container=2)
     served = [caller.ask("echo").container for _ in range(5)]
@@ -291,6 +303,7 @@ def test_a_container_is_replaced_after_its_maximum_of_tasks(new_caller: NewCalle
     assert caller.pool.stats().problem is None
 
 
+@any_engine
 def test_old_containers_are_replaced_one_at_a_time_while_idle(
     new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +334,7 @@ def test_close_kills_what_runs_and_leaves_no_process(kit: Kit, new_caller: NewCa
     assert caller.pool.free() == 0
 
 
+@any_engine
 def test_a_call_after_close_is_not_an_attempt(new_caller: NewCaller) -> None:
     caller = new_caller()
     slot = caller.take()
@@ -329,6 +343,7 @@ def test_a_call_after_close_is_not_an_attempt(new_caller: NewCaller) -> None:
     assert not_begun(caller.result(call).outcome)
 
 
+@any_engine
 def test_close_does_not_wait_for_the_end_of_a_probation(new_caller: NewCaller) -> None:
     caller = new_caller(ready_after=60.0)
     caller.until(lambda: caller.pool.stats().starts)

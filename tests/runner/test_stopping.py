@@ -15,7 +15,10 @@ from tests.runner.caller import Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
-pytestmark = pytest.mark.waiting("times of grace", seconds=60)
+pytestmark = [
+    pytest.mark.waiting("times of grace", seconds=60),
+    pytest.mark.any_transport("signals to a container"),
+]
 
 FOR_EVER = 600.0
 """A grace that no test waits for."""

@@ -12,7 +12,7 @@ from tests.runner.caller import error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
-pytestmark = pytest.mark.waiting("time-outs", seconds=40)
+pytestmark = [pytest.mark.waiting("time-outs", seconds=40), pytest.mark.any_transport("deadlines")]
 
 
 def test_the_first_call_has_extra_time_for_the_start(new_caller: NewCaller) -> None:
