@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.api.document import document
+from testkit.kept import JAVA
 from testkit.needs import program
 from tests.api.system import system
 
@@ -27,7 +28,7 @@ PYTHON = sys.executable
 
 def run(where: Path, *words: object, seconds: float = 110) -> None:
     """Run a program, for so many seconds at most. A failure shows its output."""
-    environment = {**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}", "MYPYPATH": str(where)}
+    environment = {**os.environ, **JAVA, "PATH": f"{SCRIPTS}:{os.environ['PATH']}", "MYPYPATH": str(where)}
     command = [str(word) for word in words]
     result = subprocess.run(
         command, cwd=where, env=environment, capture_output=True, text=True, timeout=seconds, check=False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from testkit.kept import GO
 from testkit.needs import missing, program
 from tests.clients.test_generated import PROGRAMS, address, folder, generate, openapi_generator, run
 
@@ -31,8 +32,7 @@ def test_a_client_of_openapi_generator_for_go_works(
     (folder / "src" / "use").mkdir(parents=True)
     (folder / "client").rename(folder / "src" / "client")
     shutil.copy(PROGRAMS / "use.go", folder / "src" / "use")
-    places = {"GOPATH": f"{folder}:{PACKAGES}", "GOCACHE": f"{folder}/cache"}
-    for name, value in {"GO111MODULE": "off", "CGO_ENABLED": "0", **places}.items():
+    for name, value in {**GO, "GOPATH": f"{folder}:{PACKAGES}"}.items():
         monkeypatch.setenv(name, value)
     run(folder / "src" / "use", go, "build", "-o", folder / "program", ".", seconds=280)
     run(folder, folder / "program", address, os.urandom(8).hex())

@@ -21,6 +21,7 @@ from typing import ParamSpec
 
 from testkit.images import docker
 from testkit.images.docker import Trouble
+from testkit.kept import KEPT
 from testkit.needs import find, whole_path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -74,11 +75,10 @@ def base() -> str:
 def wheels() -> str:
     """A directory with what the image's two locks name, for the base's Python. Kept from run to run."""
     locks = [TOP / "requirements-image.lock", TOP / "requirements-build.lock"]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskdaemon-test"
-    there = cache / f"wheels-{hashed(*(lock.read_bytes() for lock in locks))}"
+    there = KEPT / f"wheels-{hashed(*(lock.read_bytes() for lock in locks))}"
     if not there.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        KEPT.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=KEPT) as scratch:
             # A pip of its own: uv makes environments without one.
             run(sys.executable, "-m", "venv", f"{scratch}/pip")
             kinds = [f"--platform=manylinux{kind}_x86_64" for kind in ("2014", "_2_28")]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testkit.daemon import Daemon
+from testkit.kept import GO, JAVA
 from testkit.needs import program
 from testkit.process import PROJECT
 
@@ -45,8 +46,6 @@ def test_a_call_prints_the_result(
     (tmp_path / file).write_text(code.replace("http://localhost:8080", daemon.base))
     path = program(needs)
     words = [path.removesuffix("c") if needs == "javac" else path, *command, file]
-    go = {"GOCACHE": str(tmp_path / "cache"), "GO111MODULE": "off"}
-    done = subprocess.run(
-        words, cwd=tmp_path, env={**daemon.environment, **go}, capture_output=True, text=True, timeout=300
-    )
+    environment = {**daemon.environment, **GO, **JAVA}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert "completed" in done.stdout and "78498" in done.stdout, done.stdout + done.stderr
