@@ -1,10 +1,11 @@
 """Runs the tests in legs, and says in its last lines which of them did not run, and why.
 
-The embedded leg is every test, on SQLite and the local transport. Two legs run on servers: what touches the database
-(marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis; deployments whose messages
-matter (not marked `one_broker`) once more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them,
-and the database's tests notify nobody. The marks are given by what a test asks for (testkit/running.py); the few
-deployments that are left out are marked `one_leg`.
+The embedded leg is every test, on SQLite and the local transport, but for nodes on several hosts (marked
+`several_hosts`), which share no file. Two legs run on servers: what touches the database (marked `database`) and whole
+deployments (marked `system`) once more on PostgreSQL + Redis; deployments whose messages matter (not marked
+`one_broker`) once more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's
+tests notify nobody. The marks are given by what a test asks for (testkit/running.py); the few deployments that are left
+out are marked `one_leg`.
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.
@@ -52,12 +53,15 @@ TESTS_FAILED, NO_TEST_CHOSEN = 1, 5
 
 @dataclass(frozen=True)
 class Leg:
-    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, by so many processes."""
+    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, by so many processes.
+
+    Few: each collects all tests and makes a database, which takes more than ten seconds of a processor.
+    """
 
     name: str
     chosen: str
     environment: dict[str, str]
-    processes: int = AT_A_TIME
+    processes: int = 2
 
     def writing(self, outcomes_to: Path) -> Leg:
         """The same, which writes into a file which tests passed and failed."""
@@ -131,7 +135,8 @@ def together(leg: Leg) -> list[str]:
 def run(leg: Leg, arguments: list[str], to: IO[str] | None = None) -> int:
     """pytest's exit status; with arguments that leave nothing of this leg, 0."""
     print(f"\n==> {leg.name}", file=to, flush=True)
-    command = [sys.executable, "-m", "pytest", "-p", "testkit.outcomes", *(arguments or together(leg))]
+    command = [sys.executable, "-m", "pytest", "-p", "testkit.outcomes", "-p", "testkit.costs"]
+    command += arguments or together(leg)
     if leg.chosen:
         command += ["-m", leg.chosen]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
@@ -217,11 +222,11 @@ def main(arguments: list[str]) -> int:
             "docker": docker_fault(),
         }
     missing = {name: fault for name, fault in servers.items() if fault}
-    embedded = " and ".join(f"not {name}" for name in missing)
-    legs = [Leg("embedded: SQLite + local transport", embedded, {}, AT_A_TIME + 4)]
+    embedded = " and ".join(f"not {name}" for name in ("several_hosts", *missing))
+    legs = [Leg("embedded: SQLite + local transport", embedded, {}, 5)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen, processes in (
-        ("redis", REDIS, "database or system", AT_A_TIME),
+        ("redis", REDIS, "database or system", 3),
         ("rabbitmq", RABBITMQ, "system and not one_broker", 1),
     ):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"

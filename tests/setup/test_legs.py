@@ -41,6 +41,8 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     everything = collected()
     on_redis = {test for test, marks in everything.items() if marks & {"database", "system"}}
     assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
+    hosts = {test for test, marks in everything.items() if "several_hosts" in marks}
+    assert hosts and hosts <= on_redis, "it would run nowhere"
     left_out = {test for test in everything.keys() - on_redis if test.startswith("system/")}
     assert [test for test in left_out if "one_leg" not in everything[test]] == []
     on_rabbitmq = {test for test, marks in everything.items() if "system" in marks and "one_broker" not in marks}

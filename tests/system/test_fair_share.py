@@ -13,7 +13,7 @@ from testkit.process import Process, until
 from tests.system import hosts
 from tests.system.checker import faults
 
-pytestmark = [pytest.mark.system, pytest.mark.long("hundreds of tasks", seconds=30)]
+pytestmark = [pytest.mark.system, pytest.mark.several_hosts, pytest.mark.long("hundreds of tasks", seconds=30)]
 
 NODES, TASKS = 3, 300
 #: Seconds that a task may wait for a free node beside a busy one that received its notification.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +14,16 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.sizes import size
 from tests.system import claims
 from tests.system.claims import Accepted
 from tests.system.hosts import environment
 
 # On the legs that differ by their database: an order is not the broker's.
-pytestmark = [pytest.mark.database, pytest.mark.long("hundreds of tasks", seconds=90)]
+pytestmark = [pytest.mark.database, pytest.mark.several_hosts, pytest.mark.long("hundreds of tasks", seconds=90)]
 
 #: Tasks a round, and of them those that wait before a node comes.
-TASKS, BEFORE, CLIENTS = int(os.environ.get("ORDER_TASKS", "200")), 60, 4
+TASKS, BEFORE, CLIENTS = size(200, large=5000), 60, 4
 
 
 @dataclass(frozen=True)

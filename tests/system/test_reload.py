@@ -17,7 +17,10 @@ from testkit.ports import free_port
 from testkit.process import Process, until
 from tests.system import hosts
 
-pytestmark = [pytest.mark.long("starts and reloads", seconds=30), pytest.mark.one_broker("no notification tells it")]
+pytestmark = [
+    pytest.mark.long("starts and reloads", seconds=30),
+    pytest.mark.one_leg("what processes read; the rows of their revisions: tests/api, tests/metrics"),
+]
 
 #: What a task of the handler `named` answers, if this file is its source.
 ANSWERS = """

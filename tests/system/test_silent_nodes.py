@@ -18,7 +18,7 @@ from testkit.process import Process, until
 from tests.system import hosts
 from tests.system.checker import faults
 
-pytestmark = [pytest.mark.database, pytest.mark.long("leases run out", seconds=90)]
+pytestmark = [pytest.mark.database, pytest.mark.several_hosts, pytest.mark.long("leases run out", seconds=90)]
 
 LEASE = 6.0
 

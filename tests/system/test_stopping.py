@@ -14,7 +14,10 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, of_home, until
 
-pytestmark = [pytest.mark.system, pytest.mark.long("drains", seconds=20), pytest.mark.one_broker("signals to handlers")]
+pytestmark = [
+    pytest.mark.long("drains", seconds=20),
+    pytest.mark.one_leg("signals to handlers; what becomes of rows: queue/moves, system/test_rolling.py"),
+]
 
 TIDY = Path(__file__).resolve().parents[2] / "examples" / "handlers" / "tidy" / "handler.py"
 #: Leaves a file when it gets SIGTERM, and goes on.

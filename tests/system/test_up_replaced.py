@@ -19,7 +19,7 @@ from testkit.process import until
 
 pytestmark = [
     pytest.mark.long("web servers behind a proxy", seconds=12),
-    pytest.mark.one_broker("web servers behind a proxy"),
+    pytest.mark.one_leg("what a proxy sees of web servers"),
 ]
 
 CONFIG = """

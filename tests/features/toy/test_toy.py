@@ -12,7 +12,7 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.process import PROJECT, Process, until
 
-pytestmark = [pytest.mark.long("starts of workers", seconds=20), pytest.mark.one_broker("pages, calls and rows")]
+pytestmark = [pytest.mark.long("starts of workers", seconds=20), pytest.mark.one_leg("what a feature is made of")]
 
 FOLDER = Path(__file__).parent / "notes"
 PASSWORD = secrets.token_urlsafe(48)
