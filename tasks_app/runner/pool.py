@@ -366,14 +366,14 @@ class Pool:
     def start_delay(self, number: int) -> float:
         if self._leaving and self._waits_for_leaving(number):
             return LEAVING_SECONDS
-        if delay := self.probing.delay():
-            return delay
         with self._lock:
             others = (slot for slot in self._present() if slot.number != number)
             if self.probing.active and any(map(self._is_tried, others)):
                 return OTHER_PROBE_SECONDS
-            self._starting.add(number)
-        return 0.0
+            # After that: the failure of one that was tried is noted before it counts as tried no more.
+            if not (delay := self.probing.delay()):
+                self._starting.add(number)
+            return delay
 
     def _waits_for_leaving(self, number: int) -> bool:
         """True if too many containers would live: those of removed slots count too."""
@@ -382,12 +382,11 @@ class Pool:
             return number in [slot.number for slot in self._present()[::-1][: len(self._leaving)]]
 
     def _is_tried(self, slot: Slot) -> bool:
-        """Whether it has a container, or starts one, that has not answered and may show that containers start. Under
-        the lock.
+        """Whether it has a container, starts one or ends one, that may show whether containers start. Under the lock.
 
-        One that has waited for a call since before the last failure shows nothing, however long it waits.
+        One that has answered shows nothing, nor one that has waited for a call since before the last failure.
         """
-        if slot.number in self._starting:
+        if slot.number in self._starting or slot.reporting:
             return True
         started_at = slot.started_at
         if started_at is None or slot.trusted:

@@ -75,6 +75,8 @@ class Slot:
         #: Set by the pool, under the pool's lock; cleared under the slot's, by the thread that ends or refuses the call
         #: or releases the slot. Only a free slot is taken, so both never happen at once.
         self._taken = False
+        #: Its last container has left it, and that one's end is not reported yet. The slot's thread clears it.
+        self.reporting = False
         #: Written once, by the thread that closes the pool.
         self._closing = False
         #: What the reactor's polling thread leaves to the slot's.
@@ -96,10 +98,7 @@ class Slot:
 
     @property
     def is_old(self) -> bool:
-        """True if its container is of another revision than the pool's, and is to be replaced.
-
-        What it does says nothing of the containers to come.
-        """
+        """True if its container is of another revision than the pool's, and is to be replaced."""
         return (dialog := self._state.dialog) is not None and dialog.revision.key != self._owner.revision.key
 
     @property
@@ -387,7 +386,7 @@ class Slot:
                 seconds = state.at - state.sent_at
                 result = result._replace(outcome=state.outcome, seconds=seconds, stopping=result.seconds - seconds)
             self._taken = False
-        self._state = state.evicted()
+        self.reporting, self._state = True, state.evicted()
         self._owner.withdraw(self.number)
         if dialog.forgot_task_id:
             self._owner.caution.may_forget = True
@@ -405,6 +404,7 @@ class Slot:
             except Exception as error:
                 self._starter.internal_error(error)
                 self._recover(dialog)
+            self.reporting = False
         self._removal.join()
 
     def _serve(self, dialog: Dialog) -> Eviction:

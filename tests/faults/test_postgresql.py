@@ -193,7 +193,7 @@ def test_a_server_that_is_slow_and_never_fails_costs_no_lease(server: Postgres, 
         gate = daemon.gate()
         task = daemon.post("act", {"do": "wait", "gate": str(gate)})
         daemon.until_starts(task)
-        daemon.until_warm()  # its row is there
+        until(lambda: health(daemon)["workers"] == 1, what="a reading that has the node")
 
         def end() -> float:
             [row] = daemon.rows("SELECT lease FROM taskdaemon_task WHERE status = 'processing'")

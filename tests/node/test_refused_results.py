@@ -30,19 +30,16 @@ LIMIT_SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Limits of sessions that are opened within a test; what takes minutes takes seconds."""
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of sessions that are opened from now on; what takes minutes takes seconds."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no limits of time")
     options = connection.settings_dict["OPTIONS"]
     limit = f"{options['options']} -c statement_timeout={int(LIMIT_SECONDS * 1000)}"
+    monkeypatch.setitem(options, "options", limit)
     monkeypatch.setattr(refused_results, "TRY_SECONDS", 2 * LIMIT_SECONDS)
     monkeypatch.setattr(refused_results, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(refused_results, "MIN_SECONDS", 1.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(options, "options", limit)
-        yield
-    connection.close()  # this thread's too: the tests that follow have the usual limits
 
 
 class Batches:

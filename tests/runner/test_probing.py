@@ -20,7 +20,7 @@ from tasks_app.runner import slot_owner as module
 from tasks_app.runner import starter
 from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.engine import Container, Unavailable
+from tasks_app.runner.engine import Container, ContainerExit, Unavailable
 from tasks_app.runner.pool import OTHER_PROBE_SECONDS
 from tasks_app.runner.process_engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.slot import Slot
@@ -204,20 +204,53 @@ def test_a_container_that_is_being_started_when_it_begins_to_probe_is_the_one_th
     engine.held.add(first.number)
     killed(first)
     assert engine.asked.wait(60)
-    delays, start_delay = list[float](), caller.pool.start_delay
-
-    def asks(number: int) -> float:
-        delay = start_delay(number)
-        if number == second.number and caller.pool.probing.active:
-            delays.append(delay)
-        return delay
-
-    monkeypatch.setattr(caller.pool, "start_delay", asks)
+    delays = delays_of(caller, second, monkeypatch)
     killed(second)
     caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
     engine.go_on.set()
     assert 0.0 not in delays
     caller.until(lambda: with_containers(caller) == [first.number])
+
+
+def test_while_the_end_of_a_container_is_not_reported_no_other_one_is_tried(
+    opened: Opened, missing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing.unlink()
+    caller = opened(2)
+    caller.until(lambda: caller.pool.free() == 2)
+    for _ in range(2):
+        caller.pool.probing.failed(time.monotonic(), "it ends")
+    first, second = caller.pool.slots
+    ends, go_on, destroy, held = threading.Event(), threading.Event(), ProcessContainer.destroy, first.container
+
+    def slowly(container: ProcessContainer, grace: float = 0.0) -> ContainerExit:
+        if container is held:
+            ends.set()
+            assert go_on.wait(60)
+        return destroy(container, grace)
+
+    monkeypatch.setattr(ProcessContainer, "destroy", slowly)
+    killed(first)
+    assert ends.wait(60)
+    delays = delays_of(caller, second, monkeypatch)
+    killed(second)
+    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
+    go_on.set()
+    assert 0.0 not in delays
+
+
+def delays_of(caller: Caller, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the slot is told from now on, while the pool probes, when it asks whether it may start a container."""
+    delays, start_delay = list[float](), caller.pool.start_delay
+
+    def asks(number: int) -> float:
+        delay = start_delay(number)
+        if number == slot.number and caller.pool.probing.active:
+            delays.append(delay)
+        return delay
+
+    monkeypatch.setattr(caller.pool, "start_delay", asks)
+    return delays
 
 
 def test_a_removed_slot_whose_container_cannot_be_started_keeps_no_other_from_being_tried(
