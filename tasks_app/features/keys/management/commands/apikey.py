@@ -13,7 +13,7 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.audit import record, system_account
 from tasks_app.features.keys.verbs import make
-from tasks_app.handlers.words import did_you_mean, moment_of, utc_text
+from tasks_app.handlers.words import aligned, did_you_mean, moment_of, utc_text
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import SCOPE_TEXTS, ApiKey, Grant
 from tasks_app.queue.current import writing
@@ -127,9 +127,8 @@ class Command(BaseCommand):
             signs = "-" if key.callback_secret is None else "callbacks"
             times = (utc_text(at, "minutes") if at else "-" for at in moments)
             rows.append((key.name, f"{key.prefix}...", *grant, signs, *times))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            self.stdout.write("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        for line in aligned(rows):
+            self.stdout.write(line)
 
 
 def _words(words: Sequence[str] | None) -> str:
