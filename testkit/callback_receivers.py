@@ -82,7 +82,11 @@ def callback_receivers() -> Iterator[Receivers]:
     receivers, over = Receivers(), threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"]))
+        length = int(request.headers["Content-Length"])
+        if len(body := request.rfile.read(length)) < length:
+            # Its sender was killed meanwhile: this is no callback, signed or not.
+            request.close_connection = True
+            return
         headers = {name.lower(): value for name, value in request.headers.items()}
         behaviour, tries = receivers.note(request.path, headers, body)
         if behaviour in ONCE and tries > 1:
