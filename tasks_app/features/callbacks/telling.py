@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from django.db import OperationalError
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -22,12 +23,13 @@ from tasks_app.api.pages import objects_by_id
 from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
-from tasks_app.node.threads import OutageGuard
+from tasks_app.node.threads import MAX_CALL_SECONDS, OutageGuard
 from tasks_app.process import fail_point
-from tasks_app.queue.current import require_all, store, writing
+from tasks_app.queue.current import BatchSize, require_all, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
+from tasks_app.queue.store import DatabaseRefusal
 from tasks_app.runner.endings import split_stderr
 
 #: A body that would have more bytes has neither the task's data nor its result. What else a task has is small.
@@ -68,22 +70,39 @@ class _End(NamedTuple):
         return self.size is None or self.size > MAX_BODY_BYTES
 
 
-def tell_ended() -> int:
-    """Tell ends that were not told yet, for a second and 4,000 at most. Returns how many. Raises DatabaseError."""
-    batch = partial(_tell_batch, store().first_times().untold_at)
+def tell_ended(size: BatchSize | None = None) -> int:
+    """Tell ends that were not told yet, for a second and 4,000 at most. Returns how many. Raises DatabaseError.
+
+    `size`: of a transaction, for a next call too; a database that does not finish one in time halves it.
+    """
+    batch = partial(_tell_in_time, store().first_times().untold_at, size or BatchSize(TASKS_PER_TRANSACTION))
     told = run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
     if told:
         woken.set()
     return told
 
 
-def _tell_batch(first: datetime) -> int:
+def _tell_in_time(first: datetime, size: BatchSize) -> int:
+    begun = store().elapsed()
+    try:
+        told = _tell_batch(first, size.rows)
+    except OperationalError as error:
+        # The server's limit of time, or that of a side job's calls: then the connection is lost.
+        late = store().is_server and store().elapsed() >= begun + MAX_CALL_SECONDS
+        if late or store().refusal(error) is DatabaseRefusal.COST:
+            size.refused(size.rows)
+        raise
+    size.taken(told)
+    return told
+
+
+def _tell_batch(first: datetime, most: int) -> int:
     untold = Task.objects.untold().filter(completed_at__gte=first).order_by("completed_at")
     if not untold.any_by("completed_at"):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes, and with a redrive or a prune.
-        ends = _ends(untold.select_for_update(skip_locked=True), TASKS_PER_TRANSACTION)
+        ends = _ends(untold.select_for_update(skip_locked=True), most)
         # One part: where one writer at a time is, all others wait for its bodies.
         part = next(_parts(ends), [])
         if part:
@@ -167,7 +186,8 @@ class Telling:
 
     def __init__(self, node: str) -> None:
         self._job = OutageGuard("tell of ended tasks", RETRY_SECONDS)
+        self._size = BatchSize(TASKS_PER_TRANSACTION)
 
     def run(self, work: DueWork) -> None:
         """Tell what has ended. Raises nothing."""
-        self._job.run(tell_ended)
+        self._job.run(partial(tell_ended, self._size))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,11 +21,12 @@ from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, te
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.maintenance import expire
 from tasks_app.queue.models import FailureReason, Task
 from tasks_app.queue.redrive import redrive, redrive_many
 from tasks_app.runner.endings import OutcomeKind, with_stderr
+from testkit.process import until
 from tests.features.callbacks.kit import URL, body, claimed, end, ended, followed, told, untold
 from tests.features.retention.test_prune import aged
 from tests.queue.moves.kit import NO_RETRY, failure, submitted, success, take, together
@@ -231,6 +233,37 @@ def test_batches_are_bounded_by_tasks_and_by_bytes(monkeypatch: pytest.MonkeyPat
     assert tell_ended() == 5
     assert sorted(written) == [1, 2, 2] and len(told()) == 5
     assert len(commits) == 3, "no transaction writes more than so many bytes"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_the_server_does_not_finish_in_the_time_of_a_side_job_is_halved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not store().is_server:
+        pytest.skip("SQLite has no limits of time")
+    monkeypatch.setattr(telling, "MAX_CALL_SECONDS", 0.5)
+    ended(8)
+    size = BatchSize(8)
+
+    def tells() -> bool:
+        try:
+            with store().limited(0.5):
+                tell_ended(size)
+        except OperationalError:
+            connection.close()
+        return untold() == 0
+
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$""")
+        cursor.execute("CREATE TRIGGER slow BEFORE INSERT ON taskdaemon_callback FOR EACH ROW EXECUTE FUNCTION slow()")
+    try:
+        until(tells, what="the telling of all ends")
+    finally:
+        with suppress(OperationalError), connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION slow CASCADE")
+    assert len(told()) == 8 and size.rows < 8
 
 
 @pytest.mark.django_db(transaction=True)
