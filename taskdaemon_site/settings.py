@@ -174,6 +174,7 @@ API_ORDER = [
     "/api/tasks", "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/redrive",
     "/api/tasks/{task_id}/priority",
     "/api/tasks/redrive", "/api/tasks/cancel", "/api/tasks/delete", "/api/tasks/priority", "/api/callbacks/retry",
+    "/api/callbacks/give-up",
     "/api/operations", "/api/operations/{operation_id}", "/api/operations/{operation_id}/abort",
     "/api/schedules", "/api/schedules/{name}", "/api/schedules/{name}/firings", "/api/schedules/{name}/pause",
     "/api/schedules/{name}/resume", "/api/schedules/{name}/run",

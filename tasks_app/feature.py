@@ -125,7 +125,7 @@ class BulkAct(NamedTuple):
     `verb`: at most 10 characters. `fits`: the statuses of the tasks that it is done to. `done`: what a task is then
     said to be. `act`: gets the ids of some tasks, which the caller's write transaction has locked, and returns those to
     which it was done; the others are skipped for the reason `skipped`. `address`, `name`, `text`: of the call that
-    starts the operation.
+    starts the operation. `selected`: what the admin's list of tasks calls it.
     """
 
     verb: str
@@ -136,6 +136,7 @@ class BulkAct(NamedTuple):
     address: str
     name: str
     text: str
+    selected: str
 
 
 class Link(NamedTuple):

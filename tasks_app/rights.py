@@ -57,8 +57,9 @@ CHANGE_TASKS = Right(
     Role.OPERATOR, ("tasks_app.change_task",), Scope.TASKS_WRITE,
 )  # fmt: skip
 OPERATE = Right(
-    "redrive, cancel or prioritise all tasks that match, send their callbacks again, pause types, drain nodes, pause "
-    "and run schedules; in the admin, if payloads may be seen, define schedules and resolve failure groups",
+    "redrive, cancel or prioritise all tasks that match, send their callbacks again, give up callbacks, pause types, "
+    "drain nodes, pause and run schedules; in the admin, if payloads may be seen, define schedules and resolve failure "
+    "groups",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.OPERATE,
 )  # fmt: skip
 DELETE_TASKS = Right("delete a task", Role.ADMIN, ("tasks_app.delete_task",), Scope.TASKS_WRITE)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import OperationalError
+from django.db import Error, OperationalError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -25,6 +25,7 @@ from tasks_app.conf import Environment
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS, current_reading
 from tasks_app.queue.idempotency import earlier_answer
+from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
 from tasks_app.queue.submit import group_commit
 
@@ -184,9 +185,14 @@ backlog = Backlog()
 # The answer.
 
 
-def queued_body(task: str, existing: bool | None, task_object: bytes | None = None) -> bytes:
-    """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
+def queued_body(
+    task: str, existing: bool | None, task_object: bytes | None = None, callback_taken: bool | None = None
+) -> bytes:
+    """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON.
+    `callback_taken`: see `callbacks_taken`."""
     more = b"" if existing is None else b',"existing":%b' % (b"true" if existing else b"false")
+    if callback_taken is not None:
+        more += b',"callback_taken":%b' % (b"true" if callback_taken else b"false")
     if task_object is not None:
         more += b',"task":%b' % task_object
     return b'{"task_id":"%b"%b}' % (task.encode(), more)
@@ -195,6 +201,22 @@ def queued_body(task: str, existing: bool | None, task_object: bytes | None = No
 def existing_of(submitted: Submitted) -> bool | None:
     """`existing` of a single task."""
     return None if submitted.existing is None else submitted.existing[0]
+
+
+def callbacks_taken(new: Sequence[NewTask], submitted: Submitted) -> list[bool | None]:
+    """For each task that was stored before, whether its end is told as this request asks: to the same `callback_url`,
+    signed for the same caller. None: the request gave none, or has stored the task, or it cannot be read now."""
+    asked = {
+        index: (task.options.callback_url, task.options.callback_key)
+        for index, task in enumerate(new)
+        if submitted.existing and submitted.existing[index] and task.options and task.options.callback_url
+    }
+    try:
+        rows = Task.objects.filter(pk__in={submitted.ids[index] for index in asked}) if asked else Task.objects.none()
+        told = {task: tuple(how) for task, *how in rows.values_list("pk", "callback_url", "callback_key")}
+    except Error:  # tasks may be stored: that is no failure
+        return [None] * len(new)
+    return [told.get(submitted.ids[index]) == asked[index] if index in asked else None for index in range(len(new))]
 
 
 def queued_headers(task: str, submitted: Submitted) -> dict[str, str]:

@@ -293,7 +293,7 @@ def number(low: float, high: float | None, help: str, valid: str, above: bool = 
     return Field({"type": "number", "format": "double", **most, least: low, "description": help}, read)
 
 
-def moment(help: str, in_seconds: str, most: int | None = None) -> Field:
+def moment(help: str, in_seconds: str = "", most: int | None = None) -> Field:
     """A moment. `in_seconds`: the field with the same meaning in seconds from now. `most`: so many seconds from now."""
 
     def read(name: str, value: Any, faults: Faults) -> datetime | None:
@@ -302,7 +302,7 @@ def moment(help: str, in_seconds: str, most: int | None = None) -> Field:
             why = ""
             if isinstance(value, str) and lacks_an_offset(value):
                 why = "; the offset is missing: write Z for UTC, or one such as +01:00"
-            elif type(value) in (int, float):
+            elif in_seconds and type(value) in (int, float):
                 why = f"; did you mean {in_seconds}?"
             refuse(faults, name, 'a time with an offset such as "2026-01-31T09:00:00Z"', shown(value) + why)
         elif most is not None and at - datetime.now(UTC) > timedelta(seconds=most):

@@ -81,6 +81,11 @@ class Queued(serializers.Serializer):
     existing = serializers.BooleanField(
         required=False, help_text="Only with a `unique_key`: true if the task was stored before, so nothing was now."
     )
+    callback_taken = serializers.BooleanField(
+        required=False,
+        help_text="Only if it is `existing` and the request has a `callback_url`: whether the task's end is told "
+        "there, signed for this caller. False: that URL is not called. Absent if it could not be read.",
+    )
     task = TaskObject(
         required=False,
         help_text="Only after a wait: the task at its end. Absent if it was deleted or could not be read.",
@@ -95,6 +100,12 @@ class QueuedTogether(serializers.Serializer):
         child=serializers.BooleanField(),
         required=False,
         help_text="Only if a task has a `unique_key`: for each, whether it was stored before.",
+    )
+    callback_taken = serializers.ListField(
+        child=serializers.BooleanField(allow_null=True),
+        required=False,
+        help_text="Only if a task that is `existing` was sent with a `callback_url`: for each, as for a single task; "
+        "null of the others.",
     )
 
 

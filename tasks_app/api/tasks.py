@@ -119,11 +119,12 @@ class QueueView(admission.RateHeaders, view.API):
             deferred.reserve()  # before the task is stored: a request without a place stores nothing
         submitted = admission.admit_and_store([new], key, caller.rate)
         identity, existing = submitted.ids[0], admission.existing_of(submitted)
+        (taken,) = admission.callbacks_taken([new], submitted)
         headers = admission.queued_headers(str(identity), submitted)
         if seconds is not None and deferred is not None:
-            deferred.until(waiting.Wait(identity, seconds, True, existing), _key(request))
+            deferred.until(waiting.Wait(identity, seconds, True, existing, taken), _key(request))
             headers |= waiting.applied(seconds)
-        return Response(admission.queued_body(str(identity), existing), headers=headers)
+        return Response(admission.queued_body(str(identity), existing, callback_taken=taken), headers=headers)
 
 
 class BatchView(admission.RateHeaders, view.API):
@@ -150,6 +151,9 @@ class BatchView(admission.RateHeaders, view.API):
         answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
         if submitted.existing is not None:
             answer["existing"] = submitted.existing
+            taken = admission.callbacks_taken(new, submitted)
+            if taken.count(None) < len(taken):
+                answer["callback_taken"] = taken
         return Response(answer, headers=admission.replayed(submitted))
 
 

@@ -39,12 +39,14 @@ _PREFERENCE = re.compile(r'wait\s*=\s*("?)0*(\d+)\1', re.IGNORECASE | re.ASCII)
 
 
 class Wait(NamedTuple):
-    """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST, whose answer has `existing`."""
+    """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST, whose answer has `existing`
+    and `callback_taken`."""
 
     task: UUID
     seconds: int
     queued: bool
     existing: bool | None = None
+    callback_taken: bool | None = None
 
     @property
     def subjects(self) -> Collection[UUID]:
@@ -315,7 +317,7 @@ def refused(wait: AnyWait, refusal: KeyRefusal) -> Answer:
 def _unless_queued(wait: AnyWait, answer: Answer, task_object: bytes | None = None) -> Answer:
     """This answer, or that of a POST, which has stored its task. `task_object`: if it was read."""
     if isinstance(wait, Wait) and wait.queued:
-        return Answer(200, queued_body(str(wait.task), wait.existing, task_object))
+        return Answer(200, queued_body(str(wait.task), wait.existing, task_object, wait.callback_taken))
     return answer
 
 

@@ -40,6 +40,7 @@ OPERATIONS = {
     "list_callbacks",
     "retry_callbacks_of_task",
     "retry_callbacks",
+    "give_up_callbacks",
     "list_operations",
     "get_operation",
     "abort_operation",

@@ -51,6 +51,11 @@ def told_again() -> tuple[str, Any]:
     return f"/api/tasks/{ended}/callbacks/retry", b""
 
 
+def given_up() -> tuple[str, Any]:
+    delivery()
+    return "/api/callbacks/give-up", FILTER
+
+
 def operated() -> tuple[str, Any]:
     return "/api/tasks/cancel", FILTER
 
@@ -101,7 +106,7 @@ def run_schedule() -> tuple[str, Any]:
 
 ACTS = [
     *(cancelled, redriven, prioritized, operated, aborted, paused, resumed, drained, undrained),
-    *(paused_schedule, resumed_schedule, run_schedule, told_again),
+    *(paused_schedule, resumed_schedule, run_schedule, told_again, given_up),
 ]
 each_act = pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 Act = Callable[[], tuple[str, Any]]
@@ -112,6 +117,8 @@ def ids(answer: Any) -> Any:
     said = answer.json()
     if isinstance(said, list):
         return tuple(each["id"] for each in said)
+    if "given_up" in said:
+        return said["matched"], *said["by_host"]
     return said.get("operation_id") or said.get("task_id") or said.get("id") or said.get("type") or said["name"]
 
 

@@ -85,6 +85,9 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "schedules.run": lambda client: client.schedules.run("nightly"),
     "callbacks.list": lambda client: client.callbacks.list(ID),
     "callbacks.retry": lambda client: client.callbacks.retry(ID),
+    "callbacks.give_up": lambda client: client.callbacks.give_up(
+        host="example.org:443", type="prime", created_before=WHEN, dry_run=True
+    ),
 }
 ANSWERS: dict[type[Answer], str] = {
     answers.Task: "TaskObject",
@@ -106,6 +109,7 @@ ANSWERS: dict[type[Answer], str] = {
     answers.Schedule: "ScheduleObject",
     answers.Health: "Health",
     answers.Delivery: "CallbackObject",
+    answers.GivenUp: "GivenUp",
 }
 
 

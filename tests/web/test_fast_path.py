@@ -35,6 +35,7 @@ from tasks_app.queue.submit import GroupCommit, group_commit
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.requests import Request
+from testkit.callback_receivers import SECRET
 from testkit.daemon import Daemon, serving
 from testkit.process import until
 from tests.queue.moves.kit import close, row
@@ -280,6 +281,14 @@ def test_what_the_view_has_to_refuse_goes_to_it(posting: Client) -> None:
     for key in ("a b", "", '"a', "x" * 256):
         assert not posting.takes(idempotency_key=key)
     assert not posting.takes(b'{"type": "echo", "delay": -1}')
+
+
+def test_a_callback_url_beside_a_unique_key_goes_to_the_view_which_may_have_to_read_the_living_task(
+    posting: Client, listen: Callable[..., None]
+) -> None:
+    listen(callback_secrets=SECRET)
+    assert posting.posts(b'{"type": "echo", "callback_url": "https://example.org/"}')
+    assert not posting.takes(b'{"type": "echo", "callback_url": "https://example.org/", "unique_key": "a"}')
 
 
 def test_keys_belong_to_the_api_key_of_their_request(posting: Client) -> None:

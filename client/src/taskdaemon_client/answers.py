@@ -117,10 +117,12 @@ class Task(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Answer):
-    """What became of a submit. `existing`: a task with its `unique_key` has not ended, and `id` is that one's."""
+    """What became of a submit. `existing`: a task with its `unique_key` has not ended, and `id` is that one's.
+    `callback_taken`: then, whether its end is told to the `callback_url` of this submit; None: it had none."""
 
     id: str
     existing: bool = False
+    callback_taken: bool | None = None
     #: With `wait`: the task at the end of the wait, or None if it could not be read.
     task: Task | None = None
 
@@ -368,6 +370,18 @@ class Delivery(Answer):
     last_status: int | None
     last_error: str
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp(Answer):
+    """`given_up`: callbacks by this call. `matched`: those that match now; `matched_exact` False: at least so many."""
+
+    given_up: int
+    matched: int
+    matched_exact: bool
+    by_host: dict[str, int]
+    by_type: dict[str, int]
+    oldest: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

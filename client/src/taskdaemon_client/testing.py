@@ -122,18 +122,23 @@ class FakePlatform:
         answer = {"task_id": batch["task_ids"][0]}
         if "existing" in batch:
             answer["existing"] = batch["existing"][0]
+        if "callback_taken" in batch:
+            answer["callback_taken"] = batch["callback_taken"][0]
         return answer | ({"task": self.tasks[answer["task_id"]]} if wait else {})
 
     def _batch(self, tasks: list[dict[str, Any]]) -> dict[str, Any]:
         for new in tasks:
             self._check(new)
-        ids, existing = [], []
+        ids, existing, taken = [], [], []
         for new in tasks:
             twin = self._twin(new["type"], new.get("unique_key"))
             ids.append(twin or self._store(new))
             existing.append(twin is not None)
+            url = new.get("callback_url")
+            taken.append(self.tasks[twin].get("callback_url") == url if twin and url else None)
         answer: dict[str, Any] = {"task_ids": ids}
-        return answer | ({"existing": existing} if any(new.get("unique_key") for new in tasks) else {})
+        answer |= {"existing": existing} if any(new.get("unique_key") for new in tasks) else {}
+        return answer | ({"callback_taken": taken} if taken.count(None) < len(taken) else {})
 
     def _check(self, new: dict[str, Any]) -> None:
         if unknown := sorted(new.keys() - NewTask.__annotations__.keys()):

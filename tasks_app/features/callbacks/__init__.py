@@ -14,7 +14,7 @@ class Callbacks(Feature):
     callback_fault = "tasks_app.features.callbacks.addresses.callback_fault"
     side_jobs = "tasks_app.features.callbacks.telling.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
-    bulk_acts = "tasks_app.features.callbacks.operation.bulk_acts"
+    bulk_acts = "tasks_app.features.callbacks.verbs.bulk_acts"
     forgets = "tasks_app.features.callbacks.keeping.forget"
     forgets_ended = "tasks_app.features.callbacks.keeping.forget_ended"
     leaves_end = "tasks_app.features.callbacks.telling.tell_before"

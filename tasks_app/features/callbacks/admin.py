@@ -1,12 +1,13 @@
-"""Callbacks in the admin: the list, a page for each, those of a task on its page, and sending them anew."""
+"""Callbacks in the admin: the list, a page for each, those of a task on its page; sent anew, or given up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -18,17 +19,27 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, column, moment
+from tasks_app.admin.lists import (
+    CappedPaginator,
+    PageAdmin,
+    SpanFilter,
+    StrictFilter,
+    StrictList,
+    badge,
+    column,
+    moment,
+)
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.search import known_types
 from tasks_app.admin.text import ago, handler_link, line, pretty
-from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.verbs import retry_deliveries
+from tasks_app.db.lookups import first_id
+from tasks_app.features.callbacks.models import Delivery, State, pending
+from tasks_app.features.callbacks.verbs import counted, give_up, retry_deliveries
 from tasks_app.handlers.words import moment_text, plural
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.models import Task
-from tasks_app.rights import CHANGE_TASKS, SEE_PAYLOADS, SEE_TASKS, may
+from tasks_app.rights import CHANGE_TASKS, OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 TONES = {State.PENDING: "pending", State.DELIVERED: "completed", State.FAILED: "failed"}
 #: Callbacks that a task's page shows, the newest; hosts that the filter names; callbacks that the list looks at if no
@@ -80,8 +91,23 @@ class TypeFilter(StrictFilter):
         return rows.filter(task_type=value)
 
 
+class AgeFilter(SpanFilter):
+    """By time of creation, which the id contains."""
+
+    title, parameter_name = "age", "age"
+    spans = {
+        "day": ("more than a day", timedelta(days=1)),
+        "week": ("more than 7 days", timedelta(days=7)),
+        "month": ("more than 30 days", timedelta(days=30)),
+    }
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(pk__lt=first_id(self.since(value)))
+
+
 class NewestCallbacks(StrictList):
-    """The newest first: no other order has an index. With a filter it looks at the newest MAX_LOOKED_AT only."""
+    """The newest first: no other order has an index. With a filter it looks at MAX_LOOKED_AT only, the newest that are
+    as old, or as pending, as it says."""
 
     searched = ""
 
@@ -95,6 +121,9 @@ class NewestCallbacks(StrictList):
         rows, what = Delivery.objects.order_by("-pk"), "callbacks"
         if self.params.get(str(StateFilter.parameter_name)) == [State.PENDING]:
             rows, what = rows.filter(status=State.PENDING), "pending callbacks"
+        for spec in self.filter_specs:
+            if isinstance(spec, AgeFilter):
+                rows = spec.queryset(request, rows)
         last = rows.values_list("pk", "created_at")[MAX_LOOKED_AT : MAX_LOOKED_AT + 1].first()
         if last is None:
             return found
@@ -104,7 +133,8 @@ class NewestCallbacks(StrictList):
 
 @admin.register(Delivery)
 class CallbackAdmin(PageAdmin):
-    """Who may see tasks sees callbacks, without addresses and bodies; who may change tasks sends them anew."""
+    """Who may see tasks sees callbacks, without addresses and bodies; who may change tasks sends them anew, and gives
+    them up."""
 
     seen_by = (SEE_TASKS,)
     gone = "There is no callback {id} any more."
@@ -114,16 +144,20 @@ class CallbackAdmin(PageAdmin):
         "task_column", "type_column", "event_column", "state", "host_column", "tries", "last", "next", "age",
     )  # fmt: skip
     list_display_links = ("task_column",)
-    list_filter = (StateFilter, HostFilter, TypeFilter)
+    list_filter = (StateFilter, HostFilter, TypeFilter, AgeFilter)
     list_max_show_all = 1_000
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     ordering = ("-pk",)
-    actions = ("retry_selected",)
+    actions = ("retry_selected", "give_up_selected")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether this user may send callbacks anew."""
         return may(request, CHANGE_TASKS)
+
+    def has_give_up_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may give callbacks up."""
+        return may(request, OPERATE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         return super().get_queryset(request).defer("body", "url")
@@ -144,6 +178,38 @@ class CallbackAdmin(PageAdmin):
         count = retry_deliveries(ids, actor(request))
         said = f"{count:,} {plural(count, 'callback')} will be sent now."
         self.message_user(request, said, messages.SUCCESS if count else messages.WARNING)
+
+    @admin.action(description="Give up the selected pending callbacks", permissions=["give_up"])
+    def give_up_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        """Ask, with a count; then let them fail without a further try. All that match: also what the list has not
+        looked at."""
+        rows, across = pending(), request.POST.get("select_across", "0")
+        shown: Any = self.get_changelist_instance(request)
+        conditions: dict[str, Any] = {}
+        if across in ("", "0"):
+            rows = rows.filter(pk__in=queryset.order_by().values("pk"))
+        else:
+            conditions["filters"] = shown.filtered
+            rows = rows.none() if shown.faults else rows
+            for spec in shown.filter_specs:
+                rows = spec.queryset(request, rows)
+        found = counted(rows)
+        if not found.matched:
+            self.message_user(request, "None of them is pending: nothing was done.", messages.WARNING)
+        elif "sure" not in request.POST:
+            hosts = ", ".join(f"{count:,} to {line(host, 60)}" for host, count in found.by_host.most_common())
+            number = f"{'' if found.exact else 'at least '}{found.matched:,}"
+            said = f"{number} pending {plural(found.matched, 'callback')}: {hosts}"
+            selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+            return self.page(
+                request, "callbacks/give_up.html", "Give up: are you sure?",
+                said=said, across=across, selected=selected, back=request.get_full_path(),
+            )  # fmt: skip
+        else:
+            count, left = give_up(rows, actor(request), **conditions), counted(rows).matched
+            said = f"{count:,} {plural(count, 'callback')} {plural(count, 'is', 'are')} given up."
+            self.message_user(request, f"{said} {left:,} more match: do it again." if left else said, messages.SUCCESS)
+        return None
 
     def get_urls(self) -> list[URLPattern]:
         retry = self.admin_site.admin_view(self.retry_view)

@@ -47,6 +47,11 @@ def families(reading: SystemReading) -> Iterator[Metric]:
     for outcome in ("delivered", "again", "failed"):
         tries.add_metric((outcome,), reading.totals.sum("callback_tries", outcome))
     yield tries
+    what = "Pending callbacks that were given up, by what: age (of more than 7 days), operator."
+    given_up = CounterMetricFamily("callbacks_given_up", what, labels=("by",))
+    for by in ("age", "operator"):
+        given_up.add_metric((by,), reading.totals.sum("callbacks_given_up", by))
+    yield given_up
     waits: Waiting = reading.read.get("callbacks", Waiting(0, 0.0))
     yield GaugeMetricFamily("callbacks_pending", "Callbacks that are to be sent, or tried again.", waits.pending)
     late = "For how long the callback that is due first has been due. 0: none is due."

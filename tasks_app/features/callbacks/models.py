@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import uuid_utils.compat as uuids
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
 
 class State(models.TextChoices):
@@ -22,6 +23,10 @@ class Event(models.TextChoices):
 
     COMPLETED = "task.completed"
     FAILED = "task.failed"
+
+
+#: Since when a delivery is tried: it was written then, or last sent anew by hand.
+SINCE = Coalesce("again_at", "created_at")
 
 
 class Delivery(models.Model):
@@ -41,6 +46,8 @@ class Delivery(models.Model):
     #: The bytes that are sent, as UTF-8.
     body = models.TextField()
     created_at = models.DateTimeField()
+    #: When it was last sent anew by hand; null: never.
+    again_at = models.DateTimeField(null=True)
     status = models.CharField(max_length=10, choices=State, default=State.PENDING)
     #: Since it was written, or since it was last sent anew by hand.
     tries = models.IntegerField(default=0)
@@ -63,6 +70,8 @@ class Delivery(models.Model):
         indexes: ClassVar = [
             # With host and id: any number may be due to hosts that have no room, and are passed along the index.
             models.Index(fields=("next_at", "host", "id"), name="callback_due_hosts", condition=Q(status="pending")),
+            # For what gives up those to a host that have waited for long.
+            models.Index(F("host"), SINCE, name="callback_of_host", condition=Q(status="pending")),
             models.Index(fields=("task", "created_at"), name="callback_of_task"),
             # For what removes old ones: how long they are kept depends on both.
             models.Index(

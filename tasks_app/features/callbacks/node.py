@@ -25,9 +25,10 @@ from django.db.models.functions import Now
 from tasks_app import conf
 from tasks_app.conf import Environment
 from tasks_app.features.callbacks.fairness import Hosts, Lane
-from tasks_app.features.callbacks.models import Delivery, State, pending
+from tasks_app.features.callbacks.models import SINCE, Delivery, State, pending
 from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
 from tasks_app.features.callbacks.telling import woken
+from tasks_app.features.callbacks.verbs import fail_pending
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.node.threads import NodeThread, Retrying
 from tasks_app.queue import counters
@@ -37,6 +38,11 @@ log = structlog.get_logger(__name__)
 
 #: After the first try, and after each further one that failed; then the delivery has failed.
 WAITS_SECONDS = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+#: What was written, or last sent anew by hand, so long ago is not tried again. More may wait for a host that never
+#: answers than it will ever have turns for: those so old end untried, with a try to the host that was not answered.
+#: Not without one: perhaps no worker has lived for so long.
+MAX_AGE_SECONDS = 7 * 86_400.0
+TOO_OLD = f"it is older than {MAX_AGE_SECONDS / 86_400:g} days"
 #: What another node may send after its sender died; more than a try may take, and the time until it is written.
 LEASE_SECONDS = 60.0
 #: Until something is looked for that nobody has told of: by another process, or a wait that is over.
@@ -84,8 +90,9 @@ class Result(NamedTuple):
         }  # fmt: skip
 
 
-def result_of(outcome: Outcome, tries: int, hurry: float = 1.0) -> Result:
-    """What follows from a try. `tries`: those before it. `hurry`: the waits are divided by it."""
+def result_of(outcome: Outcome, tries: int, hurry: float = 1.0, old: bool = False) -> Result:
+    """What follows from a try. `tries`: those before it. `hurry`: the waits are divided by it. `old`: it is the last
+    one, by MAX_AGE_SECONDS."""
     if not outcome.begun:
         return Result(State.PENDING, NO_TURN_SECONDS, counted=False)
     said = outcome.status, outcome.error
@@ -93,15 +100,30 @@ def result_of(outcome: Outcome, tries: int, hurry: float = 1.0) -> Result:
         return Result(State.DELIVERED, None, *said)
     if outcome.status == 410 or tries >= len(WAITS_SECONDS):
         return Result(State.FAILED, None, *said)
+    if old:
+        return Result(State.FAILED, None, outcome.status, f"{outcome.error}; not tried again: {TOO_OLD}")
     return Result(State.PENDING, max(WAITS_SECONDS[tries], outcome.retry_after) / hurry, *said)
+
+
+class Leased(NamedTuple):
+    """A delivery that this node sends. `old`: by MAX_AGE_SECONDS."""
+
+    delivery: Delivery
+    message: Message
+    old: bool
 
 
 class Sent(NamedTuple):
     """A try that is over."""
 
-    delivery: Delivery
+    leased: Leased
     lane: Lane
     outcome: Outcome
+
+    @property
+    def host(self) -> str:
+        """Where it was sent to."""
+        return self.leased.delivery.host
 
 
 class Sender(NodeThread):
@@ -202,10 +224,10 @@ class Sender(NodeThread):
                 if time.monotonic() > until:  # what is sent by now is to be written in its time
                     full = True
                     break
-                for delivery, message in self._lease(keys[at : at + ROWS_PER_LEASE]):
-                    lane = begun.pop(delivery.pk)[1]
-                    self._under_way.add(delivery.pk)
-                    asyncio.run_coroutine_threadsafe(self._send(delivery, lane, message), self._loop)
+                for leased in self._lease(keys[at : at + ROWS_PER_LEASE]):
+                    lane = begun.pop(leased.delivery.pk)[1]
+                    self._under_way.add(leased.delivery.pk)
+                    asyncio.run_coroutine_threadsafe(self._send(leased, lane), self._loop)
         finally:
             for host, lane in begun.values():  # another node has taken them, or the database has failed
                 self._hosts.end(host, lane, None)
@@ -217,7 +239,7 @@ class Sender(NodeThread):
             rows = rows.filter(host__in=only)
         return list(rows.order_by("next_at").values_list("pk", "host")[:ROWS_PER_LOOK])
 
-    def _lease(self, keys: Sequence[UUID]) -> list[tuple[Delivery, Message]]:
+    def _lease(self, keys: Sequence[UUID]) -> list[Leased]:
         """Take these rows, but for those that another node takes. Returns them, their bodies as what is sent."""
         with writing():
             free = pending().filter(pk__in=keys, next_at__lte=Now()).select_for_update(skip_locked=True)
@@ -229,22 +251,24 @@ class Sender(NodeThread):
         wall = time.time()
         keys_of_tasks = {row.key for row in rows if row.key is not None}  # without one Django asks nothing
         secrets = dict(ApiKey.objects.filter(pk__in=keys_of_tasks).values_list("pk", "callback_secret"))
-        leased = list[tuple[Delivery, Message]]()
+        leased = list[Leased]()
         for row in rows:
             secret = None if row.key is None else secrets.get(row.key)
             signing, ahead = [secret] if secret else self._secrets, row.now.timestamp() - wall
-            leased.append((row, Message(str(row.pk), row.url, row.body.encode(), signing, row.tries, ahead)))
+            message = Message(str(row.pk), row.url, row.body.encode(), signing, row.tries, ahead)
+            old = (row.now - (row.again_at or row.created_at)).total_seconds() >= MAX_AGE_SECONDS
+            leased.append(Leased(row, message, old))
             row.body = ""  # as text it may have four times as many bytes
         return leased
 
-    async def _send(self, delivery: Delivery, lane: Lane, message: Message) -> None:
+    async def _send(self, leased: Leased, lane: Lane) -> None:
         """On the loop's thread."""
         try:
-            outcome = await self._courier.send(message, reserve=not lane.quick)
+            outcome = await self._courier.send(leased.message, reserve=not lane.quick)
         except Exception as error:
-            log.error("a callback could not be sent", delivery=str(delivery.pk), exc_info=error)
+            log.error("a callback could not be sent", delivery=leased.message.id, exc_info=error)
             outcome = Outcome(error=f"the platform could not send it ({type(error).__name__})")
-        self._over.append(Sent(delivery, lane, outcome))
+        self._over.append(Sent(leased, lane, outcome))
         # What no host has answered can wait for the next look: hosts that are dead cost a look a second in all.
         if outcome.status is not None:
             woken.set()
@@ -256,7 +280,7 @@ class Sender(NodeThread):
             sent = self._over.popleft()
             outcome = sent.outcome
             answered = outcome.status is not None if outcome.begun else None
-            self._hosts.end(sent.delivery.host, sent.lane, answered, outcome.seconds)
+            self._hosts.end(sent.host, sent.lane, answered, outcome.seconds)
             self._unwritten.append(sent)
 
     def _write(self) -> None:
@@ -264,20 +288,32 @@ class Sender(NodeThread):
         if not (over := self._unwritten):
             return
         same = defaultdict[Result, list[UUID]](list)
-        for delivery, _, outcome in over:
-            same[result_of(outcome, delivery.tries, self._hurry)].append(delivery.pk)
-        counted: Counter[str] = Counter()
+        for (delivery, _, old), _, outcome in over:
+            same[result_of(outcome, delivery.tries, self._hurry, old)].append(delivery.pk)
+        silent = sorted({sent.host for sent in over if sent.outcome.begun and sent.outcome.status is None})
+        counted, given_up = Counter[str](), 0
         with writing():
             for result, keys in same.items():
                 rows = pending().filter(pk__in=sorted(keys), sender=self._node).update(**result.columns())
                 counted[f"callback_tries|{result.what}"] += rows if result.counted else 0
+            if silent:
+                counted["callbacks_given_up|age"] = given_up = self._give_up(silent)
             if counts := sorted(+counted):
                 counters.add([(series, counted[series]) for series in counts])
         self._unwritten = []
-        self._under_way -= {sent.delivery.pk for sent in over}
+        self._under_way -= {sent.leased.delivery.pk for sent in over}
         for result, keys in same.items():
             if result.status == State.FAILED:
                 log.warning("callbacks have failed, and are not tried again", count=len(keys), error=result.error)
+        if given_up:
+            log.warning("callbacks are given up: they are too old, and their hosts do not answer", count=given_up)
+
+    @staticmethod
+    def _give_up(hosts: Sequence[str]) -> int:
+        """Fail the first ones to these hosts that are too old, in the caller's transaction. Returns how many."""
+        waiting = pending().filter(host__in=hosts, sender=None).alias(since=SINCE)
+        old = waiting.filter(since__lte=Now() - timedelta(seconds=MAX_AGE_SECONDS))
+        return fail_pending(old, f"its host has not answered another one, and {TOO_OLD}")
 
 
 def _allow_files() -> None:

@@ -1,18 +1,27 @@
-"""Send callbacks anew: now, and with all tries before them."""
+"""Send callbacks anew: now, and with all tries before them. Or give up pending ones: no try follows."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Case, Count, Min, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Concat, Now
 
-from tasks_app.audit import Actor, acting, record
-from tasks_app.features.callbacks.models import Delivery, State
+from tasks_app.audit import Actor, BulkLine, acting, record
+from tasks_app.feature import BulkAct
+from tasks_app.features.callbacks.models import Delivery, State, pending
+from tasks_app.handlers.words import rfc3339
+from tasks_app.queue import counters
+from tasks_app.queue.maintenance import run_batches
+from tasks_app.queue.models import FINAL
 
-#: Callbacks that are sent anew in one transaction.
-TOGETHER = 500
+#: Callbacks that are sent anew, or given up, in one transaction; and transactions of one call that gives up.
+TOGETHER, TRANSACTIONS_PER_CALL = 500, 20
 
 
 class NoCallbacks(Exception):
@@ -25,7 +34,7 @@ class NoCallbacks(Exception):
 def again(rows: QuerySet[Delivery]) -> int:
     """Send these anew, in the caller's transaction, but for those that are being sent. Returns how many."""
     return rows.filter(~Q(status=State.PENDING) | Q(sender=None)).update(
-        status=State.PENDING, tries=0, next_at=Now(), sender=None, ended_at=None
+        status=State.PENDING, tries=0, next_at=Now(), sender=None, ended_at=None, again_at=Now()
     )
 
 
@@ -59,3 +68,107 @@ def _recorded(rows: QuerySet[Delivery], target: str, actor: Actor) -> int:
         if count := again(rows):
             record(actor, "retry_callbacks", target, count)
         return count
+
+
+def retry_failed(tasks: Sequence[UUID]) -> set[UUID]:
+    """Send the failed callbacks of these tasks anew, in the caller's transaction. Returns the tasks that have one."""
+    failed = Delivery.objects.filter(task__in=tasks, status=State.FAILED)
+    found = set(failed.values_list("task", flat=True))
+    again(failed)
+    return found
+
+
+bulk_acts = [
+    BulkAct(
+        verb="callbacks",
+        fits=frozenset(map(str, FINAL)),
+        done="told of again",
+        act=retry_failed,
+        skipped="no_failed_callback",
+        address="api/callbacks/retry",
+        name="retry_callbacks",
+        text="Send the failed callbacks of all tasks that match a filter anew. A task without one is skipped.",
+        selected="Send the failed callbacks of the selected tasks again",
+    )
+]
+
+
+# Give up.
+
+#: Callbacks that a count looks at; if there are more, at least so many match. Hosts and types that it names.
+MAX_COUNTED, MAX_NAMED = 20_000, 20
+
+
+def pending_of(
+    host: str | None = None,
+    task_type: str | None = None,
+    before: datetime | None = None,
+    types: frozenset[str] | None = None,
+) -> QuerySet[Delivery]:
+    """Pending callbacks. `host`: host and port. `before`: written before this moment. `types`: the only ones that the
+    caller may act on. None: any."""
+    given = {
+        "host": host and host.lower(), "task_type": task_type, "created_at__lt": before,
+        "task_type__in": None if types is None else sorted(types),
+    }  # fmt: skip
+    return pending().filter(**{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass
+class Counted:
+    """How many callbacks there are; not `exact`: at least so many. By the hosts and types that have most."""
+
+    matched: int = 0
+    exact: bool = True
+    by_host: Counter[str] = field(default_factory=Counter)
+    by_type: Counter[str] = field(default_factory=Counter)
+    oldest: datetime | None = None
+
+
+def counted(rows: QuerySet[Delivery]) -> Counted:
+    """Count callbacks, MAX_COUNTED at most."""
+    some = Delivery.objects.filter(pk__in=rows.order_by().values("pk")[: MAX_COUNTED + 1]).order_by()
+    found = Counted()
+    kinds = some.values_list("host", "task_type").annotate(count=Count("pk"), oldest=Min("created_at"))
+    for host, task_type, count, oldest in kinds:
+        found.matched += count
+        found.by_host[host] += count
+        found.by_type[task_type] += count
+        found.oldest = min(oldest, found.oldest or oldest)
+    if found.matched > MAX_COUNTED:
+        found.matched, found.exact = MAX_COUNTED, False
+    found.by_host, found.by_type = (Counter(dict(of.most_common(MAX_NAMED))) for of in (found.by_host, found.by_type))
+    return found
+
+
+def give_up(rows: QuerySet[Delivery], actor: Actor, **conditions: Any) -> int:
+    """Fail these pending callbacks, also those that are being sent, in batches: 10,000 and for a second at most.
+
+    Returns how many; 0: none is left. One line of the audit log counts them, and has the conditions by which they were
+    chosen.
+    """
+    said = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in conditions.items()}
+    line = BulkLine(actor, "give_up_callbacks", "callbacks", **{name: value for name, value in said.items() if value})
+    keys = [actor.key]  # of the request: its first transaction remembers it
+
+    def batch() -> int:
+        with acting(actor._replace(key=keys.pop() if keys else None), "callbacks"):
+            if count := fail_pending(rows, f"given up by {actor.name[:150]}"):
+                line.add(count)
+                counters.add([("callbacks_given_up|operator", count)])
+        return count
+
+    return run_batches(batch, 1, TRANSACTIONS_PER_CALL)
+
+
+def fail_pending(rows: QuerySet[Delivery], why: str) -> int:
+    """Fail the first of these, TOGETHER at most, without a further try, in the caller's transaction. Returns how many.
+
+    A result that comes later is not written: they are not pending any more.
+    """
+    keys = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[:TOGETHER])
+    with_error = Concat(Value(f"{why}. The last try: "), "last_error", output_field=TextField())
+    error = Case(When(tries=0, then=Value(why)), default=with_error, output_field=TextField())
+    return Delivery.objects.filter(pk__in=keys).update(
+        status=State.FAILED, next_at=None, sender=None, ended_at=Now(), last_error=error
+    )

@@ -30,12 +30,12 @@ from tasks_app.features.operations import acts
 from tasks_app.features.operations.acts import Preview, abort, preview, start, warnings
 from tasks_app.features.operations.admin_form import Chosen, OperationForm, counted
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import OPTIONS, Plan
+from tasks_app.features.operations.plan import OPTIONS, Plan, bulk_acts, fits, words
 from tasks_app.features.operations.work import waits_for_canary, work_until_over
 from tasks_app.handlers.words import span, utc_text
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
-from tasks_app.queue.models import FITS, Status, Task
+from tasks_app.queue.models import Status, Task
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
@@ -129,6 +129,13 @@ EXPLAINED = {
     Verb.DELETE: "They are removed for good, with their attempts and logs; the containers of running ones are stopped.",
     Verb.PRIORITY: "With DAEMON_TASK_SELECTION=priority they go to the back of their new level.",
 }
+#: What its button says.
+YES = {str(verb): verb.value for verb in Verb} | {"priority": "change the priority"}
+
+
+def explained(verb: str) -> str:
+    """What a verb does, for the page before it."""
+    return bulk_acts()[verb].text if verb in bulk_acts() else EXPLAINED[Verb(verb)]
 
 
 @admin.register(Operation)
@@ -174,8 +181,8 @@ class OperationAdmin(PageAdmin):
         started = Operation.objects.filter(pk=chosen.operation_id).first()
         found = preview(Plan(chosen.verb, chosen.wanted)) if started is None else Preview()
         if started is None and found.exact and not found.matched and not found.unfit:
-            fitting = " or ".join(sorted(FITS[chosen.verb]))
-            said = "No task matches any more" if chosen.verb == Verb.DELETE else f"None of them is {fitting} now"
+            every = chosen.verb == Verb.DELETE
+            said = "No task matches any more" if every else f"None of them is {words(fits(chosen.verb))} now"
             self.message_user(request, f"{said}: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(chosen.back)
         sent = OPTIONS.keys() & request.GET.keys()
@@ -186,7 +193,8 @@ class OperationAdmin(PageAdmin):
             verb=chosen.verb,
             started=started and _page(started),
             said=started and progress(started),
-            explained=EXPLAINED[Verb(chosen.verb)],
+            explained=explained(chosen.verb),
+            yes=YES.get(chosen.verb, "do it"),
             how=chosen.how,
             counted=counted(found),
             none=found.exact and not found.matched,
@@ -370,7 +378,7 @@ sections = [Section("Operations", "admin:tasks_app_operation_changelist", 60, (S
 # What the list of tasks, and pages about failures, offer.
 
 
-def _address(verb: Verb, request: HttpRequest, wanted: TaskFilter, back: str, how: str) -> str:
+def _address(verb: str, request: HttpRequest, wanted: TaskFilter, back: str, how: str) -> str:
     chosen = Chosen(verb, wanted, back, how)
     return f"{reverse('admin:tasks_app_operation_start')}?{urlencode({'chosen': chosen.kept(request)})}"
 
@@ -382,5 +390,6 @@ task_actions = [
         ("cancel_selected", "Cancel the selected tasks", Verb.CANCEL, ""),
         ("priority_selected", "Change the priority of the selected pending tasks", Verb.PRIORITY, ""),
         ("delete_selected_tasks", "Delete the selected tasks", Verb.DELETE, ""),
+        *((f"{act.verb}_selected", act.selected, act.verb, "") for act in bulk_acts().values()),
     )
 ]

@@ -327,4 +327,10 @@ def test_callbacks_of_a_task_are_listed_and_sent_again(here: Daemon, fits: Calla
     assert tdctl("callbacks", "retry", "--ids", f"{id},{other}", "--dry-run", "--json", "matched").json["matched"] >= 1
     operation = tdctl("callbacks", "retry", "--ids", id, "--wait", "--json", "verb,state").json
     assert operation == {"verb": "callbacks", "state": "completed"}
+    until(lambda: tdctl("callbacks", "list", id, "--json", "tries").json == [{"tries": 1}], what="another try")
+    host = url.split("/")[2]
+    assert tdctl("callbacks", "give-up", "--host", host, "--dry-run", "--json", "matched").json == {"matched": 1}
+    given_up = tdctl("callbacks", "give-up", "--host", host, "--type", "act", "--json").json
+    fits(given_up, "GivenUp")
+    assert (given_up["given_up"], given_up["matched"]) == (1, 0) and tdctl("callbacks", "give-up").code == 2
     assert tdctl("callbacks", "retry", id, "--type", "act").code == tdctl("callbacks", "retry").code == 2

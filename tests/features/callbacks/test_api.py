@@ -19,6 +19,7 @@ from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task
 from testkit.clients import post
 from tests.features.callbacks.kit import URL, ended, followed
+from tests.features.commands import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -135,6 +136,25 @@ def test_the_admin_shows_an_operation_on_callbacks(admin: Client, api: Client) -
     for path in (f"/admin/tasks_app/operation/{identity}/change/", "/admin/tasks_app/operation/"):
         page = admin.get(path, follow=True)
         assert page.status_code == 200 and "callbacks" in page.text.lower()
+
+
+def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> None:
+    first, second = told_of(2)
+    fail()
+    chosen = {"action": "callbacks_selected", "_selected_action": [str(first)], "select_across": "0"}
+    page = admin.post("/admin/tasks_app/task/", chosen, follow=True)
+    assert "Send the failed callbacks of all tasks" in page.text
+    sent = {"chosen": page.context["chosen"], "rate": "", "limit": ""}
+    assert "1 told of again" in admin.post("/admin/tasks_app/operation/start/", sent, follow=True).text
+    assert "2 match" in run("tasks", "callbacks", "--type", "echo", "--dry-run")
+    run("tasks", "callbacks", "--ids", str(second), "--detach")
+    operation = Operation.objects.latest("created_at")
+    while step(operation.pk, "node") is not None:
+        pass
+    assert set(Operation.objects.values_list("verb", "done", "created_via")) == {
+        ("callbacks", 1, "admin"), ("callbacks", 1, "command")
+    }  # fmt: skip
+    assert not Delivery.objects.exclude(status=State.PENDING).exists()
 
 
 def test_an_operation_on_callbacks_needs_a_filter_and_has_no_canary(api: Client) -> None:

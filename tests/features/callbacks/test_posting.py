@@ -109,6 +109,34 @@ def test_a_new_secret_replaces_the_one_before_and_a_revoked_key_gets_none() -> N
 
 
 @pytest.mark.usefixtures("signed")
+def test_a_living_task_with_the_unique_key_tells_its_own_url_and_the_answer_says_so(api: Client) -> None:
+    keyed = TASK | {"unique_key": "a"}
+    first = queued(api, keyed).json()
+    assert first == {"task_id": first["task_id"], "existing": False}
+    assert queued(api, keyed).json() == {**first, "existing": True, "callback_taken": True}
+    other, without = keyed | {"callback_url": "https://example.org/other"}, {"type": "echo", "unique_key": "a"}
+    key = {"Idempotency-Key": "k"}
+    for answer in (queued(api, other, **key), queued(api, other, **key), post(api, "/queue?wait=0", other)):
+        assert answer.json().items() >= {**first, "existing": True, "callback_taken": False}.items()
+    assert queued(api, without).json() == {**first, "existing": True}
+    batch = post(api, "/queue/batch", {"tasks": [other, keyed, without, TASK]}).json()
+    assert batch["existing"] == [True, True, True, False] and batch["callback_taken"] == [False, True, None, None]
+    assert "callback_taken" not in post(api, "/queue/batch", {"tasks": [without, TASK]}).json()
+    assert Task.objects.get(pk=first["task_id"]).callback_url == URL
+
+
+@pytest.mark.usefixtures("signed")
+def test_a_callback_that_another_keys_secret_signs_is_not_taken(api: Client) -> None:
+    keyed = TASK | {"unique_key": "a"}
+    bearer = {"Authorization": f"Bearer {create('mine')}"}
+    queued(api, keyed, **bearer)
+    assert queued(api, keyed, **bearer).json()["callback_taken"] is True
+    other = {"Authorization": f"Bearer {create('other')}"}
+    new_callback_secret("other")
+    assert queued(api, keyed, **other).json()["callback_taken"] is False
+
+
+@pytest.mark.usefixtures("signed")
 def test_a_schedules_tasks_have_its_callback_url() -> None:
     schedule(callback_url=URL)
     move("nightly", 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from taskdaemon_client._async.connection import AsyncConnection
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule, each
+from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule, each
 from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
 from taskdaemon_client.errors import WaitTimeout, read_as
 from taskdaemon_client.options import Filter, ScheduleDefinition
@@ -243,3 +243,21 @@ class AsyncCallbacks(_Group):
         """
         address = path("tasks", id_of(task), "callbacks", "retry")
         return await self._connection.post(each(Delivery.read), address, None, idempotency_key)
+
+    async def give_up(
+        self,
+        *,
+        host: str | None = None,
+        type: str | None = None,
+        created_before: datetime | str | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> GivenUp:
+        """Let pending callbacks fail without a further try. At least one condition; all that are given hold.
+
+        `host`: with its port, `example.org:443`. `type`: of their tasks. `created_before`: when they were written.
+        `dry_run`: only count. A call gives up 10,000 at most: call again while `matched` is not 0.
+        """
+        filter = present({"host": host, "type": type, "created_before": created_before})
+        body = {"filter": filter, "dry_run": dry_run or None}
+        return await self._connection.post(GivenUp.read, path("callbacks", "give-up"), body, idempotency_key)

@@ -342,14 +342,17 @@ def _path(task: Named, *rest: str) -> str:
 def _queued(answer: dict[str, Any]) -> Queued:
     task = answer.get("task")
     return Queued(
-        raw=answer, id=answer["task_id"], existing=answer.get("existing", False), task=task and Task.read(task)
-    )
+        raw=answer, id=answer["task_id"], existing=answer.get("existing", False), task=task and Task.read(task),
+        callback_taken=answer.get("callback_taken"),
+    )  # fmt: skip
 
 
 def _queued_together(answer: dict[str, Any]) -> builtins.list[Queued]:
     ids = answer["task_ids"]
     existing = answer.get("existing") or [False] * len(ids)
-    return [Queued(id=id, existing=was) for id, was in zip(ids, existing, strict=True)]
+    taken = answer.get("callback_taken") or [None] * len(ids)
+    rows = zip(ids, existing, taken, strict=True)
+    return [Queued(id=id, existing=was, callback_taken=told) for id, was, told in rows]
 
 
 def _numbers(answer: dict[str, Any]) -> dict[str, Any]:

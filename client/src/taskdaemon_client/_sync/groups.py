@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskdaemon_client._sync.connection import Connection
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule, each
+from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule, each
 from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
 from taskdaemon_client.errors import WaitTimeout, read_as
 from taskdaemon_client.options import Filter, ScheduleDefinition
@@ -242,3 +242,21 @@ class Callbacks(_Group):
         """
         address = path("tasks", id_of(task), "callbacks", "retry")
         return self._connection.post(each(Delivery.read), address, None, idempotency_key)
+
+    def give_up(
+        self,
+        *,
+        host: str | None = None,
+        type: str | None = None,
+        created_before: datetime | str | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> GivenUp:
+        """Let pending callbacks fail without a further try. At least one condition; all that are given hold.
+
+        `host`: with its port, `example.org:443`. `type`: of their tasks. `created_before`: when they were written.
+        `dry_run`: only count. A call gives up 10,000 at most: call again while `matched` is not 0.
+        """
+        filter = present({"host": host, "type": type, "created_before": created_before})
+        body = {"filter": filter, "dry_run": dry_run or None}
+        return self._connection.post(GivenUp.read, path("callbacks", "give-up"), body, idempotency_key)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taskdaemon_client import Client
-from taskdaemon_client.answers import Delivery, Firing, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
 from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument, limit_option, timeout_option
@@ -249,7 +249,7 @@ def abort_operation(client: Client, id: str, fields: Fields) -> None:
 
 @click.group(cls=Commands)
 def callbacks() -> None:
-    """What a task's callback_url was told: list, retry."""
+    """What a task's callback_url was told: list, retry, give-up."""
 
 
 @callbacks.command("list", cls=Command, shows=Delivery)
@@ -279,3 +279,23 @@ def retry_callbacks(
         return on_all(client, "callbacks", "retry_callbacks", filter, others, dry_run, to_the_end, fields)
     write_list((each.raw for each in client.callbacks.retry(id)), CALLBACK_COLUMNS, fields)
     return None
+
+
+@callbacks.command("give-up", cls=Command, shows=GivenUp)
+@click.option("--host", metavar="HOST:PORT", help="Those to this host and port, such as example.org:443.")
+@click.option("--type", metavar="TYPE", shell_complete=handler_types, help="Those of tasks of this handler.")
+@click.option("--created-before", metavar="MOMENT", help="Those written before this moment: 2026-01-31T09:00:00Z.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@calls()
+def give_up_callbacks(client: Client, dry_run: bool, fields: Fields, **conditions: str | None) -> None:
+    """Let pending callbacks fail without a further try: those that match all conditions, at least one.
+
+    It ends once none matches any more. Failed callbacks can be sent again.
+    """
+    if not (filter := given(conditions)):
+        raise click.UsageError("give a condition: --host, --type or --created-before")
+    answer, done = client.callbacks.give_up(dry_run=dry_run, **filter), 0
+    while answer.given_up:
+        done += answer.given_up
+        answer = client.callbacks.give_up(**filter)
+    write_object({**answer.raw, "given_up": done}, fields)

@@ -19,7 +19,7 @@ from taskdaemon_client.command.output import Fields, bar, say, write, write_id, 
 from taskdaemon_client.command.words import Command, OptionalValue, calls, fields_of, handler_types, strict_json
 from taskdaemon_client.errors import ApiError, TaskdaemonError, naming_tasks
 
-QUEUED = ("task_id", "existing")
+QUEUED = ("task_id", "existing", "callback_taken")
 
 
 @click.command(cls=Command, shows=(*QUEUED, *fields_of(Task)))
@@ -49,6 +49,8 @@ def submit(
     queued = client.submit(type, data, idempotency_key=idempotency_key, **given(options))
     if queued.existing:
         say("a task with this unique key has not ended: this is that one")
+    if queued.callback_taken is False:
+        say("its end is not told to the --callback-url: it has been queued with another one, or with none")
     if wait is not None:
         say(f"task {queued.id}")
         return follow.one(client, queued.id, wait, fields, answered=True)
@@ -152,4 +154,5 @@ def _write(queued: list[Queued], fields: Fields) -> None:
         if fields is None:
             write(f"{each.id}\n")
         else:
-            write_line({"task_id": each.id, "existing": each.existing}, fields)
+            row = {"task_id": each.id, "existing": each.existing, "callback_taken": each.callback_taken}
+            write_line(row, fields)

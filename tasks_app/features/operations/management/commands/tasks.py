@@ -1,4 +1,7 @@
-"""`manage.py tasks list|redrive|cancel|delete|priority ... | abort ID`: lists; acts on all that match, or on one."""
+"""`manage.py tasks list|redrive|cancel|delete|priority ... | abort ID`: lists; acts on all that match, or on one.
+
+What features do to all that match is a subcommand too.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tasks_app.audit import TaskUnfit, act_on_task, system_account
 from tasks_app.conf import ours
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan, bulk_acts
 from tasks_app.handlers.words import aligned, utc_text
 from tasks_app.logs import harmless
 from tasks_app.queue.models import DONE
@@ -55,15 +58,18 @@ class Command(BaseCommand):
         _add_conditions(acts.add_parser("list", help="show tasks, the newest first"), LIST)
         for verb, text in HELPS.items():
             self._add_verb(acts.add_parser(verb.value, help=text), verb)
+        for act in bulk_acts().values():
+            self._add_verb(acts.add_parser(act.verb, help=act.text), act.verb)
         ending = acts.add_parser("abort", help="end a running operation: no further batch begins")
         ending.add_argument("operation", help="its id")
 
-    def _add_verb(self, parser: CommandParser, verb: Verb) -> None:
+    def _add_verb(self, parser: CommandParser, verb: str) -> None:
         options = [(name, option) for name, option in OPTIONS.items() if option.belongs_to(verb)]
         for name, option in options:
             if not option.absent:
                 parser.add_argument(name, type=int, metavar=name.upper(), help=option.valid)
-        parser.add_argument("task", nargs="?", metavar="ID", help="one task, at once, instead of conditions")
+        if verb in HELPS:
+            parser.add_argument("task", nargs="?", metavar="ID", help="one task, at once, instead of conditions")
         if verb == Verb.REDRIVE:
             one = parser.add_argument_group("of one task: what it is to have from now on")
             one.add_argument("--data", metavar="JSON", help="""a JSON object: '{"limit": 1000}'""")
@@ -88,10 +94,10 @@ class Command(BaseCommand):
         if act == "abort":
             self._abort(options["operation"])
             return
-        if options["task"] is not None:
+        if options.get("task") is not None:
             self.stdout.write(_act_on_one(Verb(act), options))
             return
-        plan = _plan(Verb(act), options)
+        plan = _plan(act, options)
         numbers = preview(plan)
         self.stdout.write(_counted(numbers))
         for sentence in warnings(act, numbers.by_type):
@@ -195,7 +201,7 @@ def _changes(verb: Verb, options: dict[str, Any]) -> dict[str, Any]:
     return read_redrive({"data": None if data is None else loads_data(data), "priority": options["other_priority"]})
 
 
-def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
+def _plan(verb: str, options: dict[str, Any]) -> Plan:
     faults: Faults = []
     asked = _asked_of(options, CONDITIONS, faults)
     wanted = filter_of(asked, faults)
