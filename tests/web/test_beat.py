@@ -41,7 +41,8 @@ def test_its_row_says_what_it_uses_until_it_ends(beating: Beating) -> None:
     beating.beat()
     row = WebProcess.objects.get()
     assert row.revision == {
-        "revision": conf.handlers().revision, "digest": conf.handlers().digest, "reload": 0, "fault": None
+        "revision": conf.handlers().revision, "digest": conf.handlers().digest, "reload": 0, "fault": None,
+        "waits_for": None,
     }  # fmt: skip
     beating.beat()
     assert WebProcess.objects.get().seen_at == row.seen_at, "it writes each second only if something has changed"
