@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -14,8 +15,8 @@ from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.queue.settle import settle, try_settle
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
-from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind, split_stderr
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.endings import KillReason, OutcomeKind, split_stderr
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Failure, Success, request_line
 
@@ -107,17 +108,10 @@ class CallResults:
 
 def attempt_result(call_result: CallResult) -> AttemptResult:
     """The attempt result of a finished call."""
-    task, outcome = call_result.call.token, call_result.outcome
-    success = outcome if isinstance(outcome, Success) else None
-    failure = outcome if isinstance(outcome, Failure) else None
-    ending = outcome if isinstance(outcome, NoReply) else None
+    task = call_result.call.token
     return AttemptResult(
         task=task,
-        kind=outcome.kind,
-        result=success.json if success else None,
-        error=None if isinstance(outcome, Success) else _storable(outcome.error)[:MAX_ERROR_CHARS],
-        retryable=failure.retryable if failure else True,
-        retry_in=failure.retry_in if failure else None,
+        kind=call_result.outcome.kind,
         container=call_result.container[:100],
         image=call_result.image or None,
         revision=call_result.revision or None,
@@ -127,13 +121,25 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stopping=call_result.stopping,
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
-        handler_fault=ending.fault if ending else None,
-        unread=ending is not None and ending.unread,
-        answered_at=ending.answered_at if ending else None,
         live=_last_events(task, call_result),
-        result_size=success.size if success else None,
-        ended_by_verb=ending is not None and ending.kill in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+        **_told_by(call_result.outcome),
     )
+
+
+def _told_by(outcome: Outcome) -> dict[str, Any]:
+    """The fields of a result that only such an outcome has."""
+    if isinstance(outcome, Success):
+        return {"result": outcome.json, "result_size": outcome.size}
+    error = _storable(outcome.error)[:MAX_ERROR_CHARS]
+    if isinstance(outcome, Failure):
+        return {"error": error, "retryable": outcome.retryable, "retry_in": outcome.retry_in}
+    return {
+        "error": error,
+        "handler_fault": outcome.fault,
+        "unread": outcome.unread,
+        "answered_at": outcome.answered_at,
+        "ended_by_verb": outcome.kill in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+    }
 
 
 def _last_events(task: ClaimedTask, call_result: CallResult) -> LiveEvents | None:
