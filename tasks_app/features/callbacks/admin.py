@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin import task_list
 from tasks_app.admin.lists import (
     CappedPaginator,
     PageAdmin,
@@ -31,7 +32,6 @@ from tasks_app.admin.lists import (
 )
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
-from tasks_app.admin.search import known_types
 from tasks_app.admin.text import ago, handler_link, line, pretty
 from tasks_app.db.lookups import first_id
 from tasks_app.features.callbacks.models import Delivery, State, pending
@@ -45,7 +45,7 @@ TONES = {State.PENDING: "pending", State.DELIVERED: "completed", State.FAILED: "
 #: Callbacks that a task's page shows, the newest; hosts that the filter names; callbacks that the list looks at if no
 #: index has what it filters for.
 MAX_OF_TASK, MAX_HOSTS, MAX_LOOKED_AT = 20, 30, 10_000
-MAX_HOST_CHARS, MAX_TYPE_CHARS = 255, 100
+MAX_HOST_CHARS = 255
 
 
 class StateFilter(StrictFilter):
@@ -55,9 +55,6 @@ class StateFilter(StrictFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(state), str(state)) for state in State]
-
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(status=value)
 
 
 class HostFilter(StrictFilter):
@@ -76,19 +73,10 @@ class HostFilter(StrictFilter):
         return rows.filter(host=value.lower())
 
 
-class TypeFilter(StrictFilter):
+class TypeFilter(task_list.TypeFilter):
     """By the type of their tasks."""
 
-    title, parameter_name = "type", "type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(name, line(name, 40)) for name in known_types()]
-
-    def understands(self, value: str) -> bool:
-        return 0 < len(value) <= MAX_TYPE_CHARS
-
-    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(task_type=value)
+    column, narrow = "task_type", StrictFilter.narrow
 
 
 class AgeFilter(SpanFilter):

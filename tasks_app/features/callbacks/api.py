@@ -27,7 +27,7 @@ from tasks_app.features.callbacks.verbs import (
 from tasks_app.queue.models import Task
 from tasks_app.rights import CHANGE_TASKS, OPERATE, SEE_TASKS, allowed, needs
 
-DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+DEFAULT_LIMIT = 20
 
 
 class CallbackObject(serializers.Serializer):
@@ -63,14 +63,11 @@ class CallbacksView(API):
         "tasks",
         {200: _LIST, 404: _GONE},
         [schema.TASK_ID, *pages.NEXT],
-        query={
-            "limit": fields.digits(1, MAX_LIMIT, "How many, the newest first.", default=DEFAULT_LIMIT),
-            "cursor": pages.ID_CURSOR,
-        },
+        query=pages.paged(pages.ID_CURSOR, 100, "How many, the newest first.", default=DEFAULT_LIMIT),
     )
     def get(self, request: Request, task_id: str) -> Response:
         """List what was told of a task's ends, or is to be. It is kept when the task is deleted."""
-        identity, limit = _in_path(request, task_id), self.asked.get("limit", DEFAULT_LIMIT)
+        identity, limit = _in_path(request, task_id), self.asked["limit"]
         return _answer(request, identity, limit, self.asked.get("cursor"))
 
 

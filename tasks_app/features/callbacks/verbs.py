@@ -1,9 +1,10 @@
-"""Send callbacks anew: now, and with all tries before them. Or give up pending ones: no try follows."""
+"""Send callbacks anew: now, and with all tries before them. Or give up pending ones: no try follows. Or forget those
+that ended long ago."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,9 +15,10 @@ from django.db.models.functions import Concat, Now
 
 from tasks_app.audit import Actor, BulkLine, acting, record
 from tasks_app.feature import BulkAct
-from tasks_app.features.callbacks.models import Delivery, State, pending
+from tasks_app.features.callbacks.models import Delivery, Event, State, pending
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue import counters
+from tasks_app.queue.current import writing
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FINAL
 
@@ -172,3 +174,42 @@ def fail_pending(rows: QuerySet[Delivery], why: str) -> int:
     return Delivery.objects.filter(pk__in=keys).update(
         status=State.FAILED, next_at=None, sender=None, ended_at=Now(), last_error=error
     )
+
+
+# Forget. Those that have ended are kept as long as tasks that ended so, and no longer than lines of the audit log. One
+# that is still to be delivered is always kept.
+
+
+def forget_ended(status: str, types: Set[str] | None, without: Set[str], before: datetime, most: int) -> int:
+    """Remove the oldest that tell of tasks which ended so (`Feature.forgets_ended`)."""
+    names = _types() if types is None else sorted(types)
+    return _forget([Event(f"task.{status}")], (name for name in names if name not in without), before, most)
+
+
+def forget(before: datetime, most: int) -> int:
+    """Remove the oldest, whatever they tell (`Feature.forgets`)."""
+    return _forget(Event.values, _types(), before, most)
+
+
+def _forget(events: Iterable[str], types: Iterable[str], before: datetime, most: int) -> int:
+    """Of each type along the index: one whose deliveries are kept for longer costs the others nothing."""
+    for name in types:
+        for event in events:
+            old = Delivery.objects.filter(task_type=name, event=event, ended_at__lt=before).order_by("ended_at")
+            if removed := _remove(list(old.values_list("pk", flat=True)[:most])):
+                return removed
+    return 0
+
+
+def _remove(keys: Sequence[UUID]) -> int:
+    if not keys:  # no write lock if there is nothing to do
+        return 0
+    with writing():  # one may have been sent anew since they were read
+        return Delivery.objects.filter(pk__in=keys).exclude(status=State.PENDING).delete()[0]
+
+
+def _types() -> Iterator[str]:
+    """The types that have deliveries which have ended."""
+    ended, name = Delivery.objects.filter(ended_at__isnull=False).order_by("task_type"), ""
+    while (after := ended.filter(task_type__gt=name).values_list("task_type", flat=True).first()) is not None:
+        yield (name := after)

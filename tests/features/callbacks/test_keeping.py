@@ -12,10 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.features.callbacks import keeping
-from tasks_app.features.callbacks.keeping import forget, forget_ended
+from tasks_app.features.callbacks import verbs
 from tasks_app.features.callbacks.models import Delivery, Event, State
-from tasks_app.features.callbacks.verbs import again
+from tasks_app.features.callbacks.verbs import again, forget, forget_ended
 from tasks_app.features.retention.retention import Retention, RetentionRule, retention_rules
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
@@ -80,7 +79,7 @@ def test_one_that_is_sent_anew_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch
         again(Delivery.objects.all())
         return writing()
 
-    monkeypatch.setattr(keeping, "writing", meanwhile)
+    monkeypatch.setattr(verbs, "writing", meanwhile)
     assert forget(timezone.now(), 10) == 0 and kept() == {"old"}
 
 
