@@ -20,6 +20,7 @@ from tasks_app import conf
 if TYPE_CHECKING:
     import asyncio
 
+log = structlog.get_logger(__name__)
 
 _PR_SET_NAME = 15
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -85,8 +86,6 @@ def on_hangup(call: Callable[[], object]) -> None:
 #
 # `DAEMON_FAIL_POINT=before_settle` kills the process at that point, as `kill -9` would; `before_settle:raise` raises a
 # database error instead; `before_settle:kill:/some/file` fails only in the first process that creates the file.
-
-log = structlog.get_logger(__name__)
 
 
 def _spec() -> tuple[str | None, str, str]:

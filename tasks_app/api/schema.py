@@ -84,7 +84,7 @@ class Queued(serializers.Serializer):
     callback_taken = serializers.BooleanField(
         required=False,
         help_text="Only if it is `existing` and the request has a `callback_url`: whether the task's end is told "
-        "there, signed for this caller. False: that URL is not called. Absent if it could not be read.",
+        "there, signed for this caller. False: no callback for this caller goes there. Absent if it could not be read.",
     )
     task = TaskObject(
         required=False,
@@ -105,7 +105,7 @@ class QueuedTogether(serializers.Serializer):
         child=serializers.BooleanField(allow_null=True),
         required=False,
         help_text="Only if a task that is `existing` was sent with a `callback_url`: for each, as for a single task; "
-        "null of the others.",
+        "null for the others.",
     )
 
 

@@ -1,4 +1,5 @@
-"""What all calls share: how they are addressed, who calls, and what the caller may see and do by its API key."""
+"""What all calls share: who calls, how a call is addressed and answered, what the caller may see and do by its API key,
+and lists as gzip."""
 
 from __future__ import annotations
 

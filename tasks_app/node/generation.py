@@ -155,8 +155,6 @@ class Reload:
         return generation
 
 
-# What names of images mean, asked anew at a reload, which does not wait for an engine that does not answer.
-
 #: How long a reload waits for the engine. What it says later is done then.
 RESOLVE_SECONDS = 1.0
 #: Between two questions to an engine that does not answer.
@@ -164,6 +162,8 @@ RETRY_SECONDS = 5.0
 
 
 class _Question:
+    """What these names of images mean now."""
+
     def __init__(self, images: Set[str]) -> None:
         self.images = images
         #: `heard`: the engine has answered or failed. `over`: it is no longer asked.
@@ -175,7 +175,10 @@ class _Question:
 
 
 class ImageNames:
-    """Asks in threads of its own."""
+    """Has the engine say anew, at a reload, what names of images mean.
+
+    Threads of its own ask, so that a reload does not wait for an engine that does not answer.
+    """
 
     def __init__(self, engine: Engine, late: Callable[[Set[str]], None]) -> None:
         """`late` gets the images that have moved if the engine has answered too late for the reload."""

@@ -1,4 +1,5 @@
-"""The heartbeat: updates the node's row, kills tasks that it lost, makes due tasks ready, takes over dead nodes' tasks.
+"""The heartbeat: updates the node's row, kills tasks that it lost, makes due tasks ready, takes over dead nodes' tasks,
+stores what running attempts write, and runs side jobs.
 
 It renews no lease: `leases` does, in a thread of its own, so that a beat may take any time.
 """
@@ -228,8 +229,6 @@ class Heartbeat:
         local_counters.process.flush()
 
 
-# What running attempts write, stored once a second, so that it can be read before they end.
-
 #: Attempts that end earlier have no live events.
 MIN_RUN_SECONDS = 1.0
 #: An attempt's events are written at most every so many parts of the time that it has run, so that their number grows
@@ -247,7 +246,7 @@ class _Followed(NamedTuple):
 
 
 class LiveLog:
-    """For the heartbeat's thread.
+    """Stores what running attempts write, so that it can be read before they end. For the heartbeat's thread.
 
     If the database is unavailable, each attempt keeps MAX_LOG_BYTES of its log and its newest progress, and no task
     waits.

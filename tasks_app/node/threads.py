@@ -63,7 +63,7 @@ class Retrying:
 
 
 class OutageGuard:
-    """For the heartbeat's thread.
+    """Runs a side job, so that no failure of it and no slow call costs a beat. For the heartbeat's thread.
 
     Its failure is no sign that the silence of other nodes means nothing: the database may refuse this statement alone.
     """

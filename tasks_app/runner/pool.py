@@ -256,7 +256,7 @@ class Pool:
         if (problem := self.stats().problem) is not None:
             return problem
         if not self._check.passed(self.revision):
-            return "the engine is asked whether a new container can start; the old ones go on meanwhile"
+            return "its engine has not said yet that a new container can start; the old ones go on meanwhile"
         if self._roll.is_beside(slots) and not self._roll.spare_ready:
             return "its new container is not ready yet; the old one goes on meanwhile"
         return None

@@ -1,12 +1,10 @@
 """How a pool takes over a new revision of its handler: not before it can start, and then slot by slot.
 
-Until a container of the new revision can be started, no old one is given up: a handler with one instance has no other.
-
-Two full pools would need twice the memory and the GPUs, so slots replace their containers one after the other, each
-after its task. A slot is done once its next container is ready: if that does not start, the others keep theirs. The
-only slot of a handler has no others: a spare one starts a container beside its own, and takes its place once that is
-ready and no task runs. After a source file of a child process was saved all replace theirs at once, since the next task
-is to run what was saved.
+Until a container of the new revision can be started, no old one is given up. Two full pools would need twice the memory
+and the GPUs, so slots replace their containers one after the other, each after its task. A slot is done once its next
+container is ready: if that does not start, the others keep theirs. The only slot of a handler has no others: a spare
+one starts a container beside its own, and takes its place once that is ready and no task runs. After a source file of a
+child process was saved all replace theirs at once, since the next task is to run what was saved.
 
 A container in use is replaced at the end of its call, in any thread: its slot is free at no moment in between. An idle
 one is withdrawn by `Pool.roll` alone, between two rounds of the dispatcher: otherwise a task might have been claimed
@@ -25,16 +23,17 @@ from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import Problem
 
-# Whether a container of the new revision can be started, as far as is known without one.
+log = logging.getLogger(__name__)
 
 #: Between two questions to an engine that lacks something.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 
-log = logging.getLogger(__name__)
-
 
 class StartCheck:
-    """Asks the engine, in a thread of its own: it may take long. Any thread asks `passed`."""
+    """Whether a container of the new revision can be started, as far as is known without one.
+
+    A thread of its own asks the engine, which may take long. Any thread asks `passed`.
+    """
 
     def __init__(self, engine: Engine, revision: Revision, wake: Callable[[], None]) -> None:
         """`revision`: the first one, for which no container is given up. `wake`: called once another one has passed."""
@@ -90,11 +89,8 @@ class StartCheck:
         return None
 
 
-# Which slot replaces its container, and when.
-
-
 class Roll:
-    """The slots of one pool that replace their containers. Everything is called under the pool's lock."""
+    """Which slots of a pool replace their containers, and when. Everything is called under the pool's lock."""
 
     def __init__(self) -> None:
         #: The numbers of those that do now.
@@ -137,7 +133,8 @@ class Roll:
     def go_beside(
         self, slots: Sequence[Slot], free: Sequence[int], may_start: bool, new_slot: Callable[[], Slot]
     ) -> tuple[Slot | None, Slot | None]:
-        """Start a spare slot if one is needed. Returns it once it takes the place of the only slot, and who ends.
+        """Start a spare slot if one is needed. Returns it once it takes the place of the only slot, and the slot that
+        is to end.
 
         `free`: the numbers of the slots that can be taken. `may_start`: the revision's containers may be started.
         """

@@ -99,7 +99,7 @@ class FastPath:
             if not caller.may_post(new.task_type):
                 return None
             if new.options is not None and new.options.unique_key and new.options.callback_url:
-                return None  # its answer may have to be read
+                return None  # `callback_taken` in its answer may need a query
             header = headers.get("idempotency-key")
             key = None
             if header is not None:

@@ -169,7 +169,7 @@ def refused(address: str) -> str | None:
     return next((kind for network, kind in _IPV4 if ip in network), None)
 
 
-# Of a new task.
+# Whether a new task may have a `callback_url`.
 
 NO_SECRET = (
     "callback_url needs a secret that signs what is sent: set DAEMON_CALLBACK_SECRETS, or use an API key with one of "

@@ -161,7 +161,7 @@ class CallbackAdmin(PageAdmin):
 
     @admin.action(description="Send the selected callbacks again", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Send them now, with all tries before them."""
+        """Send them now, with all their tries again."""
         ids = list(queryset.values_list("pk", flat=True)[:MAX_LOOKED_AT])
         count = retry_deliveries(ids, actor(request))
         said = f"{count:,} {plural(count, 'callback')} will be sent now."
@@ -218,7 +218,7 @@ class CallbackAdmin(PageAdmin):
         )
 
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """POST: send it now, with all tries before it. Back to the page of its task if `task` is in the form."""
+        """POST: send it now, with all its tries again. Back to the page of its task if `task` is in the form."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_retry_permission(request):

@@ -89,7 +89,7 @@ class RetryView(API):
     def post(self, request: Request, task_id: str) -> Response:
         """Send a task's callbacks anew: those that are not delivered, and the newest.
 
-        They have all tries before them.
+        They have all their tries again.
         """
         identity = _in_path(request, task_id)
         try:

@@ -47,7 +47,7 @@ def families(reading: SystemReading) -> Iterator[Metric]:
     for outcome in ("delivered", "again", "failed"):
         tries.add_metric((outcome,), reading.totals.sum("callback_tries", outcome))
     yield tries
-    what = "Pending callbacks that were given up, by what: age (of more than 7 days), operator."
+    what = "Pending callbacks that failed without a further try: by their age (7 days), or by an operator."
     given_up = CounterMetricFamily("callbacks_given_up", what, labels=("by",))
     for by in ("age", "operator"):
         given_up.add_metric((by,), reading.totals.sum("callbacks_given_up", by))

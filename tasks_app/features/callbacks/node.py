@@ -38,9 +38,9 @@ log = structlog.get_logger(__name__)
 
 #: After the first try, and after each further one that failed; then the delivery has failed.
 WAITS_SECONDS = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
-#: What was written, or last sent anew by hand, so long ago is not tried again. More may wait for a host that never
-#: answers than it will ever have turns for: those so old end untried, with a try to the host that was not answered.
-#: Not without one: perhaps no worker has lived for so long.
+#: A delivery that was written, or last sent anew by hand, so long ago has one more try at most. More may wait for a
+#: host that never answers than can be tried: when it does not answer a try, all to it that are so old fail, untried
+#: ones too. Without such a try none does: perhaps no worker has lived for so long.
 MAX_AGE_SECONDS = 7 * 86_400.0
 TOO_OLD = f"it is older than {MAX_AGE_SECONDS / 86_400:g} days"
 #: What another node may send after its sender died; more than a try may take, and the time until it is written.
@@ -313,7 +313,7 @@ class Sender(NodeThread):
         """Fail the first ones to these hosts that are too old, in the caller's transaction. Returns how many."""
         waiting = pending().filter(host__in=hosts, sender=None).alias(since=SINCE)
         old = waiting.filter(since__lte=Now() - timedelta(seconds=MAX_AGE_SECONDS))
-        return fail_pending(old, f"its host has not answered another one, and {TOO_OLD}")
+        return fail_pending(old, f"its host did not answer another callback, and {TOO_OLD}")
 
 
 def _allow_files() -> None:

@@ -1,5 +1,5 @@
-"""Send callbacks anew: now, and with all tries before them. Or give up pending ones: no try follows. Or forget those
-that ended long ago."""
+"""What may be done to callbacks: send them anew, with all their tries; give up pending ones, which are not tried again;
+forget those that ended long ago."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def differing_files() -> list[str]:
 
 
 class WriteFile:
-    """What each process does about once a second."""
+    """Keeps the schedules of this process's handlers.toml in the database."""
 
     def __init__(self, process: str) -> None:
         self._process, self._written = process, ""
@@ -185,7 +185,7 @@ def web_job(process: str) -> Callable[[], None]:
 
 
 class Schedules:
-    """A node's side job."""
+    """A node's side job: the schedules of its file, ticks that are due, old lines."""
 
     def __init__(self, node: str) -> None:
         self._file = WriteFile(node)

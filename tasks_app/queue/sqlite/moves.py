@@ -99,7 +99,7 @@ def insert_keyed(
     return names
 
 
-# Settle: processing -> as decided. A statement for each task, one for some attempts and one for each counter.
+# Settle: processing -> as decided. A statement for each task, one for eight attempts, one for each counter.
 
 SETTLE = """
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),

@@ -50,7 +50,7 @@ def submit(
     if queued.existing:
         say("a task with this unique key has not ended: this is that one")
     if queued.callback_taken is False:
-        say("its end is not told to the --callback-url: it has been queued with another one, or with none")
+        say("no callback goes to the --callback-url: that task was queued without it or by another caller; wait for it")
     if wait is not None:
         say(f"task {queued.id}")
         return follow.one(client, queued.id, wait, fields, answered=True)
