@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -152,8 +153,10 @@ def _filter(name: str, value: Any, faults: Faults) -> dict[str, Any]:
         what = f"a JSON object with a condition ({_CONDITIONS})"
         refuse(faults, name, what, "{}, which would mean every callback" if value == {} else shown(value))
         return {}
+    # null is refused: taken for absent, it would mean more callbacks.
+    conditions = {one: replace(field, required=one in value) for one, field in CONDITIONS.items()}
     try:
-        return fields.read_object(value, CONDITIONS, "{...}")
+        return fields.read_object(value, conditions, "{...}")
     except Invalid as refused:
         faults += [(f"{name}.{condition}" if condition else name, text) for condition, text in refused.faults]
         return {}

@@ -173,6 +173,8 @@ def test_the_api_counts_then_gives_up_by_host_type_and_age(api: Client) -> None:
 
 @pytest.mark.parametrize("body", [
     {}, {"filter": {}}, {"filter": None}, {"filter": "x"}, {"filter": {"host": ""}}, {"filter": {"status": "failed"}},
+    {"filter": {"host": None}}, {"filter": {"host": None, "type": "echo"}},
+    {"filter": {"created_before": None, "type": "echo"}},
     {"filter": {"created_before": "yesterday"}}, {"filter": {"type": 5}}, {"filter": {"type": "a"}, "rate": 5},
 ])  # fmt: skip
 def test_the_api_refuses_what_would_mean_every_callback_or_is_not_understood(api: Client, body: Any) -> None:
