@@ -259,7 +259,18 @@ class Pool:
             return "its engine has not said yet that a new container can start; the old ones go on meanwhile"
         if self._roll.is_beside(slots) and not self._roll.spare_ready:
             return "its new container is not ready yet; the old one goes on meanwhile"
+        if len(slots) > 1 and self._first_is_awaited(slots):
+            return "its first new container is not ready yet; the old ones go on meanwhile"
         return None
+
+    def _first_is_awaited(self, slots: Sequence[Slot]) -> bool:
+        """Whether slots replace their containers, or can, and none of the new ones is ready: the others will follow."""
+        with self._lock:
+            free = {*self._free}
+            new = [slot for slot in slots if not slot.is_old]
+            if any(slot.number in free or slot.phase in (Phase.TAKEN, Phase.BUSY) for slot in new):
+                return False
+            return bool(self._roll.replacing) or any(slot.is_old and slot.number in free for slot in slots)
 
     @property
     def is_untried(self) -> bool:
