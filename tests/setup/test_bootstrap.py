@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -61,9 +62,9 @@ class Tree:
 exec {cp} -a "{pip}" "$5"/lib/python*/site-packages/""",
         )
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self.top / "bin/bootstrap"],
+            [self.top / "bin/bootstrap", *words],
             env={"PATH": str(self.path), **environment},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -305,6 +306,19 @@ def test_what_only_runs_gets_the_small_lock_and_tests_bring_it_to_the_whole_one(
     assert lock_of() == "requirements.lock"
     assert lock_of("run") == "requirements.lock", "a .venv that has everything keeps it"
     assert (quick.venv / "kept").exists()
+
+
+def test_what_only_runs_takes_nothing_from_what_another_run_has_just_made(made: Tree):
+    (made.top / "requirements-run.lock").write_text("")
+    complete, kept = made.venv / ".complete", made.top / "complete"
+    complete.rename(kept)  # as while it is made
+    with (made.top / ".venv.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        run = made.start("run")
+        assert run.stderr is not None and "waiting for it" in run.stderr.readline()
+        kept.rename(complete)
+    assert run.communicate()[1] == "" and run.returncode == 0
+    assert complete.read_text().splitlines()[1].endswith(" requirements.lock")
 
 
 def test_the_bench_has_an_environment_of_its_own(made: Tree):
