@@ -267,7 +267,7 @@ class Sender(NodeThread):
             outcome = await self._courier.send(leased.message, reserve=not lane.quick)
         except Exception as error:
             log.error("a callback could not be sent", delivery=leased.message.id, exc_info=error)
-            outcome = Outcome(error=f"the platform could not send it ({type(error).__name__})")
+            outcome = Outcome(error=f"the platform could not send it ({type(error).__name__})", ours=True)
         self._over.append(Sent(leased, lane, outcome))
         # What no host has answered can wait for the next look: hosts that are dead cost a look a second in all.
         if outcome.status is not None:
@@ -290,7 +290,8 @@ class Sender(NodeThread):
         same = defaultdict[Result, list[UUID]](list)
         for (delivery, _, old), _, outcome in over:
             same[result_of(outcome, delivery.tries, self._hurry, old)].append(delivery.pk)
-        silent = sorted({sent.host for sent in over if sent.outcome.begun and sent.outcome.status is None})
+        unanswered = [sent for sent in over if sent.outcome.begun and sent.outcome.status is None]
+        silent = sorted({sent.host for sent in unanswered if not sent.outcome.ours})
         counted, given_up = Counter[str](), 0
         with writing():
             for result, keys in same.items():

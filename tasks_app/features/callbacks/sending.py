@@ -59,17 +59,23 @@ class Message(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a try. `status`: of the answer, None without one. `error`: a sentence without any part of the URL
     or of the answer, blank if it is delivered. `retry_after`: the seconds for which the receiver asks. `seconds`: how
-    long it took. `begun`: false if it had to wait for a turn that did not come: then it was no try."""
+    long it took. `begun`: false if it had to wait for a turn that did not come: then it was no try. `ours`: the reason
+    is this worker's own, and says nothing of the host."""
 
     status: int | None = None
     error: str = ""
     retry_after: float = 0.0
     seconds: float = 0.0
     begun: bool = True
+    ours: bool = False
 
 
 class NotSent(Exception):
     """No answer; the text says why."""
+
+
+class Refused(NotSent):
+    """This worker does not send it, whatever its host does."""
 
 
 class NoTurn(Exception):
@@ -191,18 +197,18 @@ class Courier:
         try:
             outcome = await self._send(message, asyncio.get_running_loop().time() + self._timeout, reserve)
         except NotSent as error:
-            outcome = Outcome(error=str(error))
+            outcome = Outcome(error=str(error), ours=isinstance(error, Refused))
         except NoTurn:
             outcome = Outcome(begun=False)
         return outcome._replace(seconds=time.monotonic() - begun)
 
     async def _send(self, message: Message, deadline: float, reserve: bool) -> Outcome:
         if not message.secrets:
-            raise NotSent("no secret signs it: set DAEMON_CALLBACK_SECRETS, or give its API key a secret")
+            raise Refused("no secret signs it: set DAEMON_CALLBACK_SECRETS, or give its API key a secret")
         try:
             end = endpoint(message.url)
         except ValueError as error:
-            raise NotSent(f"the URL {error}") from None
+            raise Refused(f"the URL {error}") from None
         address = await self._address(end, message.tries, deadline, reserve)
         if (places := self._places.get(address)) is None:
             places = self._places[address] = Places()
@@ -231,7 +237,7 @@ class Courier:
         if not end.is_named(self._private_hosts):
             kind = next(filter(None, map(refused, addresses)), None)
             if kind is not None:
-                raise NotSent(f"its host has {kind}, and DAEMON_CALLBACK_HOSTS does not name it")
+                raise Refused(f"its host has {kind}, and DAEMON_CALLBACK_HOSTS does not name it")
         return addresses[tries % len(addresses)]
 
     async def _post(self, end: Endpoint, address: str, message: Message) -> Outcome:

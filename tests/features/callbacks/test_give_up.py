@@ -93,6 +93,16 @@ def test_what_is_old_is_tried_once_more_by_a_host_that_refuses_it(receiver: Rece
     assert len(receiver.paths) == 3
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_this_worker_does_not_send_says_nothing_of_its_host(receiver: Receiver) -> None:
+    (unsigned,), (other,) = deliveries(receiver.url), deliveries(receiver.url)
+    Delivery.objects.filter(pk=other.pk).update(next_at=Now() + timedelta(hours=1))
+    old(unsigned, other)
+    with sender(secrets=""):
+        [ended] = until_ended(unsigned)
+    assert ended.last_error.startswith("no secret signs it") and statuses(other) == ["pending"]
+
+
 def test_age_ends_no_try_that_has_not_begun_and_none_that_is_delivered() -> None:
     assert result_of(Outcome(begun=False), 0, old=True).status == State.PENDING
     assert result_of(Outcome(204), 0, old=True).status == State.DELIVERED
