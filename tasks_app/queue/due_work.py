@@ -70,6 +70,14 @@ class DueWork(NamedTuple):
     old_live_events: bool = False
     #: An operation that is not over.
     operations: bool = False
+    #: A failure that is in no group yet.
+    ungrouped: bool = False
+    #: A task whose end is still to be told.
+    untold: bool = False
+    #: A callback that is due.
+    callbacks: bool = False
+    #: A schedule whose tick has come.
+    ticks: bool = False
     #: The present minute, in minutes since 1970, if the history has no row of it.
     minute: int | None = None
     #: The number of the last `manage.py reload`.

@@ -66,6 +66,15 @@ DUE_WORK_FULL = (
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
   coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d),
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'failed' AND failure_group IS NULL {from_failure} ORDER BY completed_at LIMIT 1) AS e)
+  OR EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure),
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE {untold} {from_end} ORDER BY completed_at LIMIT 1) AS f),
+  coalesce((SELECT next_at FROM taskdaemon_callback
+    WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= {wall}, {no}),
+  coalesce((SELECT next_at FROM taskdaemon_schedule
+    WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= {wall}, {no}),
   CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,
   coalesce((SELECT max(id) FROM taskdaemon_reload), 0),"""
     + ON_HOLD

@@ -6,13 +6,13 @@ from tasks_app.feature import Feature
 class Callbacks(Feature):
     """Once a task with a `callback_url` has ended, its row is sent to this URL as Standard Webhooks say.
 
-    A final move writes nothing for it. Each node looks once a second for ended tasks that were not told of yet; one
+    A final move writes nothing for it. Each beat of a node says whether an ended task was not told of yet; one
     transaction writes what will be sent, a delivery, and marks the task.
     """
 
     name = "tasks_app.features.callbacks"
     callback_fault = "tasks_app.features.callbacks.addresses.callback_fault"
-    side_jobs = "tasks_app.features.callbacks.telling.Telling"
+    side_jobs = "tasks_app.features.callbacks.jobs.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
     bulk_acts = "tasks_app.features.callbacks.verbs.bulk_acts"
     forgets = "tasks_app.features.callbacks.verbs.forget"
@@ -23,4 +23,4 @@ class Callbacks(Feature):
     reads = "tasks_app.features.callbacks.metrics.waiting"
     families = "tasks_app.features.callbacks.metrics.families"
     problems = "tasks_app.features.callbacks.metrics.problems"
-    node_threads = "tasks_app.features.callbacks.node.Sender"
+    node_threads = "tasks_app.features.callbacks.jobs.Sending"

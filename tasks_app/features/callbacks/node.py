@@ -27,10 +27,10 @@ from tasks_app.conf import Environment
 from tasks_app.features.callbacks.fairness import Hosts, Lane
 from tasks_app.features.callbacks.models import SINCE, Delivery, State, pending
 from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
-from tasks_app.features.callbacks.telling import woken
 from tasks_app.features.callbacks.verbs import fail_pending
+from tasks_app.features.callbacks.waking import woken
 from tasks_app.keys.api_keys import ApiKey
-from tasks_app.node.threads import NodeThread, Retrying
+from tasks_app.node.threads import Retrying
 from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 
@@ -45,7 +45,8 @@ MAX_AGE_SECONDS = 7 * 86_400.0
 TOO_OLD = f"it is older than {MAX_AGE_SECONDS / 86_400:g} days"
 #: What another node may send after its sender died; more than a try may take, and the time until it is written.
 LEASE_SECONDS = 60.0
-#: Until something is looked for that nobody has told of: by another process, or a wait that is over.
+#: While something is under way, until the next look. Else a beat wakes the thread: for what another process has
+#: written, and for waits that are over.
 POLL_SECONDS = 1.0
 #: Results that come at about the same time are written together.
 TOGETHER_SECONDS = 0.01
@@ -126,10 +127,8 @@ class Sent(NamedTuple):
         return self.leased.delivery.host
 
 
-class Sender(NodeThread):
+class Sender:
     """Sends what is due, fairly among hosts."""
-
-    name = "callbacks"
 
     def __init__(self, node: str, env: Environment | None = None, courier: Courier | None = None) -> None:
         env = env or conf.environment()
@@ -147,10 +146,12 @@ class Sender(NodeThread):
         self._clock_look_at = 0.0
 
     def stop(self) -> None:
+        """Let `run` end soon."""
         self._stopped.set()
         woken.set()
 
     def run(self) -> None:
+        """Send until it is stopped."""
         _allow_files()
         threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
         while not self._stopped.is_set():
@@ -171,7 +172,9 @@ class Sender(NodeThread):
         except Error as error:
             return self._retrying.failed(error)
         self._retrying.succeeded()
-        return 0.0 if more else POLL_SECONDS
+        if more:
+            return 0.0
+        return POLL_SECONDS if self._under_way else CLOCK_LOOK_SECONDS
 
     def _end(self) -> None:
         until = time.monotonic() + END_SECONDS

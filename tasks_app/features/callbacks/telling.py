@@ -7,7 +7,6 @@ and its mark are one transaction, so that each end is told once, whatever proces
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -22,11 +21,11 @@ from tasks_app.api.errors import dump
 from tasks_app.api.pages import objects_by_id
 from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
+from tasks_app.features.callbacks.waking import woken
 from tasks_app.handlers.words import rfc3339
-from tasks_app.node.threads import MAX_CALL_SECONDS, OutageGuard
+from tasks_app.node.threads import MAX_CALL_SECONDS
 from tasks_app.process import fail_point
 from tasks_app.queue.current import BatchSize, require_all, store, writing
-from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
 from tasks_app.queue.store import DatabaseRefusal
@@ -37,13 +36,8 @@ MAX_BODY_BYTES = 256 * 1024
 TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL = 200, 20
 #: Of the bodies that are made at once, unless a single one has more.
 MAX_BYTES = 4 * 1024 * 1024
-#: After a failure of the database.
-RETRY_SECONDS = 5.0
 #: How a task fails whose `last_error` is its handler's text.
 _OWN_WORDS = (FailureReason.HANDLER_ERROR, FailureReason.RETRIES_EXHAUSTED)
-
-#: Set after deliveries were committed: this process's sender, if it has one, looks for them at once.
-woken = threading.Event()
 
 
 class _End(NamedTuple):
@@ -179,15 +173,3 @@ def _body(end: _End, task: bytes, whole: bool = True) -> bytes:
     more = b"" if whole else b',"truncated":true'
     data = b'%b,"last_error":%b%b}' % (task[:-1], dump(error), more)
     return b'{"type":%b,"timestamp":%b,"data":%b}' % (dump(end.event), dump(rfc3339(end.ended_at)), data)
-
-
-class Telling:
-    """A node's side job."""
-
-    def __init__(self, node: str) -> None:
-        self._job = OutageGuard("tell of ended tasks", RETRY_SECONDS)
-        self._size = BatchSize(TASKS_PER_TRANSACTION)
-
-    def run(self, work: DueWork) -> None:
-        """Tell what has ended. Raises nothing."""
-        self._job.run(partial(tell_ended, self._size))

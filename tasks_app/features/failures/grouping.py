@@ -298,6 +298,8 @@ class FailureGroups:
     def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
         begun = store().elapsed()
+        if not (work.ungrouped or begun >= self._removal_at):
+            return
         if begun >= self._next_at and self._job.run(self._count):
             now = store().elapsed()
             self._next_at = now + max(PAUSE_SECONDS, (now - begun) * (1 / MAX_SHARE - 1))

@@ -8,7 +8,7 @@ from tasks_app.feature import Feature
 class Schedules(Feature):
     """Tasks that are made at their times: cron lines and intervals.
 
-    Each node looks once a second for ticks that are due. A tick moves its schedule's row on, makes the task and writes
+    Each beat of a node says whether a tick is due. A tick moves its schedule's row on, makes the task and writes
     a line of the ledger in one transaction, guarded on the row: no node leads, and no tick fires twice.
     """
 

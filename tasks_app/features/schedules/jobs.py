@@ -197,7 +197,8 @@ class Schedules:
     def run(self, work: DueWork) -> None:
         """Write the file's schedules if they are new, and fire what is due. Raises nothing."""
         self._file.run()
-        self._fire.run(self._fire_due)
+        if work.ticks:
+            self._fire.run(self._fire_due)
         if (now := store().elapsed()) >= self._prune_at:
             self._prune_at = now + PRUNE_SECONDS
             self._prune.run(self._remove_some)

@@ -29,6 +29,7 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
+from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.postgresql.claim import (
     BY_PLACE,
     BY_PRIORITY,
@@ -146,6 +147,7 @@ _PARTS = {
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
     "not_begun": sql.NOT_BEGUN,
+    "untold": UNTOLD_SQL,
 }
 _RUNNING = RUNNING.format(since="$3", ids="$4")
 _ADDED = {
@@ -153,8 +155,11 @@ _ADDED = {
     "lost": f"SELECT 1 FROM {_RUNNING} WHERE {sql.LATE} LIMIT 1".format(**_PARTS),
     "from_due": "AND due >= $2::float8",
     "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
+    "from_failure": f"AND completed_at >= {SINCE.format(since='$6::bigint')}",
+    "from_end": f"AND completed_at >= {SINCE.format(since='$7::bigint')}",
 }
-#: By `full`. $1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING; if it is full, $5 from when on they expire.
+#: By `full`. $1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING; if it is full, $5 from when on they expire,
+#: $6 from when on failures have no group, and $7 ends are to be told.
 STATEMENTS = {
     full: statement.format(**_PARTS, **_ADDED) for full, statement in ((False, sql.DUE_WORK), (True, sql.DUE_WORK_FULL))
 }
@@ -164,7 +169,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def due_work(node: str, full: bool) -> DueWork:
     start = scan_start() or ScanStart()
-    values = (node, start.due, *start.began, *((start.expires,) if full else ()))
+    values = (node, start.due, *start.began, *((start.expires, start.ungrouped, start.untold) if full else ()))
     [(now, next_due, holders, *rest)] = prepared(STATEMENTS[full], values)
     more = [*rest[:-3], _on_hold(*rest[-3:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)

@@ -25,6 +25,7 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
+from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.sqlite.session import clock_id, read, seconds
 
 #: The present time of day.
@@ -63,6 +64,9 @@ _PARTS = {
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
     "from_expiry": "",
+    "from_failure": "",
+    "from_end": "",
+    "untold": UNTOLD_SQL,
     "not_begun": sql.NOT_BEGUN,
 }
 _HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node"

@@ -17,6 +17,7 @@ from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery
 from tasks_app.features.callbacks.node import Sender
 from tasks_app.features.callbacks.sending import Courier, Lookups
+from tasks_app.features.callbacks.waking import woken
 from testkit.callback_receivers import SECRET
 from testkit.process import until
 
@@ -41,7 +42,7 @@ def sender(
     hurry: float = 1.0,
     resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
 ) -> Iterator[Sender]:
-    """A node's thread that sends, during the block, with this machine's addresses allowed."""
+    """A node's thread that sends, during the block, with this machine's addresses allowed; beats wake it."""
     given = {"callback_secrets": secrets, "callback_hosts": "127.0.0.1,.hooks.test", "callback_hurry": hurry}
     env = conf.environment().model_copy(update=given)
     made = Sender(node, env, Courier(env.private_hosts, Lookups(resolve), timeout))
@@ -53,12 +54,22 @@ def sender(
             connection.close()
 
     thread = threading.Thread(target=run, daemon=True)
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(0.5):
+            woken.set()
+
+    beats = threading.Thread(target=beat, daemon=True)
     thread.start()
+    beats.start()
     try:
         yield made
     finally:
         made.stop()
         thread.join(30)
+        stopped.set()
+        beats.join()
         assert not thread.is_alive()
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from tasks_app.features.callbacks import telling
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, tell_ended
+from tasks_app.features.callbacks.waking import woken
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue
@@ -296,7 +297,7 @@ def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -
 
 def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(telling.woken, "set", lambda: seen.append(len(told())))
+    monkeypatch.setattr(woken, "set", lambda: seen.append(len(told())))
     tell_ended()
     assert seen == []
     ended(2)

@@ -8,13 +8,19 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
+from tasks_app.features.callbacks.models import Delivery
+from tasks_app.features.callbacks.telling import tell_ended
+from tasks_app.features.failures.grouping import group_failures, keep_ungrouped
 from tasks_app.features.history.models import HistoryRow
+from tasks_app.features.schedules.models import Schedule
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
 from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.reloads import ask_reload
-from tests.queue.moves.kit import running, submitted
+from tasks_app.queue.settle import settle
+from tests.features.callbacks.kit import ended
+from tests.queue.moves.kit import NO_RETRY, failure, running, submitted, success
 from tests.queue.store.kit import elsewhere, insert, take
 
 pytestmark = pytest.mark.django_db
@@ -23,8 +29,8 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "reload": 0,
-    "on_hold": OnHold(),
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False,
+    "ungrouped": False, "untold": False, "callbacks": False, "ticks": False, "reload": 0, "on_hold": OnHold(),
 }  # fmt: skip
 
 
@@ -145,6 +151,46 @@ def test_live_events_of_an_attempt_that_ended_a_minute_ago_are_found() -> None:
     assert found()
     event("end", 2, 5.0)
     assert found(old_live_events=True)
+
+
+def test_a_failure_without_a_group_is_found_until_it_is_counted() -> None:
+    settle("node", [success(running()), failure(running(NO_RETRY), retryable=False)])
+    assert found(ungrouped=True)
+    [failed] = Task.objects.failed()
+    keep_ungrouped([failed.pk])
+    Task.objects.all().delete()
+    assert found(ungrouped=True)
+    group_failures()
+    assert found()
+
+
+def test_an_end_is_found_until_it_is_told_and_its_callback_until_it_is_sent() -> None:
+    ended()
+    assert found(untold=True)
+    tell_ended()
+    assert found(callbacks=True)
+    Delivery.objects.update(next_at=FUTURE)
+    assert found()
+    Delivery.objects.update(next_at=PAST)
+    assert found(callbacks=True)
+    Delivery.objects.update(status="delivered", next_at=None, ended_at=Now())
+    assert found()
+
+
+def test_a_tick_that_has_come_is_found() -> None:
+    for name, next_at in (("paused", None), ("later", FUTURE), ("due", PAST)):
+        assert found()
+        Schedule.objects.create(
+            name=name,
+            definition={},
+            hash="",
+            task_type="echo",
+            source="api",
+            next_at=next_at,
+            changed_at=NOW,
+            changed_by="",
+        )
+    assert found(ticks=True)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -48,7 +48,7 @@ PARTIAL = READY | {
     "task_of_schedule",
 }
 #: Values of `due_work`'s statement on PostgreSQL.
-DUE_WORK = "'mine', 0, 0, '{}', 0"
+DUE_WORK = "'mine', 0, 0, '{}', 0, 0, 0"
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}
 EARLIER = "an earlier boot"
 

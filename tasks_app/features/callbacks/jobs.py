@@ -1,0 +1,72 @@
+"""What callbacks add to a node: once a beat has found one, what tells and sends is imported, and not before.
+
+It takes 8 MB and a loop, which a node without callbacks need not have.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from tasks_app.features.callbacks.waking import woken
+from tasks_app.node.threads import NodeThread, OutageGuard
+from tasks_app.queue.current import BatchSize
+from tasks_app.queue.due_work import DueWork
+
+if TYPE_CHECKING:
+    from tasks_app.features.callbacks.node import Sender
+
+#: After a failure of the database.
+RETRY_SECONDS = 5.0
+
+
+class Telling:
+    """A node's side job."""
+
+    def __init__(self, node: str) -> None:
+        self._job = OutageGuard("tell of ended tasks", RETRY_SECONDS)
+        self._size: BatchSize | None = None
+
+    def run(self, work: DueWork) -> None:
+        """Tell what has ended. Raises nothing."""
+        if work.untold:
+            self._job.run(self._tell)
+
+    def _tell(self) -> None:
+        from tasks_app.features.callbacks.telling import TASKS_PER_TRANSACTION, tell_ended
+
+        self._size = self._size or BatchSize(TASKS_PER_TRANSACTION)
+        tell_ended(self._size)
+
+
+class Sending(NodeThread):
+    """A thread of a node. It sleeps until there is a callback, and is the node's `Sender` from then on."""
+
+    name = "callbacks"
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._stopped = threading.Event()
+        self._sender: Sender | None = None
+
+    def on_beat(self, work: DueWork) -> None:
+        """Wake the thread if a callback is due."""
+        if work.callbacks:
+            woken.set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        woken.set()
+        if self._sender is not None:
+            self._sender.stop()
+
+    def run(self) -> None:
+        woken.wait()
+        if self._stopped.is_set():
+            return
+        from tasks_app.features.callbacks.node import Sender
+
+        self._sender = Sender(self._node)
+        if self._stopped.is_set():  # before `stop` could see the sender
+            self._sender.stop()
+        self._sender.run()

@@ -1,0 +1,81 @@
+"""A node's thread and side job for callbacks: they do nothing, and import nothing, until a beat has found one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from tasks_app import conf
+from tasks_app.features.callbacks.jobs import Sending, Telling
+from tasks_app.features.callbacks.waking import woken
+from tasks_app.queue.due_work import DueWork
+from testkit.callback_receivers import SECRET
+from testkit.process import PROJECT
+from testkit.receiver import Receiver
+from tests.features.callbacks.kit import ended, told, untold
+from tests.features.callbacks.senders import deliveries, until_ended
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+NOTHING = DueWork(0.0)
+
+
+@pytest.fixture
+def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
+    """The thread of a node, which runs, with this machine's addresses allowed."""
+    given = {"callback_secrets": SECRET, "callback_hosts": "127.0.0.1"}
+    env = conf.environment().model_copy(update=given)
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    woken.clear()
+    made = Sending("node")
+
+    def run() -> None:
+        try:
+            made.run()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield made
+    made.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_callback_that_a_beat_has_found_due_is_sent(sending: Sending, receiver: Receiver) -> None:
+    for _ in range(2):
+        rows = deliveries(receiver.url)
+        sending.on_beat(NOTHING._replace(callbacks=True))
+        until_ended(*rows)
+    assert len(receiver.messages) == 2
+
+
+def test_the_thread_ends_without_a_callback(sending: Sending) -> None:
+    sending.on_beat(NOTHING)
+    assert not woken.is_set()
+
+
+def test_an_end_that_a_beat_has_found_is_told() -> None:
+    [task] = ended()
+    job = Telling("node")
+    job.run(NOTHING)
+    assert untold() == 1
+    job.run(NOTHING._replace(untold=True))
+    assert told() == [(task, "task.completed")]
+
+
+def test_a_node_imports_neither_the_api_nor_what_sends_before_there_is_a_callback() -> None:
+    program = (
+        "import os, sys; os.environ['DJANGO_SETTINGS_MODULE'] = 'taskdaemon_site.settings'; import django;"
+        "django.setup(); from tasks_app.feature import registered;"
+        "[make('node') for name in ('side_jobs', 'node_threads') for make in registered(name)];"
+        "print([name for name in ('httpcore2', 'rest_framework.serializers', 'requests') if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert output.stdout == "[]\n"
