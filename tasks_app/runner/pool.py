@@ -249,19 +249,22 @@ class Pool:
             slot.start()
 
     def waits_for(self) -> str | None:
-        """Why old containers are not replaced yet, in a sentence, if their tasks are not the reason. Thread-safe."""
+        """Why containers of the new definition do not serve yet, in a sentence, if running tasks are not the reason.
+        Thread-safe."""
         slots = self.slots
-        if not any(slot.is_old for slot in slots):
+        old, first = any(slot.is_old for slot in slots), self._first_is_awaited(slots)
+        if not (old or first):
             return None
         if (problem := self.stats().problem) is not None:
             return problem
+        if not old:
+            return "its first new container is not ready yet"
         if not self._check.passed(self.revision):
-            return "its engine has not said yet that a new container can start; the old ones go on meanwhile"
-        if self._roll.is_beside(slots) and not self._roll.spare_ready:
-            return "its new container is not ready yet; the old one goes on meanwhile"
-        if len(slots) > 1 and self._first_is_awaited(slots):
-            return "its first new container is not ready yet; the old ones go on meanwhile"
-        return None
+            return "the engine is asked whether a new container can start; the old ones go on meanwhile"
+        if self._roll.is_beside(slots):
+            waits = "its new container is not ready yet; the old one goes on meanwhile"
+            return None if self._roll.spare_ready else waits
+        return "its first new container is not ready yet; the old ones go on meanwhile" if first else None
 
     def _first_is_awaited(self, slots: Sequence[Slot]) -> bool:
         """Whether slots replace their containers, or can, and none of the new ones is ready: the others will follow."""

@@ -385,6 +385,27 @@ def test_after_a_source_file_was_saved_the_next_call_runs_it(pool: Reloading) ->
     assert pool.versions(3) == ["two"] * 3 and not pool.settled() & before
 
 
+def test_a_reload_waits_for_the_first_new_container_also_where_no_old_one_goes_on(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(ANSWERS)
+    command = (sys.executable, "-S", "-E", str(program))
+    engine: Any = HeldEngine(ProcessEngine())
+    with Reloading(handler(command=command, sources="before"), engine, ready_after=30.0) as caller:
+        caller.settled()
+        assert caller.pool.waits_for() is None
+        engine.goes_on.clear()
+        program.write_text("import nope")
+        caller.pool.adopt(handler(command=command, sources="saved"))
+        caller.until(lambda: not caller.containers())
+        assert caller.pool.waits_for() == "its first new container is not ready yet"
+        engine.goes_on.set()
+        caller.until(lambda: "nope" in str(caller.pool.waits_for()))
+        program.write_text(ANSWERS)
+        caller.pool.adopt(handler(command=command, sources="mended"))
+        caller.settled()
+        assert caller.pool.waits_for() is None
+
+
 def test_a_source_file_that_is_gone_costs_one_container_and_the_others_go_on_serving(pool: Reloading) -> None:
     gone = handler(sources="saved")
     pool.pool.adopt(gone)
