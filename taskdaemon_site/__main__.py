@@ -8,7 +8,7 @@ import sys
 
 #: structlog, Django REST Framework and Django's test client import these where they are installed, and nothing here
 #: uses them. They take a fifth of the imports of `web`. django.contrib.postgres imports psycopg, with SQLite too.
-UNUSED = ("rich", "pygments", "django.contrib.postgres", "jinja2")
+UNUSED = ("rich", "pygments", "greenlet", "django.contrib.postgres", "jinja2")
 
 
 def installed() -> int:
