@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks_app', '0037_no_expiring'),
+        ('tasks_app', '0036_callback_due_hosts'),
     ]
 
     operations = [
