@@ -146,8 +146,8 @@ def counted(rows: QuerySet[Delivery]) -> Counted:
 def give_up(rows: QuerySet[Delivery], actor: Actor, **conditions: Any) -> int:
     """Fail these pending callbacks, also those that are being sent, in batches: 10,000 and for a second at most.
 
-    Returns how many; 0: none is left. One line of the audit log counts them, and has the conditions by which they were
-    chosen.
+    Returns how many; 0: none is left but those that a node is writing. One line of the audit log counts them, and has
+    the conditions by which they were chosen.
     """
     said = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in conditions.items()}
     line = BulkLine(actor, "give_up_callbacks", "callbacks", **{name: value for name, value in said.items() if value})

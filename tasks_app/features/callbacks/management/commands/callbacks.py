@@ -102,7 +102,9 @@ def _give_up(host: str | None, task_type: str | None, created_before: str | None
     done, actor = 0, system_account()
     while count := give_up(rows, actor, host=host, type=task_type, created_before=before):
         done += count
-    return f"{done:,} {plural(done, 'callback')} {plural(done, 'is', 'are')} given up"
+    left = counted(rows).matched  # a node held them
+    more = f"; {left:,} that a node is writing {plural(left, 'is', 'are')} left: run this again" if left else ""
+    return f"{done:,} {plural(done, 'callback')} {plural(done, 'is', 'are')} given up{more}"
 
 
 def _id(text: str, what: str) -> UUID:
