@@ -17,7 +17,10 @@ from testkit.process import until
 
 OLD, NEW, OTHER = (new_signing_secret() for _ in range(3))
 AT = 1_769_850_000
-TASK = {"id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "status": "completed", "result": {"n": 1}}
+TASK = {
+    "id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "task_type": "echo", "status": "completed", "priority": 5, "attempts": 1,
+    "task_data": {}, "result": {"n": 1}, "created_at": "2026-01-31T08:59:00Z",
+}  # fmt: skip
 BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z", "data": TASK}).encode()
 
 
@@ -65,6 +68,12 @@ def test_a_header_that_is_missing_and_a_secret_that_is_none_are_named() -> None:
             verify_webhook(BODY, signed_headers([NEW], "delivery", AT, BODY), *secrets_, now=AT)
     with pytest.raises(TypeError, match="body must be bytes"):
         verify_webhook(BODY.decode(), {}, NEW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"data": {}}', b'{"type": "x", "data": {"id": "1"}}', b'{"data": 1}'])
+def test_what_is_signed_and_tells_of_no_task_is_refused(body: bytes) -> None:
+    with pytest.raises(BadWebhook, match="tells of no task"):
+        verify_webhook(body, signed_headers([NEW], "delivery", AT, body), NEW, now=AT)
 
 
 def test_the_headers_may_be_in_any_case() -> None:

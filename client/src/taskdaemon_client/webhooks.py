@@ -63,10 +63,13 @@ def verify_webhook(
     given_digests = [text[3:].encode() for text in signatures.split() if text.startswith("v1,")]
     if not any(hmac.compare_digest(ours, theirs) for ours in digests for theirs in given_digests):
         raise BadWebhook("no secret fits its signature")
-    told: dict[str, Any] = json.loads(body)
-    task = told["data"]
-    truncated = bool(told.get("truncated") or task.get("truncated"))
-    return Webhook(id, told["type"], moment(told.get("timestamp")), Task.read(task), truncated)
+    try:
+        told: dict[str, Any] = json.loads(body)
+        task = told["data"]
+        truncated = bool(told.get("truncated") or task.get("truncated"))
+        return Webhook(id, told["type"], moment(told.get("timestamp")), Task.read(task), truncated)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadWebhook("its signature fits, but it tells of no task: another program has the secret") from None
 
 
 def _key(secret: str) -> bytes:
