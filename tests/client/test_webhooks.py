@@ -18,8 +18,8 @@ from testkit.process import until
 OLD, NEW, OTHER = (new_signing_secret() for _ in range(3))
 AT = 1_769_850_000
 TASK = {
-    "id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "task_type": "echo", "status": "completed", "priority": 5, "attempts": 1,
-    "task_data": {}, "result": {"n": 1}, "created_at": "2026-01-31T08:59:00Z",
+    "id": "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", "task_type": "echo", "status": "completed", "priority": 5,
+    "attempts": 1, "task_data": {}, "result": {"n": 1}, "created_at": "2026-01-31T08:59:00Z",
 }  # fmt: skip
 BODY = json.dumps({"type": "task.completed", "timestamp": "2026-01-31T09:00:00Z", "data": TASK}).encode()
 
