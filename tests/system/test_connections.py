@@ -34,7 +34,7 @@ def connections(daemon: Daemon, process: Process) -> int:
     return len({row["client_port"] for row in rows} & ports(process))
 
 
-def test_a_node_has_five_connections_however_many_slots_it_has(daemon: Daemon) -> None:
+def test_a_node_without_callbacks_has_four_connections_however_many_slots_it_has(daemon: Daemon) -> None:
     if not isinstance(daemon.store, PostgreSQLStore):
         pytest.skip("SQLite has no connections to count; the servers' leg runs this")
     daemon.handler("many", instances=8)
@@ -52,5 +52,5 @@ def test_a_node_has_five_connections_however_many_slots_it_has(daemon: Daemon) -
 
     until(over, what="the end of all tasks")
     over()  # the first look may have come before the first result
-    assert max(seen) == 5, "dispatcher, result writer, heartbeat, leases, callbacks"
+    assert max(seen) == 4, "dispatcher, result writer, heartbeat, leases; one more with the first callback"
     assert connections(daemon, web) <= 4 + 1, "a thread's each, and the counters'"
