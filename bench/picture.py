@@ -18,13 +18,11 @@ PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is bette
 
 
 def picture(record: dict[str, Any]) -> str:
-    """SVG, without panels for rows that were not run. The thin line is the range of the repetitions."""
+    """SVG, without panels for figures that were not measured. The thin line is the range of the repetitions."""
     panels = []
     for row, figure, title in PANELS:
-        entry = record["rows"].get(row)
-        if entry is not None:
-            found = [(name, summaries(entry, name).get(figure)) for name in entry["systems"]]
-            panels.append((title, [(name, one) for name, one in found if one is not None]))
+        if bars := _bars(record["rows"].get(row, {"systems": {}}), figure):
+            panels.append((title, bars))
     height = 24 + sum(44 + len(bars) * (BAR + GAP) for _, bars in panels)
     drawing = Drawing(WIDTH, height, "Ours beside other task queues")
     y = 28.0
@@ -39,13 +37,18 @@ def picture(record: dict[str, Any]) -> str:
 def chart(record: dict[str, Any]) -> str:
     """SVG of the drain's rates, with their date. Raises KeyError if the drain was not run."""
     entry = record["rows"]["drain"]
-    found = [(name, summaries(entry, name).get("rate")) for name in entry["systems"]]
-    bars = [(name, one) for name, one in found if one is not None]
+    bars = _bars(entry, "rate")
     drawing = Drawing(WIDTH, 70 + len(bars) * (BAR + GAP), "No-op tasks a second, beside other task queues")
     drawing.text(16, 28, "No-op tasks a second (more is better)", 15, bold=True)
     drawing.text(16, 48, f"Measured {entry['at'][:10]} on {entry['machine']}; the line is the range", 12, PALE)
     _panel(drawing, 60, bars)
     return str(drawing)
+
+
+def _bars(entry: dict[str, Any], figure: str) -> list[tuple[str, Summary]]:
+    """Of each system for which the row has the figure."""
+    found = [(name, summaries(entry, name).get(figure)) for name in entry["systems"]]
+    return [(name, one) for name, one in found if one is not None]
 
 
 def _panel(drawing: Drawing, top: float, bars: list[tuple[str, Summary]]) -> None:

@@ -121,6 +121,7 @@ def test_the_picture_shows_the_drain_beside_a_held_snapshot():
     made = record_of(snapshot=ran(Row("snapshot", "A title", held, lambda scene: [one])))
     words = [text for each in ElementTree.fromstring(picture(made)).iter() for text in [each.text] if text]
     assert {"ours: x", "3,000  (n = 2)"} <= set(words)
+    assert not any("against one without" in text for text in words), "a title without bars"
 
 
 def test_the_table_has_median_range_and_n():
