@@ -132,8 +132,8 @@ def together(leg: Leg) -> list[str]:
     ]
 
 
-def run(leg: Leg, arguments: list[str], to: IO[str] | None = None, may_be_none: bool = True) -> int:
-    """pytest's exit status; with arguments that leave nothing of this leg, 0, if that `may_be_none`."""
+def run(leg: Leg, arguments: list[str], to: IO[str] | None = None) -> int:
+    """pytest's exit status."""
     print(f"\n==> {leg.name}", file=to, flush=True)
     command = [sys.executable, "-m", "pytest", "-p", "testkit.outcomes", "-p", "testkit.costs"]
     command += arguments or together(leg)
@@ -143,11 +143,10 @@ def run(leg: Leg, arguments: list[str], to: IO[str] | None = None, may_be_none: 
         environment = clean_environment() | {"DAEMON_HOME": home} | leg.environment
         with subprocess.Popen(command, cwd=TOP, env=environment, stdout=to, stderr=to) as pytest:
             try:
-                status = pytest.wait()
+                return pytest.wait()
             except KeyboardInterrupt:
                 pytest.wait()  # it had the signal too, and closes what its tests have opened
                 raise
-    return 0 if status == NO_TEST_CHOSEN and arguments and may_be_none else status
 
 
 def run_side_by_side(legs: list[Leg]) -> list[int]:
@@ -171,13 +170,11 @@ def run_bare(leg: Leg, folder: Path) -> int:
     """Once more what has been seen to start a program. pytest's exit status."""
     noted = folder.with_name(f"{folder.name}.started")
     lines = sorted(set(noted.read_text().splitlines())) if noted.exists() else []
-    # Tests that run pytest have others of their own. Several processes take none at all if the file of one is missing.
-    lines = [line for line in lines if (TOP / line.partition("::")[0]).exists()]
     if not lines:
         print("No test has been seen to start a program; look at testkit/bare.py.")
         return NO_TEST_CHOSEN
     noted.write_text("\n".join(lines) + "\n")
-    return run(leg, [*together(leg), f"@{noted}"], may_be_none=False)
+    return run(leg, [*together(leg), f"@{noted}"])
 
 
 def run_failed_again(leg: Leg, status: int) -> Result:
@@ -255,7 +252,8 @@ def main(arguments: list[str]) -> int:
             legs = [replace(leg, environment=leg.environment | {"TEST_BARE": str(bare)}) for leg in legs]
         legs = [leg.writing(Path(scratch) / f"outcomes{number}") for number, leg in enumerate(legs)]
         if arguments:
-            statuses = [run(leg, arguments) for leg in legs]
+            # Arguments may leave nothing of a leg.
+            statuses = [0 if status == NO_TEST_CHOSEN else status for status in (run(leg, arguments) for leg in legs)]
         else:
             fifo = Path(scratch) / "turns"
             kept = turns.make(fifo, AT_A_TIME)

@@ -20,6 +20,7 @@ ONLY_WHAT_IS_NEEDED = [
     f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 ]
 FOLDER = "TEST_BARE"
+_folder: Path | None = None
 _noted: set[str] = set()
 
 
@@ -50,11 +51,16 @@ def started(folder: Path) -> Path:
 
 
 def watch() -> None:
-    """From now on note each test that starts a program which is not in TEST_BARE's folder, nor this Python's."""
-    folder, scripts = Path(os.environ[FOLDER]), Path(sysconfig.get_path("scripts"))
+    """From now on note each test that starts a program which is not in TEST_BARE's folder, nor this Python's.
+
+    Tests of a pytest that a test starts are not noted: they are none of this run's.
+    """
+    global _folder
+    _folder = folder = Path(os.environ.pop(FOLDER))
+    scripts = Path(sysconfig.get_path("scripts"))
 
     def audit(event: str, what: tuple[Any, ...]) -> None:
-        if event == "subprocess.Popen" and FOLDER in os.environ:
+        if event == "subprocess.Popen":
             path = Path(os.fsdecode(what[0] or what[1][0]))
             ours = path.parent == scripts or path.name.startswith("python")
             if not ours and not (folder / path.name).exists():
@@ -64,11 +70,11 @@ def watch() -> None:
 
 
 def note() -> None:
-    """With TEST_BARE: this test starts what a bare machine does not have."""
+    """If that is watched: this test starts what a bare machine does not have."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
-    if FOLDER in os.environ and test and test not in _noted:
+    if _folder and test and test not in _noted:
         _noted.add(test)
-        with started(Path(os.environ[FOLDER])).open("a") as file:
+        with started(_folder).open("a") as file:
             file.write(f"{test}\n")
 
 

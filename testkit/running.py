@@ -29,7 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     as_in_the_foreground()
     without_flush()
     find_once()
-    if bare.FOLDER in os.environ and not config.option.collectonly:
+    starts_others = config.getoption("numprocesses", None)  # xdist's processes, which need the variable
+    if bare.FOLDER in os.environ and not config.option.collectonly and not starts_others:
         bare.watch()
 
 

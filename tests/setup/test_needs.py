@@ -19,7 +19,7 @@ def pytest_says(folder: Path, test: str, **environment: str) -> str:
     """What a run of this one test says, in our own set-up."""
     (folder / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(TOP / "pyproject.toml")]
-    ours = {name: value for name, value in os.environ.items() if name not in ("CI", bare.FOLDER)}
+    ours = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
         [*command, "-p", "testkit.running", "--rootdir", str(TOP), str(folder / "test_it.py")],
         cwd=TOP, env=ours | environment, capture_output=True, text=True, timeout=100,
@@ -70,6 +70,20 @@ def test_every_machine_has_it():
     assert "4 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
     noted = bare.started(tmp_path / "path").read_text().splitlines()
     assert [line.rpartition("::")[2] for line in noted] == ["test_asks", "test_starts_it_unasked", "test_in_a_fixture"]
+
+
+def test_a_test_of_a_pytest_that_a_test_starts_is_not_noted(tmp_path: Path) -> None:
+    needs.program("curl")
+    (tmp_path / "inner").mkdir()
+    test = f"""
+from pathlib import Path
+from tests.setup.test_needs import pytest_says
+
+def test_outer():
+    assert '1 passed' in pytest_says(Path({str(tmp_path / "inner")!r}), {ASKS!r})
+"""
+    assert "1 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
+    assert not bare.started(tmp_path / "path").exists()
 
 
 def test_a_bare_path_has_what_is_essential_and_no_program_that_a_test_has_to_ask_for(tmp_path: Path) -> None:
