@@ -6,15 +6,11 @@ It takes 8 MB and a loop, which a node without callbacks need not have.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from tasks_app.features.callbacks.waking import woken
 from tasks_app.node.threads import NodeThread, OutageGuard
 from tasks_app.queue.current import BatchSize
 from tasks_app.queue.due_work import DueWork
-
-if TYPE_CHECKING:
-    from tasks_app.features.callbacks.node import Sender
 
 #: After a failure of the database.
 RETRY_SECONDS = 5.0
@@ -40,14 +36,13 @@ class Telling:
 
 
 class Sending(NodeThread):
-    """A thread of a node. It sleeps until there is a callback, and is the node's `Sender` from then on."""
+    """A thread of a node. It sleeps until there is a callback, and runs the node's `Sender` from then on."""
 
     name = "callbacks"
 
     def __init__(self, node: str) -> None:
         self._node = node
         self._stopped = threading.Event()
-        self._sender: Sender | None = None
 
     def on_beat(self, work: DueWork) -> None:
         """Wake the thread if a callback is due."""
@@ -57,8 +52,6 @@ class Sending(NodeThread):
     def stop(self) -> None:
         self._stopped.set()
         woken.set()
-        if self._sender is not None:
-            self._sender.stop()
 
     def run(self) -> None:
         woken.wait()
@@ -66,7 +59,4 @@ class Sending(NodeThread):
             return
         from tasks_app.features.callbacks.node import Sender
 
-        self._sender = Sender(self._node)
-        if self._stopped.is_set():  # before `stop` could see the sender
-            self._sender.stop()
-        self._sender.run()
+        Sender(self._node).run(self._stopped)

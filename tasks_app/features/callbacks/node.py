@@ -135,7 +135,6 @@ class Sender:
         self._node, self._secrets, self._hurry = node, env.signing_secrets, env.callback_hurry
         self._courier = courier or Courier(env.private_hosts)
         self._retrying = Retrying("send callbacks")
-        self._stopped = threading.Event()
         self._loop = asyncio.new_event_loop()
         #: Filled by the loop's thread.
         self._over: deque[Sent] = deque()
@@ -145,19 +144,14 @@ class Sender:
         self._unwritten: list[Sent] = []
         self._clock_look_at = 0.0
 
-    def stop(self) -> None:
-        """Let `run` end soon."""
-        self._stopped.set()
-        woken.set()
-
-    def run(self) -> None:
-        """Send until it is stopped."""
+    def run(self, stopped: threading.Event) -> None:
+        """Send until `stopped` is set; whoever sets it wakes the thread."""
         _allow_files()
         threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
-        while not self._stopped.is_set():
+        while not stopped.is_set():
             woken.wait(self._round(take=True))
             woken.clear()
-            self._stopped.wait(TOGETHER_SECONDS)
+            stopped.wait(TOGETHER_SECONDS)
         self._end()
 
     def _round(self, take: bool) -> float:

@@ -35,42 +35,51 @@ def deliveries(url: str, count: int = 1, **columns: Any) -> list[Delivery]:
 
 
 @contextmanager
+def running(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
+    """A node's thread, which runs during the block."""
+
+    def run_it() -> None:
+        try:
+            run()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run_it, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@contextmanager
 def sender(
     node: str = "node",
     timeout: float = 15.0,
     secrets: str = SECRET,
     hurry: float = 1.0,
     resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
-) -> Iterator[Sender]:
+) -> Iterator[None]:
     """A node's thread that sends, during the block, with this machine's addresses allowed; beats wake it."""
     given = {"callback_secrets": secrets, "callback_hosts": "127.0.0.1,.hooks.test", "callback_hurry": hurry}
     env = conf.environment().model_copy(update=given)
     made = Sender(node, env, Courier(env.private_hosts, Lookups(resolve), timeout))
-
-    def run() -> None:
-        try:
-            made.run()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    stopped = threading.Event()
+    stopped, over = threading.Event(), threading.Event()
 
     def beat() -> None:
-        while not stopped.wait(0.5):
+        while not over.wait(0.5):
             woken.set()
 
     beats = threading.Thread(target=beat, daemon=True)
-    thread.start()
     beats.start()
     try:
-        yield made
+        with running(lambda: made.run(stopped), stopped.set):
+            yield
     finally:
-        made.stop()
-        thread.join(30)
-        stopped.set()
+        over.set()
         beats.join()
-        assert not thread.is_alive()
 
 
 def until_ended(*rows: Delivery) -> list[Delivery]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection
 
 from tasks_app import conf
 from tasks_app.features.callbacks.jobs import Sending, Telling
@@ -18,7 +16,7 @@ from testkit.callback_receivers import SECRET
 from testkit.process import PROJECT
 from testkit.receiver import Receiver
 from tests.features.callbacks.kit import ended, told, untold
-from tests.features.callbacks.senders import deliveries, until_ended
+from tests.features.callbacks.senders import deliveries, running, until_ended
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -33,19 +31,8 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
     monkeypatch.setattr(conf, "environment", lambda: env)
     woken.clear()
     made = Sending("node")
-
-    def run() -> None:
-        try:
-            made.run()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield made
-    made.stop()
-    thread.join(30)
-    assert not thread.is_alive()
+    with running(made.run, made.stop):
+        yield made
 
 
 def test_a_callback_that_a_beat_has_found_due_is_sent(sending: Sending, receiver: Receiver) -> None:
