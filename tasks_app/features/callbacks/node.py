@@ -42,7 +42,7 @@ WAITS_SECONDS = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 #: host that never answers than can be tried: when it does not answer a try, all to it that are so old fail, untried
 #: ones too. Without such a try none does: perhaps no worker has lived for so long.
 MAX_AGE_SECONDS = 7 * 86_400.0
-TOO_OLD = f"it is older than {MAX_AGE_SECONDS / 86_400:g} days"
+TOO_OLD = f"this callback is older than {MAX_AGE_SECONDS / 86_400:g} days"
 #: What another node may send after its sender died; more than a try may take, and the time until it is written.
 LEASE_SECONDS = 60.0
 #: While something is under way, until the next look. Else a beat wakes the thread: for what another process has

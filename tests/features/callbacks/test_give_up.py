@@ -66,10 +66,10 @@ def test_what_waits_for_a_host_that_never_answers_fails_once_it_is_old_without_a
     assert {row.status for row in ended} == {State.FAILED} and all(row.ended_at for row in ended)
     untried = [row for row in ended if not row.tries]
     assert len(untried) >= 15, "one try tells of all"
-    why = "its host did not answer another callback, and it is older than 7 days"
+    why = "its host did not answer another callback, and this callback is older than 7 days"
     assert {row.last_error for row in untried} == {why}
     assert {row.last_error for row in ended if row.tries} == {
-        "no answer within 0.2 s; not tried again: it is older than 7 days"
+        "no answer within 0.2 s; not tried again: this callback is older than 7 days"
     }
     assert statuses(fresh, anew) == ["pending", "pending"]
 
