@@ -122,13 +122,14 @@ class Feature(AppConfig):
 class BulkAct(NamedTuple):
     """What is done to each task that matches the filter of an operation.
 
-    `verb`: at most 10 characters. `fits`: the statuses of the tasks that it is done to. `done`: what a task is then
-    said to be. `act`: gets the ids of some tasks, which the caller's write transaction has locked, and returns those to
-    which it was done; the others are skipped for the reason `skipped`. `address`, `name`, `text`: of the call that
-    starts the operation. `selected`: what the admin's list of tasks calls it.
+    `verb`: at most 10 characters. `called`: what sentences call it. `fits`: the statuses of the tasks that it is done
+    to. `done`: what a task is then said to be. `act`: gets the ids of some tasks, which the caller's write transaction
+    has locked, and returns those to which it was done; the others are skipped for the reason `skipped`. `address`,
+    `name`, `text`: of the call that starts the operation. `selected`: what the admin's list of tasks calls it.
     """
 
     verb: str
+    called: str
     fits: frozenset[str]
     done: str
     act: Callable[[Sequence[UUID]], Set[UUID]]

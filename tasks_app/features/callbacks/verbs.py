@@ -83,6 +83,7 @@ def retry_failed(tasks: Sequence[UUID]) -> set[UUID]:
 bulk_acts = [
     BulkAct(
         verb="callbacks",
+        called="sending callbacks again",
         fits=frozenset(map(str, FINAL)),
         done="told of again",
         act=retry_failed,

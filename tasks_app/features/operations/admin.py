@@ -30,7 +30,7 @@ from tasks_app.features.operations import acts
 from tasks_app.features.operations.acts import Preview, abort, preview, start, warnings
 from tasks_app.features.operations.admin_form import Chosen, OperationForm, counted
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import OPTIONS, Plan, bulk_acts, fits, words
+from tasks_app.features.operations.plan import OPTIONS, Plan, bulk_acts, called, fits, words
 from tasks_app.features.operations.work import waits_for_canary, work_until_over
 from tasks_app.handlers.words import span, utc_text
 from tasks_app.metrics.system_reading import current_reading
@@ -144,9 +144,9 @@ class OperationAdmin(PageAdmin):
 
     seen_by = (SEE_TASKS,)
     gone = "There is no such operation."
-    list_display = ("shown_verb", "state_column", "progress", "tasks_column", "begun", "by")
+    list_display = ("shown_act", "state_column", "progress", "tasks_column", "begun", "by")
     ordering = ("-pk",)
-    list_display_links = ("shown_verb",)
+    list_display_links = ("shown_act",)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         if may(request, SEE_PAYLOADS):
@@ -185,12 +185,12 @@ class OperationAdmin(PageAdmin):
             said = "No task matches any more" if every else f"None of them is {words(fits(chosen.verb))} now"
             self.message_user(request, f"{said}: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(chosen.back)
-        sent = OPTIONS.keys() & request.GET.keys()
+        sent, act = OPTIONS.keys() & request.GET.keys(), called(chosen.verb)
         return self.page(
             request,
             "operations/operate.html",
-            f"{chosen.verb.capitalize()}: are you sure?" if started is None else f"{chosen.verb.capitalize()}: started",
-            verb=chosen.verb,
+            f"{act.capitalize()}: {'are you sure?' if started is None else 'started'}",
+            act=act,
             started=started and _page(started),
             said=started and progress(started),
             explained=explained(chosen.verb),
@@ -236,8 +236,9 @@ class OperationAdmin(PageAdmin):
         return self.page(
             request,
             "operations/operation.html",
-            f"{operation.verb.capitalize()}: {described(operation, errors)}",
+            f"{called(operation.verb).capitalize()}: {described(operation, errors)}",
             operation=operation,
+            act=called(operation.verb),
             state=self.state_column(operation),
             running=operation.state == OperationState.RUNNING,
             may_abort=may(request, right_of(operation.verb)),
@@ -267,7 +268,9 @@ class OperationAdmin(PageAdmin):
 
     # The list.
 
-    shown_verb = column("operation", lambda row: row.verb if row.priority is None else f"{row.verb} {row.priority}")
+    shown_act = column(
+        "operation", lambda row: called(row.verb) if row.priority is None else f"{row.verb} {row.priority}"
+    )
     state_column = column("state", lambda operation: badge(TONES[OperationState(operation.state)], operation.state))
     progress = column("progress", lambda operation: line(progress(operation), 300))
     tasks_column = column("tasks", lambda operation: described(operation, errors=True))
@@ -357,7 +360,7 @@ def _running(request: HttpRequest, _: None) -> str:
     rows = [
         {
             "link": _page(operation),
-            "verb": operation.verb,
+            "act": called(operation.verb),
             "described": described(operation, errors),
             "left": time_left(operation, now),
             "by": line(operation.created_by, 60),

@@ -35,6 +35,12 @@ def fits(verb: str) -> frozenset[str]:
     return FITS[verb] if verb in FITS else bulk_acts()[verb].fits
 
 
+def called(verb: str) -> str:
+    """What sentences call it."""
+    act = bulk_acts().get(verb)
+    return verb if act is None else act.called
+
+
 def done(verb: str) -> str:
     """What a task is then said to be."""
     act = bulk_acts().get(verb)
@@ -161,8 +167,8 @@ class Plan:
 
     def faults(self) -> list[tuple[str, str]]:
         """Why no operation can be started by it: the option, or `filter`, and a sentence. All at once."""
-        found, moved = [], fits(self.verb)
-        moves = f"{self.verb} acts on tasks that are {words(moved)}, and"
+        found, moved, act = [], fits(self.verb), called(self.verb)
+        moves = f"{act} acts on tasks that are {words(moved)}, and"
         if self.wanted.statuses is not None and not self.wanted.statuses & moved:
             found.append(("filter", f"{moves} the filter lets none of them through"))
         elif self.wanted.reasons is not None and Status.FAILED not in moved:
@@ -170,9 +176,7 @@ class Plan:
         for name, option in OPTIONS.items():
             value = getattr(self, name)
             if value is not None and not option.belongs_to(self.verb):
-                found.append(
-                    (name, f"{name} belongs to {' and '.join(sorted(option.verbs or ()))}, not to {self.verb}")
-                )
+                found.append((name, f"{name} belongs to {' and '.join(sorted(option.verbs or ()))}, not to {act}"))
             elif value is not None and not option.allows(value):
                 found.append((name, f"{name} must be {option.valid}, not {value:,.15g}"))
         if self.verb == Verb.PRIORITY and self.priority is None:

@@ -135,7 +135,7 @@ def test_the_admin_shows_an_operation_on_callbacks(admin: Client, api: Client) -
     identity = post(api, "/api/callbacks/retry", {"filter": {"type": "echo"}}).json()["operation_id"]
     for path in (f"/admin/tasks_app/operation/{identity}/change/", "/admin/tasks_app/operation/"):
         page = admin.get(path, follow=True)
-        assert page.status_code == 200 and "callbacks" in page.text.lower()
+        assert page.status_code == 200 and "sending callbacks again" in page.text.lower()
 
 
 def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> None:
@@ -143,6 +143,7 @@ def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> No
     fail()
     chosen = {"action": "callbacks_selected", "_selected_action": [str(first)], "select_across": "0"}
     page = admin.post("/admin/tasks_app/task/", chosen, follow=True)
+    assert "Sending callbacks again: are you sure?" in page.text
     assert "Send the failed callbacks of all tasks" in page.text
     sent = {"chosen": page.context["chosen"], "rate": "", "limit": ""}
     assert "1 told of again" in admin.post("/admin/tasks_app/operation/start/", sent, follow=True).text
@@ -158,11 +159,12 @@ def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> No
 
 
 def test_an_operation_on_callbacks_needs_a_filter_and_has_no_canary(api: Client) -> None:
-    bodies: list[Any] = [
-        {}, {"filter": {}}, {"filter": {"type": "echo"}, "canary": 1}, {"filter": {"status": "pending"}}
-    ]  # fmt: skip
+    bodies: list[Any] = [{}, {"filter": {}}, {"filter": {"type": "echo"}, "canary": 1}]
     for body in bodies:
         assert post(api, "/api/callbacks/retry", body).status_code == 400, body
+    answer = post(api, "/api/callbacks/retry", {"filter": {"status": "pending"}})
+    assert answer.status_code == 400
+    assert "sending callbacks again acts on tasks that are completed or failed" in answer.json()["error"]
     assert not Operation.objects.exists()
 
 
