@@ -379,7 +379,7 @@ class GivenUp(Answer):
     given_up: int
     matched: int
     matched_exact: bool
-    by_host: dict[str, int]
+    by_host: dict[str, int] | None
     by_type: dict[str, int]
     oldest: datetime | None
 

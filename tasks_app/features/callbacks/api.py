@@ -190,7 +190,11 @@ class GivenUp(serializers.Serializer):
         help_text=f"False: counting ended after {MAX_COUNTED:,} callbacks, and there are at least so many."
     )
     by_host = serializers.DictField(
-        child=serializers.IntegerField(), help_text=f"Of these, those of the {MAX_NAMED} hosts with most."
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text=(
+            f"Of these, those of the {MAX_NAMED} hosts with most. null for an API key without the scope tasks:read."
+        ),
     )
     by_type = serializers.DictField(child=serializers.IntegerField())
     oldest = serializers.DateTimeField(allow_null=True, help_text="When the oldest of them was written.")
@@ -237,10 +241,10 @@ class GiveUpView(API):
 
     def _counted(self, request: Request, asked: dict[str, Any], done: int) -> Response:
         found = counted(self._rows(request, asked))
+        by_host = dict(found.by_host.most_common()) if allowed(caller_of(request), SEE_TASKS) else None
         return Response({
             "given_up": done, "matched": found.matched, "matched_exact": found.exact,
-            "by_host": dict(found.by_host.most_common()), "by_type": dict(found.by_type.most_common()),
-            "oldest": found.oldest,
+            "by_host": by_host, "by_type": dict(found.by_type.most_common()), "oldest": found.oldest,
         })  # fmt: skip
 
 
