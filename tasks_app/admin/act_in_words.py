@@ -21,6 +21,7 @@ from django.urls import ResolverMatch, resolve
 from django.utils.text import capfirst
 
 from tasks_app.admin.holds import SEEN
+from tasks_app.admin.lists import all_that_match
 from tasks_app.admin.text import line
 
 #: The field in which a form may say what it does, if its address and its other fields do not.
@@ -152,7 +153,7 @@ def _say_list(said: Words, request: HttpRequest, shown: Any, address: str, field
         return
     nouns = {"verbose_name": shown.opts.verbose_name, "verbose_name_plural": shown.opts.verbose_name_plural}
     said.rows.append(("Act", str(named) % nouns))
-    if fields.get("select_across", ["0"])[0] not in ("", "0"):
+    if all_that_match(fields.get("select_across", [""])[-1]):
         chosen = [f"{name}: {value}" for name, value in parse_qsl(urlsplit(address).query)]
         said.rows.append(("On", f"all that match {line(', '.join(chosen), MAX_SHOWN)}" if chosen else "all: no filter"))
         return

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -141,6 +141,11 @@ class KnownFilters(ChangeList):
         return given
 
 
+def all_that_match(select_across: str | None) -> bool:
+    """Whether an action is for all rows that match rather than for the selected ones, as Django reads its form."""
+    return bool(ActionForm.base_fields["select_across"].clean(select_across))
+
+
 class KnownRows(admin.ModelAdmin):
     """Acts on rows that can exist: 400 for a selected id that cannot be one. Its list is a KnownFilters."""
 
@@ -150,7 +155,7 @@ class KnownRows(admin.ModelAdmin):
         return self.changelist
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: object) -> HttpResponse | None:
-        if request.POST.get("select_across", "0") == "0":
+        if not all_that_match(request.POST.get("select_across")):
             for given in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 try:
                     self.opts.pk.run_validators(self.opts.pk.to_python(given))

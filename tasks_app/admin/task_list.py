@@ -26,6 +26,7 @@ from tasks_app.admin.lists import (
     SpanFilter,
     StrictFilter,
     StrictList,
+    all_that_match,
     badge,
     column,
     moment,
@@ -372,7 +373,7 @@ class TaskAction:
 def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
     shown = tasks.get_changelist_instance(request)
     newest = newest_id()
-    one_by_one = request.POST.get("select_across", "0") in ("", "0")
+    one_by_one = not all_that_match(request.POST.get("select_across"))
     if shown.faults:
         wanted = TaskFilter(ids=frozenset())
     elif one_by_one:

@@ -26,6 +26,7 @@ from tasks_app.admin.lists import (
     SpanFilter,
     StrictFilter,
     StrictList,
+    all_that_match,
     badge,
     column,
     moment,
@@ -171,10 +172,10 @@ class CallbackAdmin(PageAdmin):
     def give_up_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         """Ask, with a count; then let them fail without a further try. All that match: also what the list has not
         looked at."""
-        rows, across = pending(), request.POST.get("select_across", "0")
+        rows, across = pending(), all_that_match(request.POST.get("select_across"))
         shown: Any = self.get_changelist_instance(request)
         conditions: dict[str, Any] = {}
-        if across in ("", "0"):
+        if not across:
             rows = rows.filter(pk__in=queryset.order_by().values("pk"))
         else:
             conditions["filters"] = shown.filtered

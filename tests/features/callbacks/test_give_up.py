@@ -227,6 +227,9 @@ def test_the_admin_counts_and_asks_before_it_gives_up_what_is_selected_or_all_th
     assert f"Give up 1 pending callback: 1 to {DEAD}" in page and statuses(one) == ["pending"]
     assert "1 callback is given up." in admin.post(LIST, {**selected, "sure": "yes"}, follow=True).text
     assert statuses(one, two) == ["failed", "pending"]
+    crafted = {"action": "give_up_selected", "_selected_action": [str(one.pk)], "select_across": "false", "sure": "yes"}
+    admin.post(f"{LIST}?host={DEAD}", crafted)
+    assert statuses(two, other) == ["pending", "pending"]
     every = {"action": "give_up_selected", "_selected_action": [str(two.pk)], "select_across": "1", "sure": "yes"}
     admin.post(f"{LIST}?host={DEAD}", every)
     assert statuses(one, two, other) == ["failed", "failed", "pending"]
