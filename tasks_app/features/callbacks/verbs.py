@@ -3,7 +3,7 @@ forget those that ended long ago."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from django.db.models import Case, Count, Min, Q, QuerySet, TextField, Value, Wh
 from django.db.models.functions import Concat, Now
 
 from tasks_app.audit import Actor, BulkLine, acting, record
+from tasks_app.db.lookups import first_id
 from tasks_app.feature import BulkAct
 from tasks_app.features.callbacks.models import Delivery, Event, State, pending
 from tasks_app.handlers.words import rfc3339
@@ -108,10 +109,10 @@ def pending_of(
     before: datetime | None = None,
     types: frozenset[str] | None = None,
 ) -> QuerySet[Delivery]:
-    """Pending callbacks. `host`: host and port. `before`: written before this moment. `types`: the only ones that the
-    caller may act on. None: any."""
+    """Pending callbacks. `host`: host and port. `before`: written before this moment, by their ids, which are in the
+    index. `types`: the only ones that the caller may act on. None: any."""
     given = {
-        "host": host and host.lower(), "task_type": task_type, "created_at__lt": before,
+        "host": host and host.lower(), "task_type": task_type, "pk__lt": None if before is None else first_id(before),
         "task_type__in": None if types is None else sorted(types),
     }  # fmt: skip
     return pending().filter(**{name: value for name, value in given.items() if value is not None})
@@ -130,7 +131,7 @@ class Counted:
 
 def counted(rows: QuerySet[Delivery]) -> Counted:
     """Count callbacks, MAX_COUNTED at most."""
-    some = Delivery.objects.filter(pk__in=rows.order_by().values("pk")[: MAX_COUNTED + 1]).order_by()
+    some = Delivery.objects.filter(pk__in=rows.order_by("next_at").values("pk")[: MAX_COUNTED + 1]).order_by()
     found = Counted()
     kinds = some.values_list("host", "task_type").annotate(count=Count("pk"), oldest=Min("created_at"))
     for host, task_type, count, oldest in kinds:
@@ -153,15 +154,18 @@ def give_up(rows: QuerySet[Delivery], actor: Actor, **conditions: Any) -> int:
     said = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in conditions.items()}
     line = BulkLine(actor, "give_up_callbacks", "callbacks", **{name: value for name, value in said.items() if value})
     keys = [actor.key]  # of the request: its first transaction remembers it
+    # Before the first transaction: they may be few among many, and other writers do not wait for the look.
+    found = list(rows.order_by("next_at").values_list("pk", flat=True)[: TOGETHER * TRANSACTIONS_PER_CALL])
+    parts = deque(found[at : at + TOGETHER] for at in range(0, len(found) or 1, TOGETHER))
 
     def batch() -> int:
         with acting(actor._replace(key=keys.pop() if keys else None), "callbacks"):
-            if count := fail_pending(rows, f"given up by {actor.name[:150]}"):
+            if count := fail_pending(rows.filter(pk__in=parts.popleft()), f"given up by {actor.name[:150]}"):
                 line.add(count)
                 counters.add([("callbacks_given_up|operator", count)])
         return count
 
-    return run_batches(batch, 1, TRANSACTIONS_PER_CALL)
+    return run_batches(batch, 0, len(parts))
 
 
 def fail_pending(rows: QuerySet[Delivery], why: str) -> int:
