@@ -251,29 +251,9 @@ class Pool:
     def waits_for(self) -> str | None:
         """Why containers of the new definition do not serve yet, in a sentence, if running tasks are not the reason.
         Thread-safe."""
-        slots = self.slots
-        old, first = any(slot.is_old for slot in slots), self._first_is_awaited(slots)
-        if not (old or first):
-            return None
-        if (problem := self.stats().problem) is not None:
-            return problem
-        if not old:
-            return "its first new container is not ready yet"
-        if not self._check.passed(self.revision):
-            return "the engine is asked whether a new container can start; the old ones go on meanwhile"
-        if self._roll.is_beside(slots):
-            waits = "its new container is not ready yet; the old one goes on meanwhile"
-            return None if self._roll.spare_ready else waits
-        return "its first new container is not ready yet; the old ones go on meanwhile" if first else None
-
-    def _first_is_awaited(self, slots: Sequence[Slot]) -> bool:
-        """Whether slots replace their containers, or can, and none of the new ones is ready: the others will follow."""
+        problem, passed = self.stats().problem, self._check.passed(self.revision)
         with self._lock:
-            free = {*self._free}
-            new = [slot for slot in slots if not slot.is_old]
-            if any(slot.number in free or slot.phase in (Phase.TAKEN, Phase.BUSY) for slot in new):
-                return False
-            return bool(self._roll.replacing) or any(slot.is_old and slot.number in free for slot in slots)
+            return self._roll.waits_for(self.slots, self._free, passed, problem)
 
     @property
     def is_untried(self) -> bool:

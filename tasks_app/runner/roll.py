@@ -22,6 +22,7 @@ from tasks_app.runner.engine import Engine, EngineUnreachable, Unavailable
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import Problem
+from tasks_app.runner.slot_state import Phase
 
 log = logging.getLogger(__name__)
 
@@ -153,3 +154,28 @@ class Roll:
             return None, None
         self.spare = None
         return None, spare
+
+    def waits_for(self, slots: Sequence[Slot], free: Sequence[int], may_start: bool, problem: str | None) -> str | None:
+        """Why new containers do not serve yet, in a sentence; None: they do, or wait for tasks to end.
+
+        `free`, `may_start`: see `go_beside`. `problem`: why slots have no container, or none of the revision.
+        """
+        old, first = any(slot.is_old for slot in slots), self._first_is_awaited(slots, free)
+        if not (old or first):
+            return None
+        if problem is not None:
+            return problem
+        if not old:
+            return "its first new container is not ready yet"
+        if not may_start:
+            return "the engine is asked whether a new container can start; the old ones go on meanwhile"
+        if self.is_beside(slots):
+            return None if self.spare_ready else "its new container is not ready yet; the old one goes on meanwhile"
+        return "its first new container is not ready yet; the old ones go on meanwhile" if first else None
+
+    def _first_is_awaited(self, slots: Sequence[Slot], free: Sequence[int]) -> bool:
+        """Whether slots replace their containers, or can, and none of the new ones is ready: the others will follow."""
+        new = [slot for slot in slots if not slot.is_old]
+        if any(slot.number in free or slot.phase in (Phase.TAKEN, Phase.BUSY) for slot in new):
+            return False
+        return bool(self.replacing) or any(slot.is_old and slot.number in free for slot in slots)
