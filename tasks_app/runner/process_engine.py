@@ -273,11 +273,12 @@ def left_running(value: str, group: int) -> Sequence[Running]:
     asked_at = time.monotonic()
     with _lock:
         if _looked_at < asked_at:
-            _looked_at, _found = time.monotonic(), _look()
+            _looked_at, _found = time.monotonic(), _all_running()
         return [process for process in _found.get(value, ()) if process.group != group]
 
 
-def _look() -> dict[str, list[Running]]:
+def _all_running() -> dict[str, list[Running]]:
+    """All processes that have the variable, by its value."""
     beginning, found = f"{VARIABLE}=".encode(), defaultdict(list)
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

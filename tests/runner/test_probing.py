@@ -204,11 +204,9 @@ def test_a_container_that_is_being_started_when_it_begins_to_probe_is_the_one_th
     engine.held.add(first.number)
     killed(first)
     assert engine.asked.wait(60)
-    delays = delays_of(caller, second, monkeypatch)
-    killed(second)
-    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
+    waits = waits_for_another(caller, second, monkeypatch)
     engine.go_on.set()
-    assert 0.0 not in delays
+    assert waits
     caller.until(lambda: with_containers(caller) == [first.number])
 
 
@@ -232,15 +230,13 @@ def test_while_the_end_of_a_container_is_not_reported_no_other_one_is_tried(
     monkeypatch.setattr(ProcessContainer, "destroy", slowly)
     killed(first)
     assert ends.wait(60)
-    delays = delays_of(caller, second, monkeypatch)
-    killed(second)
-    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
+    waits = waits_for_another(caller, second, monkeypatch)
     go_on.set()
-    assert 0.0 not in delays
+    assert waits
 
 
-def delays_of(caller: Caller, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the slot is told from now on, while the pool probes, when it asks whether it may start a container."""
+def waits_for_another(caller: Caller, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Kill a slot's container while the pool probes: whether it may not start the next one while another is tried."""
     delays, start_delay = list[float](), caller.pool.start_delay
 
     def asks(number: int) -> float:
@@ -250,7 +246,9 @@ def delays_of(caller: Caller, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> li
         return delay
 
     monkeypatch.setattr(caller.pool, "start_delay", asks)
-    return delays
+    killed(slot)
+    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
+    return 0.0 not in delays
 
 
 def test_a_removed_slot_whose_container_cannot_be_started_keeps_no_other_from_being_tried(
