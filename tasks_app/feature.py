@@ -72,6 +72,11 @@ class Feature(AppConfig):
     #: A function or class that gets a node's name and returns a `SideJob` (`tasks_app/node/threads.py`): what each
     #: node does at the end of each beat, about once a second. No task waits for it.
     side_jobs: str = ""
+    #: {name: condition}: what the beat of a node asks the database for its side jobs and threads, in the beat's one
+    #: statement. `DueWork.features` has the names of those that are true. A condition is an SQL expression of all
+    #: databases that reads one row along an index, with `{wall}` for the time of day and `{minute}` for the present
+    #: minute since 1970. A name is one word, which no other feature uses.
+    due_work: Mapping[str, str] = MappingProxyType({})
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
     #: A function or class that gets the name of a web process and returns a function: what each web process does about

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # What a node must not start, whatever is ready.
 
@@ -16,6 +18,12 @@ class OnHold(NamedTuple):
     paused: frozenset[str] = frozenset()
     drained: bool = False
     drained_types: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> OnHold:
+        """`row`: the columns of `sql.ON_HOLD`."""
+        handlers, drained, drained_types = row
+        return cls(frozenset(json.loads(handlers or "[]")), bool(drained), frozenset(json.loads(drained_types or "{}")))
 
 
 _NONE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,22 +76,29 @@ class DueWork(NamedTuple):
     old_nodes: bool = False
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
-    #: An operation that is not over.
-    operations: bool = False
     #: A failure that is in no group yet.
     ungrouped: bool = False
     #: A task whose end is still to be told.
     untold: bool = False
-    #: A callback that is due.
-    callbacks: bool = False
-    #: A schedule whose tick has come.
-    ticks: bool = False
-    #: The present minute, in minutes since 1970, if the history has no row of it.
-    minute: int | None = None
+    #: What else is due: names of `Feature.due_work`.
+    features: frozenset[str] = frozenset()
+    #: The present minute, in minutes since 1970.
+    minute: int = 0
     #: The number of the last `manage.py reload`.
     reload: int = 0
     #: What this node must not start.
     on_hold: OnHold = OnHold()
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> DueWork:
+        """`row`: of `sql.due_work`. The answer to a question is null if there is no row at all."""
+        now, next_due, holders, *more = row
+        work = cls(now, next_due, tuple(json.loads(holders or "[]")))
+        if not more:
+            return work
+        *questions, names, minute, reload = more[:-3]
+        rest = (frozenset(names.split()), minute, reload, OnHold.from_row(more[-3:]))
+        return cls._make([*work[:3], *map(bool, questions), *rest])
 
     @property
     def due(self) -> bool:

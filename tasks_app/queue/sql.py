@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks_app.feature import features
 from tasks_app.queue.attempt import Selection
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
@@ -58,28 +59,31 @@ DUE_WORK_FULL = (
   OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
   EXISTS (SELECT 1 FROM ({lost}) AS c),
-  coalesce((SELECT expires_at FROM taskdaemon_task
+  (SELECT expires_at FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND {not_begun} {from_expiry}
-    ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
-  coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+    ORDER BY expires_at LIMIT 1) <= {wall},
+  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall},
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
-  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d),
+  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events},
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL {from_failure} ORDER BY completed_at LIMIT 1) AS e)
-  OR EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure),
+    WHERE status = 'failed' AND failure_group IS NULL {from_failure} ORDER BY completed_at LIMIT 1) AS d),
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE {untold} {from_end} ORDER BY completed_at LIMIT 1) AS f),
-  coalesce((SELECT next_at FROM taskdaemon_callback
-    WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= {wall}, {no}),
-  coalesce((SELECT next_at FROM taskdaemon_schedule
-    WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= {wall}, {no}),
-  CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,
+    WHERE {untold} {from_end} ORDER BY completed_at LIMIT 1) AS e),
+  {features}, {minute},
   coalesce((SELECT max(id) FROM taskdaemon_reload), 0),"""
     + ON_HOLD
     + "\n"
 )
+
+
+def due_work(full: bool) -> str:
+    """DUE_WORK or DUE_WORK_FULL. `{features}` is a text: the names of what is due of the features of the deployment."""
+    conditions = [item for feature in features() for item in feature.due_work.items()]
+    named = [f"CASE WHEN {condition} THEN '{name} ' ELSE '' END" for name, condition in conditions]
+    return DUE_WORK_FULL.replace("{features}", "\n  || ".join([*named, "''"])) if full else DUE_WORK
+
+
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
 # yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the
 # oldest.

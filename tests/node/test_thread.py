@@ -103,7 +103,7 @@ home = Path(sys.argv[1])
 node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
 for thread in node._feature_threads:
-    thread.on_beat(DueWork(0.0, operations=True))
+    thread.on_beat(DueWork(0.0, features=frozenset(["operations"])))
 for name, event in again.items():
     if not event.wait(20):
         sys.exit(f"{name} was not tried again")

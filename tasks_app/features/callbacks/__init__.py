@@ -1,5 +1,7 @@
 """What callbacks add to the engine."""
 
+from types import MappingProxyType
+
 from tasks_app.feature import Feature
 
 
@@ -12,6 +14,12 @@ class Callbacks(Feature):
 
     name = "tasks_app.features.callbacks"
     callback_fault = "tasks_app.features.callbacks.addresses.callback_fault"
+    due_work = MappingProxyType(
+        {
+            "callbacks": "(SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1)"
+            " <= {wall}"
+        }
+    )
     side_jobs = "tasks_app.features.callbacks.jobs.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
     bulk_acts = "tasks_app.features.callbacks.verbs.bulk_acts"

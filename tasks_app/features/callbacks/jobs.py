@@ -46,7 +46,7 @@ class Sending(NodeThread):
 
     def on_beat(self, work: DueWork) -> None:
         """Wake the thread if a callback is due."""
-        if work.callbacks:
+        if "callbacks" in work.features:
             woken.set()
 
     def stop(self) -> None:

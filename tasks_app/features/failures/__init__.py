@@ -1,5 +1,7 @@
 """What failures add to the engine."""
 
+from types import MappingProxyType
+
 from tasks_app.feature import Feature
 
 
@@ -7,6 +9,7 @@ class Failures(Feature):
     """Failures with the same handler, reason and normalised error are one group."""
 
     name = "tasks_app.features.failures"
+    due_work = MappingProxyType({"kept_failures": "EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure)"})
     side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
     leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
     task_filters = "tasks_app.features.failures.admin.task_filters"

@@ -298,7 +298,7 @@ class FailureGroups:
     def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
         begun = store().elapsed()
-        if not (work.ungrouped or begun >= self._removal_at):
+        if not (work.ungrouped or "kept_failures" in work.features or begun >= self._removal_at):
             return
         if begun >= self._next_at and self._job.run(self._count):
             now = store().elapsed()

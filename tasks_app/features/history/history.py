@@ -121,7 +121,7 @@ class MinuteRows:
 
     def run(self, work: DueWork) -> None:
         """Write the row of the present minute, if there is none. Raises nothing."""
-        if work.minute is not None:
+        if "history" in work.features:
             self._job.run(partial(record, work.minute))
 
 

@@ -1,5 +1,7 @@
 """What operations add to the engine."""
 
+from types import MappingProxyType
+
 from tasks_app.feature import Feature
 
 
@@ -12,6 +14,9 @@ class Operations(Feature):
     """
 
     name = "tasks_app.features.operations"
+    due_work = MappingProxyType(
+        {"operations": "(SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL"}
+    )
     node_threads = "tasks_app.features.operations.work.OperationWorker"
     forgets = "tasks_app.features.operations.acts.forget"
     task_actions = "tasks_app.features.operations.admin.task_actions"

@@ -44,7 +44,7 @@ class OperationWorker(NodeThread):
 
     def on_beat(self, work: DueWork) -> None:
         """Wake the thread if there is a running operation."""
-        if work.operations:
+        if "operations" in work.features:
             self._wake.set()
 
     def stop(self) -> None:

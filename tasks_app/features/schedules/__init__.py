@@ -17,6 +17,12 @@ class Schedules(Feature):
     sections = "tasks_app.features.schedules.admin.sections"
     panels = "tasks_app.features.schedules.admin.panels"
     tables = MappingProxyType({"schedules": "tasks_app.features.schedules.fields.read_table"})
+    due_work = MappingProxyType(
+        {
+            "ticks": "(SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1)"
+            " <= {wall}"
+        }
+    )
     side_jobs = "tasks_app.features.schedules.jobs.Schedules"
     web_jobs = "tasks_app.features.schedules.jobs.web_job"
     problems = "tasks_app.features.schedules.jobs.problems"

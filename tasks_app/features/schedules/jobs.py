@@ -197,7 +197,7 @@ class Schedules:
     def run(self, work: DueWork) -> None:
         """Write the file's schedules if they are new, and fire what is due. Raises nothing."""
         self._file.run()
-        if work.ticks:
+        if "ticks" in work.features:
             self._fire.run(self._fire_due)
         if (now := store().elapsed()) >= self._prune_at:
             self._prune_at = now + PRUNE_SECONDS

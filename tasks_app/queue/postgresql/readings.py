@@ -142,7 +142,6 @@ _PARTS = {
     "node": "$1::text",
     "array": "json_agg(node)::text",
     "handlers": "json_agg(handler)::text",
-    "no": "false",
     # Not the time of `clock_timestamp()`, which no index is read for.
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
@@ -158,30 +157,29 @@ _ADDED = {
     "from_failure": f"AND completed_at >= {SINCE.format(since='$6::bigint')}",
     "from_end": f"AND completed_at >= {SINCE.format(since='$7::bigint')}",
 }
-#: By `full`. $1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING; if it is full, $5 from when on they expire,
-#: $6 from when on failures have no group, and $7 ends are to be told.
-STATEMENTS = {
-    full: statement.format(**_PARTS, **_ADDED) for full, statement in ((False, sql.DUE_WORK), (True, sql.DUE_WORK_FULL))
-}
 READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@cache
+def due_work_statement(full: bool) -> str:
+    """$1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING.
+
+    If it is full, $5 from when on they expire, $6 from when on failures have no group, and $7 ends are to be told.
+    """
+    return sql.due_work(full).format(**_PARTS, **_ADDED)
 
 
 def due_work(node: str, full: bool) -> DueWork:
     start = scan_start() or ScanStart()
     values = (node, start.due, *start.began, *((start.expires, start.ungrouped, start.untold) if full else ()))
-    [(now, next_due, holders, *rest)] = prepared(STATEMENTS[full], values)
-    more = [*rest[:-3], _on_hold(*rest[-3:])] if full else []
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
+    [row] = prepared(due_work_statement(full), values)
+    return DueWork.from_row(row)
 
 
 def on_hold(node: str) -> OnHold:
     [row] = prepared(READ_ON_HOLD, (node,))
-    return _on_hold(*row)
-
-
-def _on_hold(handlers: str | None, drained: bool, drained_types: str | None) -> OnHold:
-    return OnHold(frozenset(json.loads(handlers or "[]")), drained, frozenset(json.loads(drained_types or "{}")))
+    return OnHold.from_row(row)
 
 
 def first_times() -> FirstTimes:

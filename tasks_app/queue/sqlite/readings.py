@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +60,6 @@ _PARTS = {
     "node": ":node",
     "array": "json_group_array(node)",
     "handlers": "json_group_array(handler)",
-    "no": "0",
     "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
@@ -73,28 +73,22 @@ _HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing
 _LOST = f"""SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND {sql.LATE.format(**_PARTS)}
     ORDER BY node LIMIT 1"""
-#: By `full`.
-STATEMENTS = {
-    full: statement.format(**_PARTS, holders=_HOLDERS, lost=_LOST)
-    for full, statement in ((False, sql.DUE_WORK), (True, sql.DUE_WORK_FULL))
-}
 READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 
 
+@cache
+def due_work_statement(full: bool) -> str:
+    return sql.due_work(full).format(**_PARTS, holders=_HOLDERS, lost=_LOST)
+
+
 def due_work(node: str, full: bool) -> DueWork:
-    [row] = read(STATEMENTS[full], {"now": seconds(), "clock": clock_id(), "node": node})
-    now, next_due, holders, *rest = row
-    more: list[Any] = [*map(bool, rest[:-5]), *rest[-5:-3], _on_hold(*rest[-3:])] if full else []
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
+    [row] = read(due_work_statement(full), {"now": seconds(), "clock": clock_id(), "node": node})
+    return DueWork.from_row(row)
 
 
 def on_hold(node: str) -> OnHold:
     [row] = read(READ_ON_HOLD, {"node": node})
-    return _on_hold(*row)
-
-
-def _on_hold(handlers: str, drained: int, drained_types: str | None) -> OnHold:
-    return OnHold(frozenset(json.loads(handlers)), bool(drained), frozenset(json.loads(drained_types or "{}")))
+    return OnHold.from_row(row)
 
 
 def first_times() -> FirstTimes:

@@ -38,7 +38,7 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
 def test_a_callback_that_a_beat_has_found_due_is_sent(sending: Sending, receiver: Receiver) -> None:
     for _ in range(2):
         rows = deliveries(receiver.url)
-        sending.on_beat(NOTHING._replace(callbacks=True))
+        sending.on_beat(NOTHING._replace(features=frozenset(["callbacks"])))
         until_ended(*rows)
     assert len(receiver.messages) == 2
 
