@@ -211,8 +211,10 @@ def callbacks_taken(new: Sequence[NewTask], submitted: Submitted) -> list[bool |
         for index, task in enumerate(new)
         if submitted.existing and submitted.existing[index] and task.options and task.options.callback_url
     }
+    if not asked:
+        return [None] * len(new)
+    rows = Task.objects.filter(pk__in={submitted.ids[index] for index in asked})
     try:
-        rows = Task.objects.filter(pk__in={submitted.ids[index] for index in asked}) if asked else Task.objects.none()
         told = {task: tuple(how) for task, *how in rows.values_list("pk", "callback_url", "callback_key")}
     except Error:  # tasks may be stored: that is no failure
         return [None] * len(new)

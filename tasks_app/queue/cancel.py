@@ -49,9 +49,8 @@ def cancel_many(tasks: Sequence[Task], why: str) -> None:
 
     Raises DatabaseError if one of them is not as it was read.
     """
-    require_all(
-        _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why), len(tasks)
-    )
+    moved = _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why)
+    require_all(moved, len(tasks))
     _count(tasks, why)
 
 

@@ -37,8 +37,7 @@ def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
 
 #: Makes a key of each kind; a start for each would take longer than its run.
 MAKE_KEYS = """
-from tasks_app.keys.api_keys import Grant, create
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.api_keys import Grant, Scope, create
 for scope in Scope:
     print(f"{scope} {create(scope, Grant([scope]))}")
 print("tasks:write of one type, 2 a second", create("limited", Grant([Scope.TASKS_WRITE], ["echo"], rate=2.0)))
