@@ -13,12 +13,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.api import view
 from tasks_app.api.admission import backlog
 from tasks_app.broker import notification
 from tasks_app.features.pauses import verbs as pauses
 from tasks_app.keys import caller
-from tasks_app.keys.caller import Access, Keys
 from tasks_app.metrics import system_reading
 from testkit.clients import api_client, logged_in
 from testkit.daemon import Daemon, deployments, serving
@@ -118,6 +116,6 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop what this process remembers of the last test's database: a reading, the size of the queue, the API keys."""
     system_reading._last = None
     backlog.__init__()  # type: ignore[misc]
-    monkeypatch.setattr(caller, "keys", Keys())
-    monkeypatch.setattr(view, "access", Access(caller.keys))
+    caller.keys.__init__()  # type: ignore[misc]
+    caller.access.__init__(caller.keys)  # type: ignore[misc]
     monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 0.0)

@@ -8,19 +8,8 @@ import pytest
 from django.db import connection
 
 from tasks_app.broker import notification
-from tasks_app.features.failures.models import FailureGroup, UngroupedFailure
-from tasks_app.features.history.models import HistoryRow
-from tasks_app.metrics import system_reading
 from tasks_app.metrics.local_counters import process
-from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.node_models import Counter, CounterDelta, Node, WebProcess
-
-
-def empty() -> None:
-    """Delete what tests leave. Django's flush would also delete the deployment's id and the positions."""
-    for model in (Attempt, Task, Node, WebProcess, Counter, CounterDelta, FailureGroup, UngroupedFailure, HistoryRow):
-        model.objects.all().delete()
-    system_reading._last = None
+from testkit.emptied import empty
 
 
 @pytest.fixture(autouse=True)

@@ -158,8 +158,11 @@ def test_runs_are_read_along_the_key_however_many_there_are(handler: str | None)
     one = task("failed")
     now = timezone.now()
     Attempt.objects.bulk_create(
-        Attempt(task=one, number=number, node="n", started_at=now, ended_at=now, outcome="error", seconds=1.0)
-        for number in range(1, 30_001)
+        (
+            Attempt(task=one, number=number, node="n", started_at=now, ended_at=now, outcome="error", seconds=1.0)
+            for number in range(1, 30_001)
+        ),
+        batch_size=1_000,  # a transaction in which nothing is sent for ten seconds is ended
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE taskdaemon_attempt")
