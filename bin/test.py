@@ -174,7 +174,11 @@ def run_bare(leg: Leg, folder: Path) -> int:
         print("No test has been seen to start a program; look at testkit/bare.py.")
         return NO_TEST_CHOSEN
     noted.write_text("\n".join(lines) + "\n")
-    return run(leg, [*together(leg), f"@{noted}"])
+    status = run(leg, [*together(leg), f"@{noted}"])
+    if status == NO_TEST_CHOSEN:
+        print("One of these names is no test's; several processes then run none, and do not say which:")
+        run(leg, ["--collect-only", "--quiet", f"@{noted}"])
+    return status
 
 
 def run_failed_again(leg: Leg, status: int) -> Result:

@@ -21,6 +21,8 @@ MARKS = {
 }
 
 
+# First, or the name of a test would depend on whether pytest has this file before it collects.
+@pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test runs on each engine, if it does not choose some, or say that they are alike to it."""
     test = metafunc.definition

@@ -86,14 +86,16 @@ def test_what_failed_runs_once_more_and_both_outcomes_are_told(
     assert said[-2:] == ["leg embedded: FAILED (pytest exit status 1), 3 flaky", "leg other: passed"]
 
 
-def test_a_bare_leg_that_finds_none_of_the_tests_that_were_noted_does_not_pass(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_bare_leg_that_does_not_find_a_test_that_was_noted_does_not_pass_and_names_it(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(program, "TOP", tmp_path)
     (tmp_path / "pytest.ini").write_text(INI)
-    (tmp_path / "path.started").write_text("test_gone.py::test_it\n")
+    (tmp_path / "test_it.py").write_text("def test_it() -> None: ...\n")
+    (tmp_path / "path.started").write_text("test_it.py::test_gone\ntest_it.py::test_it\n")
     leg = program.Leg("bare", "", {"PYTHONPATH": str(PROJECT)}).writing(tmp_path / "outcomes")
     assert program.run_bare(leg, tmp_path / "path") != 0
+    assert "test_it.py::test_gone" in capfd.readouterr().err
 
 
 #: A test with a deployment, as far as a run that is stopped is concerned: a process in a session of its own, which its
