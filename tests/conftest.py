@@ -117,5 +117,4 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     system_reading._last = None
     backlog.__init__()  # type: ignore[misc]
     caller.keys.__init__()  # type: ignore[misc]
-    caller.access.__init__(caller.keys)  # type: ignore[misc]
     monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 0.0)

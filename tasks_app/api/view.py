@@ -29,7 +29,7 @@ from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import Scope
-from tasks_app.keys.caller import DIRECT, Caller, Forbidden, Unauthorized, access
+from tasks_app.keys.caller import DIRECT, Caller, Forbidden, Unauthorized, keys
 from tasks_app.queue.idempotency import ActRepeated
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, NewTask
@@ -69,7 +69,7 @@ class KeyCheck(NamedTuple):
         """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
         keys cannot be read."""
         try:
-            access.admit(conf.environment(), self.authorization, direct=self.direct).require(self.scope)
+            keys.admit(conf.environment(), self.authorization, direct=self.direct).require(self.scope)
         except Unauthorized as refused:
             return KeyRefusal(401, str(refused), challenge(self.authorization is not None))
         except Forbidden as lacking:
@@ -88,7 +88,7 @@ class KeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         try:
             header, direct = request.META.get("HTTP_AUTHORIZATION"), request.META.get(DIRECT, False)
-            return None, access.admit(conf.environment(), header, direct=direct)
+            return None, keys.admit(conf.environment(), header, direct=direct)
         except Unauthorized as refused:
             raise AuthenticationFailed(str(refused)) from None
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -41,6 +41,10 @@ NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines a
 KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
 NOT_BEARER = "the Authorization header must be: Bearer KEY"
 UNKNOWN_KEY = "this API key is unknown or revoked"
+
+
+class Unauthorized(Exception):
+    """The request has no sufficient key; the message says why."""
 
 
 class Forbidden(Exception):
@@ -93,25 +97,17 @@ class Caller:
 ANYONE = Caller()
 
 
-class StoredKey(NamedTuple):
-    """A key that is not revoked: its hash, its id and its caller."""
+class KeyReading(NamedTuple):
+    """The keys that are not revoked, by prefix: the hash, the id and the caller of each; and whether any key was ever
+    made. `rows`: what was read for it."""
 
-    digest: str
-    identity: int
-    caller: Caller
-
-
-@dataclass(frozen=True)
-class KeyReading:
-    """The keys that are not revoked, by prefix, and whether any key was ever made. `rows`: what was read for it."""
-
-    in_force: Mapping[str, tuple[StoredKey, ...]] = field(default_factory=dict)
-    any_made: bool = False
-    rows: Sequence[tuple[Any, ...]] = ()
+    in_force: Mapping[str, Sequence[tuple[str, int, Caller]]]
+    any_made: bool
+    rows: Sequence[tuple[Any, ...]]
 
 
 class Keys:
-    """The keys in force as this process last read them. Thread-safe."""
+    """The keys in force as this process last read them, by which requests are admitted. Thread-safe."""
 
     def __init__(self) -> None:
         self._last: KeyReading | None = None
@@ -124,6 +120,51 @@ class Keys:
         self._buckets: BucketFile | None = None
         #: Of the rates, among hosts.
         self.shares = Shares()
+        self._log_once = LogOnce()
+
+    def due(self, env: Environment) -> bool:
+        """True if `admit` with `may_query=False` admits nobody before the keys are read anew."""
+        return env.auth != "off" and self.cached() is None
+
+    def renew(self, env: Environment) -> None:
+        """Read the keys if that is due. Raises DatabaseError if there has been no reading yet."""
+        if env.auth != "off":
+            self.current()
+
+    def admit(self, env: Environment, header: str | None, *, direct: bool, may_query: bool = True) -> Caller:
+        """Admit a request by its Authorization header, None if it has none. `direct`: no proxy forwarded it.
+
+        Keys are required beyond loopback, of what a proxy forwards, and everywhere once a first key was made, even if
+        it was revoked. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
+        everything if no key is required, and for the supervisor. Raises Unauthorized, also for a key that has expired
+        meanwhile, and DatabaseError if the keys cannot be read. With `may_query=False` it sends no query, and raises
+        Unauthorized if the keys have to be read.
+        """
+        if env.auth == "off":
+            return ANYONE
+        known = self.current() if may_query else self.cached()
+        if known is None:
+            raise Unauthorized("the keys have to be read")
+        if not known.any_made and direct and env.host in LOOPBACK:
+            return ANYONE
+        if header is None:
+            if known.any_made:
+                raise Unauthorized(KEY_REQUIRED)
+            if self._log_once.is_due():
+                log.warning(NO_KEY_EXISTS)
+            raise Unauthorized(NO_KEY_EXISTS)
+        scheme, _, key = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(NOT_BEARER)
+        key = key.strip()
+        caller = self.match(key, known)
+        if caller is None:
+            if not _is_supervisor(key):
+                raise Unauthorized(UNKNOWN_KEY)
+            return ANYONE
+        if caller.expires_at is not None and caller.expired:
+            raise Unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        return caller
 
     def current(self) -> KeyReading:
         """The keys as they were at most a second ago, or longer ago while the database is unavailable.
@@ -159,12 +200,12 @@ class Keys:
         rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", has_secret, *limits))
         if last is not None and rows and rows == last.rows:
             return last
-        in_force: dict[str, tuple[StoredKey, ...]] = {}
+        in_force: dict[str, list[tuple[str, int, Caller]]] = {}
         self._keep_rates({pk: rate for _, _, pk, rate, *_ in rows if rate is not None})
         for prefix, hashed, pk, _, expires_at, name, signs, scopes, types in rows:
             rate, signer = self._rates.get(pk), pk if signs else None
             caller = Caller(pk, _words(scopes), _words(types), rate, expires_at, name, signer)
-            in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
+            in_force.setdefault(prefix, []).append((hashed, pk, caller))
         return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
 
     def _keep_rates(self, rates: Mapping[int, float]) -> None:
@@ -182,15 +223,13 @@ class Keys:
             return self._last
         return None
 
-    def match(self, key: str, reading: KeyReading | None = None) -> Caller | None:
-        """The caller with this key; None if it is no key that is in force. Uses `reading` if it is given.
-
-        Records the use, unless the key has expired.
-        """
+    def match(self, key: str, reading: KeyReading) -> Caller | None:
+        """The caller with this key; None if it is no key that was in force when it was read. Records the use, unless
+        the key has expired."""
         if len(key) > MAX_KEY_CHARACTERS or not key.isascii():
             return None
         hashed = digest(key)
-        for stored, identity, caller in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
+        for stored, identity, caller in reading.in_force.get(key[:PREFIX_CHARACTERS], ()):
             if hmac.compare_digest(hashed, stored):
                 if caller.expires_at is None or not caller.expired:
                     self._record_use(identity)
@@ -221,6 +260,15 @@ class Keys:
 def _words(stored: str | None) -> frozenset[str] | None:
     words = json.loads(stored or "null")
     return None if words is None else frozenset(words)
+
+
+def _is_supervisor(key: str) -> bool:
+    """True for the key with which `manage.py up` calls its own web server. The database does not have it."""
+    supervisor = os.environ.get("TASKDAEMON_UP_KEY_DIGEST", "")
+    return bool(supervisor) and hmac.compare_digest(digest(key[:200]), supervisor)
+
+
+keys = Keys()
 
 
 # From where: through which proxies a request came. Only a trusted proxy names the address of its client
@@ -287,72 +335,3 @@ def _without_port(text: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text
-
-
-# Who is admitted.
-
-
-class Unauthorized(Exception):
-    """The request has no sufficient key; the message says why."""
-
-
-class Access:
-    """Admits requests by the keys in force. Thread-safe."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-        self._log_once = LogOnce()
-
-    def due(self, env: Environment) -> bool:
-        """True if `admit` with `may_query=False` admits nobody before the keys are read anew."""
-        return env.auth != "off" and self._keys.cached() is None
-
-    def renew(self, env: Environment) -> None:
-        """Read the keys if that is due. Raises DatabaseError if there has been no reading yet."""
-        if env.auth != "off":
-            self._keys.current()
-
-    def admit(self, env: Environment, header: str | None, *, direct: bool, may_query: bool = True) -> Caller:
-        """Admit a request by its Authorization header, None if it has none. `direct`: no proxy forwarded it.
-
-        Keys are required beyond loopback, of what a proxy forwards, and everywhere once a first key was made, even if
-        it was revoked. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
-        everything if no key is required, and for the supervisor. Raises Unauthorized, also for a key that has expired
-        meanwhile, and DatabaseError if the keys cannot be read. With `may_query=False` it sends no query, and raises
-        Unauthorized if the keys have to be read.
-        """
-        if env.auth == "off":
-            return ANYONE
-        known = self._keys.current() if may_query else self._keys.cached()
-        if known is None:
-            raise Unauthorized("the keys have to be read")
-        if not known.any_made and direct and env.host in LOOPBACK:
-            return ANYONE
-        if header is None:
-            if known.any_made:
-                raise Unauthorized(KEY_REQUIRED)
-            if self._log_once.is_due():
-                log.warning(NO_KEY_EXISTS)
-            raise Unauthorized(NO_KEY_EXISTS)
-        scheme, _, key = header.strip().partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized(NOT_BEARER)
-        key = key.strip()
-        caller = self._keys.match(key, known)
-        if caller is None:
-            if not _is_supervisor(key):
-                raise Unauthorized(UNKNOWN_KEY)
-            return ANYONE
-        if caller.expires_at is not None and caller.expired:
-            raise Unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}")
-        return caller
-
-
-def _is_supervisor(key: str) -> bool:
-    """True for the key with which `manage.py up` calls its own web server. The database does not have it."""
-    supervisor = os.environ.get("TASKDAEMON_UP_KEY_DIGEST", "")
-    return bool(supervisor) and hmac.compare_digest(digest(key[:200]), supervisor)
-
-
-keys = Keys()
-access = Access(keys)

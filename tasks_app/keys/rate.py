@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tasks_app.db.node_lock import boot_id
 
@@ -40,21 +40,9 @@ def capacity(rate: float) -> float:
     return max(rate, 1.0) if math.isclose(period, round(period)) else rate + 1.0
 
 
-class Bucket(Protocol):
-    """Limits a rate: `rate` tasks a second, with bursts of up to one second's worth. Thread-safe."""
-
-    def take(self, rate: float, count: int = 1) -> bool:
-        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
-
-    def release(self, count: int = 1) -> None:
-        """Tokens were taken for tasks that were refused for another reason."""
-
-    def balance(self, rate: float) -> Balance:
-        """What it holds now."""
-
-
-class TokenBucket(Bucket):
-    """A bucket of this process, full or empty at first."""
+class TokenBucket:
+    """Limits a rate: `rate` tasks a second, with bursts of up to one second's worth. Of this process, full or empty at
+    first. Thread-safe."""
 
     def __init__(self, full: bool = True) -> None:
         self._lock = threading.Lock()
@@ -62,7 +50,7 @@ class TokenBucket(Bucket):
         self._filled_at = None if full else time.monotonic()
 
     def take(self, rate: float, count: int = 1) -> bool:
-        """See Bucket."""
+        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
         with self._lock:
             self._fill(rate)
             if self._tokens < 1.0:
@@ -71,12 +59,12 @@ class TokenBucket(Bucket):
             return True
 
     def release(self, count: int = 1) -> None:
-        """See Bucket."""
+        """Tokens were taken for tasks that were refused for another reason."""
         with self._lock:
             self._tokens += count
 
     def balance(self, rate: float) -> Balance:
-        """See Bucket."""
+        """What it holds now."""
         with self._lock:
             self._fill(rate)
             return Balance.of(self._tokens, rate)
@@ -173,8 +161,8 @@ LOT_SECONDS = 0.05
 MAX_EMPTY_SECONDS = 1.0
 
 
-class HostBucket(Bucket):
-    """A key's bucket that all web processes of a host share; while its file cannot be used, one of this process."""
+class HostBucket:
+    """As TokenBucket, shared by all web processes of a host; while its file cannot be used, one of this process."""
 
     def __init__(self, file: BucketFile, key: int) -> None:
         self._file, self._key = file, key
@@ -186,7 +174,6 @@ class HostBucket(Bucket):
         self._alone = TokenBucket(full=False)
 
     def take(self, rate: float, count: int = 1) -> bool:
-        """See Bucket."""
         with self._lock:
             self._rate = rate
             if self._lot >= count:
@@ -208,7 +195,6 @@ class HostBucket(Bucket):
                 return self._alone.take(rate, count)
 
     def release(self, count: int = 1) -> None:
-        """See Bucket."""
         with self._lock:
             try:
                 with self._file.tokens(self._key, self._rate) as held:
@@ -218,7 +204,6 @@ class HostBucket(Bucket):
                 self._lot += count
 
     def balance(self, rate: float) -> Balance:
-        """See Bucket."""
         try:
             return Balance.of(self._lot + self._file.read(self._key, rate), rate)
         except FileBusy:
@@ -237,11 +222,11 @@ class KeyRate:
     Its headers have the syntax of draft-ietf-httpapi-ratelimit-headers. One policy: that of the key.
     """
 
-    def __init__(self, rate: float, bucket: Bucket | None = None, hosts: int = 1) -> None:
+    def __init__(self, rate: float, bucket: TokenBucket | HostBucket, hosts: int = 1) -> None:
         self.rate, self.hosts = rate, hosts
         self.share = rate / hosts
         self.asked = 0
-        self._bucket = bucket or TokenBucket()
+        self._bucket = bucket
         quota = Fraction(rate).limit_denominator(MAX_WINDOW_SECONDS)
         self._policy = f'"key";q={quota.numerator};w={quota.denominator};qu="tasks"'
 

@@ -26,7 +26,7 @@ from tasks_app.api import admission, new_tasks
 from tasks_app.api.admission import backlog, existing_of, queued_body, queued_headers
 from tasks_app.api.errors import crash
 from tasks_app.api.repeats import key_of
-from tasks_app.keys.caller import Unauthorized, access, is_direct
+from tasks_app.keys.caller import Unauthorized, is_direct, keys
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.current import store
@@ -93,7 +93,7 @@ class FastPath:
             return None
         try:
             direct = is_direct(self._env, host_of(scope.client) if self._env.proxies else "", names)
-            caller = access.admit(self._env, headers.get("authorization"), direct=direct, may_query=False)
+            caller = keys.admit(self._env, headers.get("authorization"), direct=direct, may_query=False)
             body = loads(request.body)
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body, caller.signer)
             if not caller.may_post(new.task_type):
@@ -174,7 +174,7 @@ class Readings:
     @property
     def due(self) -> bool:
         """True if the fast path takes no request before something is read anew, and nobody is reading it."""
-        return backlog.due or access.due(self._env)
+        return backlog.due or keys.due(self._env)
 
     async def renewed(self) -> None:
         """Wait until what is due has been read, or could not be. All that wait at once share a reading."""
@@ -189,7 +189,7 @@ class Readings:
             try:
                 connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
                 with store().limited(TIMEOUT_SECONDS):
-                    access.renew(self._env)
+                    keys.renew(self._env)
                     backlog.renew()
             except (DatabaseError, InterfaceError) as error:
                 # A view reads it again, and answers what follows from its failure.

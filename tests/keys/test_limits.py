@@ -59,8 +59,8 @@ def test_a_key_ends_without_a_new_reading(monkeypatch: pytest.MonkeyPatch) -> No
     rates_kept(monkeypatch)
     holder = Holder(expires_at=timezone.now() + timedelta(hours=1))
     assert holder.ask("GET", "/api/tasks").status_code == 200
-    (stored,) = next(iter(caller.keys.current().in_force.values()))
-    object.__setattr__(stored.caller, "expires_at", timezone.now())
+    ((_, _, stored),) = next(iter(caller.keys.current().in_force.values()))
+    object.__setattr__(stored, "expires_at", timezone.now())
     assert holder.ask("GET", "/api/tasks").status_code == 401
 
 
@@ -152,7 +152,7 @@ def test_a_rate_outlives_the_readings_of_the_keys(clock: Clock) -> None:
     [(0.001, "q=1;w=1000"), (0.5, "q=1;w=2"), (1.0, "q=1;w=1"), (2.5, "q=5;w=2"), (1e6, "q=1000000;w=1")],
 )
 def test_a_rate_is_told_in_whole_numbers(rate: float, policy: str) -> None:
-    assert KeyRate(rate).headers()["RateLimit-Policy"] == f'"key";{policy};qu="tasks"'
+    assert KeyRate(rate, TokenBucket()).headers()["RateLimit-Policy"] == f'"key";{policy};qu="tasks"'
 
 
 @pytest.mark.parametrize(

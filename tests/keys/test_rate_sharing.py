@@ -15,7 +15,7 @@ import pytest
 from tasks_app.conf.watching import watcher
 from tasks_app.keys import rate as rates
 from tasks_app.keys.caller import Keys
-from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
+from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate, TokenBucket
 from tasks_app.queue.node_models import WebProcess
 from tasks_app.queue.reloads import SILENT_SECONDS
 from tasks_app.web.beat import WebBeat
@@ -208,7 +208,7 @@ def test_a_database_clock_that_was_set_back_brings_no_dead_host_back(
 @pytest.mark.django_db
 def test_two_processes_of_one_host_are_one_host(tmp_path: Path) -> None:
     clock = Clock()
-    keys = [KeyRate(10.0), KeyRate(10.0)]
+    keys = [KeyRate(10.0, TokenBucket()), KeyRate(10.0, TokenBucket())]
     first, second = (beating(tmp_path, clock, key) for key in keys)
     for _ in range(3):
         clock.now += 5

@@ -21,7 +21,6 @@ from tasks_app.api import admission, view
 from tasks_app.api.admission import backlog
 from tasks_app.keys import api_keys, caller, rate
 from tasks_app.keys.api_keys import ApiKey, Grant
-from tasks_app.keys.caller import Access
 from tasks_app.keys.rate import TokenBucket
 from tasks_app.queue.models import IdempotencyKey, Task
 from tasks_app.queue.submission import Submitted
@@ -73,7 +72,7 @@ def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     keys, mine = caller.Keys(), GroupCommit()
     monkeypatch.setattr(caller, "keys", keys)
     for door in (fast_path, view):
-        monkeypatch.setattr(door, "access", Access(keys))
+        monkeypatch.setattr(door, "keys", keys)
     monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
     monkeypatch.setattr(fast_path, "group_commit", mine)
     keys.current()
