@@ -28,7 +28,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     """Django's handler403: an HTML page in the admin, JSON elsewhere."""
     if pages.is_for_person(request):
         return pages.permission_denied(request, exception)
-    return errors.permission_denied(request, exception)
+    return errors.json_error("forbidden", 403)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -36,7 +36,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if pages.is_for_person(request):
         return pages.page_not_found(request, exception)
     if request.path_info.startswith(("/admin/", settings.STATIC_URL)):
-        return errors.page_not_found(request, exception)
+        return errors.json_error(errors.no_such_page(request.path), 404)
     return system.unknown(request)
 
 
@@ -44,7 +44,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW: an HTML page in the admin, JSON elsewhere."""
     if pages.is_for_person(request):
         return unfinished.csrf_failure(request)
-    return errors.csrf_failure(request, reason)
+    return errors.json_error("the form is too old or came from another site; go back, reload, try again", 403)
 
 
 urlpatterns = [

@@ -230,16 +230,6 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return json_error(f"bad request: {str(exception)[:200]}" if str(exception) else "bad request", 400)
 
 
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler403."""
-    return json_error("forbidden", 403)
-
-
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404."""
-    return json_error(no_such_page(request.path), 404)
-
-
 #: At the end of a sentence about a POST to another address.
 POSTED_TO = "; tasks are posted to /queue"
 
@@ -252,8 +242,3 @@ def no_such_page(path: str, method: str | None = None) -> str:
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500, for exceptions of middleware, such as the session's if the database is down."""
     return crash(sys.exc_info()[1] or RuntimeError("handler500 without an exception"))
-
-
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Django's CSRF_FAILURE_VIEW."""
-    return json_error("the form is too old or came from another site; go back, reload, try again", 403)
