@@ -7,7 +7,8 @@ database goes into the answer as it is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -97,44 +98,38 @@ class ResponseBudget:
         self._lock = threading.Lock()
         self._reserved = 0
 
-    def reserve(self, size: int) -> Reservation:
-        """Reserve bytes for an answer. Raises TooManyAnswers, but not for a small or the only answer."""
+    def reserve(self, size: int) -> ExitStack:
+        """Reserve bytes for an answer until what is returned is closed. Raises TooManyAnswers, but not for a small or
+        the only answer."""
         with self._lock:
             if size > SMALL_BYTES and self._reserved and self._reserved + size > BUDGET_BYTES:
                 raise TooManyAnswers
             self._reserved += size
-        return Reservation(self, size)
+        reservation = ExitStack()
+        reservation.callback(self._release, size)
+        return reservation
 
     def _release(self, size: int) -> None:
         with self._lock:
             self._reserved -= size
 
-
-class Reservation:
-    """Bytes that are reserved until an answer is closed. `release` is idempotent."""
-
-    def __init__(self, budget: ResponseBudget, size: int) -> None:
-        self._budget, self._size = budget, size
-
-    def until_closed(self, response: Response) -> Response:
-        """Release when the server closes the response, which it does once it has its bytes.
+    def answer(self, size: int, make: Callable[[], Response]) -> Response:
+        """Make a response within so many bytes, which are reserved until the server closes it: then it has its bytes.
 
         DRF's response and view refer to each other. This breaks the cycle, because the garbage collector goes by the
         number of objects, not their size, and would keep the bytes for too long.
         """
+        with self.reserve(size) as reservation:
+            response = make()
+            kept = reservation.pop_all()
 
         def close() -> None:
             context, response.renderer_context = response.renderer_context, {}  # type: ignore[attr-defined]
             context["view"].response = None
-            self.release()
+            kept.close()
 
         response._resource_closers.append(close)  # type: ignore[attr-defined]
         return response
-
-    def release(self) -> None:
-        """Return the bytes to the budget."""
-        size, self._size = self._size, 0
-        self._budget._release(size)
 
 
 #: Of this process.

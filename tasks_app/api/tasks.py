@@ -76,19 +76,18 @@ def _answer(
 ) -> Response:
     """The response with a page's task objects. They are read only when the response budget has room for them. `known`:
     ETags; None: it has none."""
-    reservation = response_budget.reserve(page.bytes)
-    try:
+
+    def make() -> Response:
         body = render(pages.task_objects(page))
-        if known is not None:
-            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            headers = {**(headers or {}), "ETag": tag}
-            if tag in known or known.strip() == "*":
-                reservation.release()
-                return Response(status=304, headers=headers)
-        return reservation.until_closed(Response(body, headers=headers))
-    except BaseException:
-        reservation.release()
-        raise
+        if known is None:
+            return Response(body, headers=headers)
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        tagged = {**(headers or {}), "ETag": tag}
+        if tag in known or known.strip() == "*":
+            return Response(status=304, headers=tagged)
+        return Response(body, headers=tagged)
+
+    return response_budget.answer(page.bytes, make)
 
 
 class QueueView(admission.RateHeaders, view.API):

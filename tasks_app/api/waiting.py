@@ -335,22 +335,15 @@ def _of_list(wait: ListWait) -> Iterator[Answer]:
     """The one answer; its bytes count until the next one is asked for."""
     try:
         page, headers = wait.read()
-        reservation = response_budget.reserve(page.bytes)
+        with response_budget.reserve(page.bytes):
+            body = pages.array(pages.task_objects(page))
+            if (smaller := compressed(wait.accepted, body)) is not None:
+                body, headers = smaller, headers | {"Content-Encoding": "gzip"}
+            yield Answer(200, body, tuple(headers.items()))
     except TooManyAnswers as refused:
         yield fallback(wait, str(refused.detail))
-        return
     except (DatabaseError, InterfaceError):
         yield fallback(wait)
-        return
-    try:
-        body = pages.array(pages.task_objects(page))
-        if (smaller := compressed(wait.accepted, body)) is not None:
-            body, headers = smaller, headers | {"Content-Encoding": "gzip"}
-        yield Answer(200, body, tuple(headers.items()))
-    except (DatabaseError, InterfaceError):
-        yield fallback(wait)
-    finally:
-        reservation.release()
 
 
 def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
@@ -361,11 +354,7 @@ def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
     for task in [task for task in sized if task not in small]:
         page = pages.Page(Task.objects.filter(pk=task), 1)
         try:
-            reservation = response_budget.reserve(page.bytes)
+            with response_budget.reserve(page.bytes):
+                yield from zip(page.ids, pages.task_objects(page), strict=False)
         except TooManyAnswers:
             yield task, None
-            continue
-        try:
-            yield from zip(page.ids, pages.task_objects(page), strict=False)
-        finally:
-            reservation.release()

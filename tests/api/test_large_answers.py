@@ -116,7 +116,7 @@ def test_large_answers_over_all_clients_are_bounded_and_small_ones_are_not(api: 
             assert refused.json() == {"error": "too many large answers at once; try again"}
         assert api.get(f"/api/tasks/{small}").status_code == 200
     finally:
-        others.release()
+        others.close()
     for _ in range(70):  # each returns its bytes to the budget
         assert api.get(f"/api/tasks/{large}").status_code == 200
     assert response_budget._reserved == 0
@@ -125,9 +125,9 @@ def test_large_answers_over_all_clients_are_bounded_and_small_ones_are_not(api: 
 def test_an_answer_larger_than_the_budget_is_given_if_it_is_the_only_one() -> None:
     budget = ResponseBudget()
     reservation = budget.reserve(BUDGET_BYTES + 1)
-    reservation.release()
-    reservation.release()
-    budget.reserve(BUDGET_BYTES).release()
+    reservation.close()
+    reservation.close()
+    budget.reserve(BUDGET_BYTES).close()
 
 
 def test_a_task_is_the_same_alone_and_in_a_list_and_a_false_result_stays_what_it_is(api: Client) -> None:

@@ -158,7 +158,7 @@ def test_large_answers_keep_to_the_budget_and_small_ones_are_always_given() -> N
     try:
         found = said(Wait(small, 5, False), Wait(large, 5, False), Wait(large, 5, True))
     finally:
-        reserved.release()
+        reserved.close()
     assert found[Wait(small, 5, False)][0] == 200
     assert found[Wait(large, 5, False)] == (503, {"error": "too many large answers at once; try again"})
     assert found[Wait(large, 5, True)] == (200, {"task_id": str(large)})

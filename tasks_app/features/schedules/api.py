@@ -193,13 +193,12 @@ class SchedulesView(ScheduleAPI):
                 break
             names.append(name)
             size += more
-        reservation = pages.response_budget.reserve(size)
-        try:
+
+        def make() -> Response:
             objects = self.objects(request, rows.filter(pk__in=names))
-            return reservation.until_closed(Response(objects, headers=pages.next_page(request, end)))
-        except BaseException:
-            reservation.release()
-            raise
+            return Response(objects, headers=pages.next_page(request, end))
+
+        return pages.response_budget.answer(size, make)
 
 
 class ScheduleView(ScheduleAPI):

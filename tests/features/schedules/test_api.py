@@ -225,5 +225,5 @@ def test_a_page_of_schedules_waits_for_room_as_other_large_answers_do(api: Clien
     schedule("large", data={"text": "x" * SMALL_BYTES})
     other = response_budget.reserve(BUDGET_BYTES)
     assert api.get(AT).status_code == 503
-    other.release()
+    other.close()
     assert api.get(AT).status_code == 200
