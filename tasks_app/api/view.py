@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 from uuid import UUID
 
+from django.db import Error
 from django.http import HttpResponse
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
@@ -66,14 +67,15 @@ class KeyCheck(NamedTuple):
         return cls(request.META.get("HTTP_AUTHORIZATION"), scope, request.META.get(DIRECT, False))
 
     def refusal(self) -> KeyRefusal | None:
-        """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
-        keys cannot be read."""
+        """Why the same request would be refused now; None if it would not be, or the keys cannot be read. May query."""
         try:
             keys.admit(conf.environment(), self.authorization, direct=self.direct).require(self.scope)
         except Unauthorized as refused:
             return KeyRefusal(401, str(refused), challenge(self.authorization is not None))
         except Forbidden as lacking:
             return KeyRefusal(403, str(lacking))
+        except Error:  # there has been no reading of the keys yet
+            pass
         return None
 
 

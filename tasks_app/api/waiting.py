@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.request import parse_http_list
 from uuid import UUID
 
@@ -38,7 +38,8 @@ VARIABLE = "tasks_app.hold"
 _PREFERENCE = re.compile(r'wait\s*=\s*("?)0*(\d+)\1', re.IGNORECASE | re.ASCII)
 
 
-class Wait(NamedTuple):
+@dataclass(frozen=True)
+class Wait:
     """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST, whose answer has `existing`
     and `callback_taken`."""
 
@@ -47,20 +48,14 @@ class Wait(NamedTuple):
     queued: bool
     existing: bool | None = None
     callback_taken: bool | None = None
+    all: ClassVar[bool] = False
 
     @property
     def subjects(self) -> Collection[UUID]:
-        """What it waits for."""
         return (self.task,)
 
     @property
-    def all(self) -> bool:
-        """Whether for all of it, or for the first."""
-        return False
-
-    @property
     def view(self) -> str:
-        """The name of the view, as metrics have it."""
         return "queue" if self.queued else "task"
 
 
@@ -78,25 +73,20 @@ class Condition(NamedTuple):
     answer: Callable[[str], dict[str, Any]]
 
 
-class ConditionWait(NamedTuple):
+@dataclass(frozen=True)
+class ConditionWait:
     """A wait until a condition is met, for `seconds` at most."""
 
     condition: Condition
     seconds: int
+    all: ClassVar[bool] = False
 
     @property
     def subjects(self) -> Collection[Condition]:
-        """What it waits for."""
         return (self.condition,)
 
     @property
-    def all(self) -> bool:
-        """Whether for all of it, or for the first."""
-        return False
-
-    @property
     def view(self) -> str:
-        """The name of the view, as metrics have it."""
         return self.condition.view
 
 
@@ -114,6 +104,8 @@ class ListWait(NamedTuple):
     view: str = "tasks"
 
 
+#: Each has `subjects`, what it waits for; `all`, whether for all of it or for the first; and `view`, the name of the
+#: call's view, as metrics have it.
 AnyWait = Wait | ConditionWait | ListWait
 
 

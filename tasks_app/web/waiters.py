@@ -10,19 +10,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, Error, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from tasks_app.api.view import KeyCheck, KeyRefusal
-from tasks_app.api.waiting import (
-    Answer,
-    AnyWait,
-    Condition,
-    Deferred,
-    Places,
-    answers,
-    fallback,
-    refused,
-)
+from tasks_app.api.waiting import Answer, AnyWait, Condition, Deferred, Places, answers, fallback, refused
 from tasks_app.logs import LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.process import on_stop
@@ -185,7 +176,7 @@ class Waiters:
             key = waiter.deferred.key
             assert key is not None
             if key not in refusals:
-                refusals[key] = _refusal(key)
+                refusals[key] = key.refusal()
             if (refusal := refusals[key]) is not None:
                 self._loop.call_soon_threadsafe(self._refuse, waiter, refusal)
         conditions = [subject for subject in list(self._by_subject) if isinstance(subject, Condition)]
@@ -260,13 +251,6 @@ class Waiters:
 
 def _stays(name: str, status: int) -> bool:
     return name not in OWN_HEADERS and (status == 200 or name != "preference-applied")
-
-
-def _refusal(key: KeyCheck) -> KeyRefusal | None:
-    try:
-        return key.refusal()
-    except Error:  # the keys cannot be read: those of the last reading count
-        return None
 
 
 class Watcher:

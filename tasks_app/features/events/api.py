@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -47,11 +46,11 @@ class NoStreamPlace(exceptions.APIException):
 
 
 class EventStream(NamedTuple):
-    """The events of `task` after `after`. `permitted` says whether the caller may still read them; it may query."""
+    """The events of `task` after `after`, for as long as the caller's key is in force."""
 
     task: UUID
     after: EventId
-    permitted: Callable[[], bool]
+    key: KeyCheck
 
 
 class EventsFollow(Response):
@@ -145,10 +144,10 @@ class EventsView(API):
             return Response(status=204)  # a browser connects again after a 200, and not after this
         if (deferred := deferred_of(request)) is None:
             raise NoStreams
-        key = KeyCheck.of(request, Scope.TASKS_READ)
         if not deferred.reserve_stream():
             raise NoStreamPlace
-        return EventsFollow(deferred, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
+        key = KeyCheck.of(request, Scope.TASKS_READ)
+        return EventsFollow(deferred, EventStream(identity, after or BEGINNING, key))
 
 
 urlpatterns = [

@@ -323,7 +323,7 @@ class EventFeeder:
         if check_keys:
             self._keys_at = now + KEY_INTERVAL_SECONDS
         for stream in self._streams:
-            if check_keys and not _is_permitted(stream):
+            if check_keys and stream.follows.key.refusal() is not None:
                 parts.append(StreamPart(stream, KEY_ENDED, "key"))
             elif stream.unread_since is not None and now - stream.unread_since >= STALLED_SECONDS:
                 if not self._may_send(stream, now):
@@ -344,10 +344,3 @@ def _read(task: UUID, after: EventId) -> Events | None:
     except Exception as error:
         log.error("the events of a task cannot be read", task=str(task), after=str(after), exc_info=error)
         return None
-
-
-def _is_permitted(stream: Stream) -> bool:
-    try:
-        return stream.follows.permitted()
-    except (DatabaseError, InterfaceError):  # the keys cannot be read: those of the last reading count
-        return True

@@ -35,7 +35,7 @@ def test_a_request_follows_its_task_in_a_place(api: Client, deferred: Deferred, 
     assert (answer.status_code, answer.content) == (200, b"")
     assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-store", "no")
     assert isinstance(answer, EventsFollow) and deferred.wait is None
-    assert answer.stream[:2] == (task, BEGINNING) and answer.stream.permitted()
+    assert answer.stream[:2] == (task, BEGINNING) and answer.stream.key.refusal() is None
     refused = api.get(f"/api/tasks/{task}/events")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
     assert "too many event streams" in refused.json()["error"]

@@ -58,7 +58,8 @@ class Feeding:
         self.texts[task] = [*texts]
         request: Any = SimpleNamespace(scope=SimpleNamespace(client="1.2.3.4:5"))
         deferred: Any = None
-        stream = Stream(request, deferred, EventStream(task, BEGINNING, lambda: True), None)
+        key: Any = SimpleNamespace(refusal=lambda: None)
+        stream = Stream(request, deferred, EventStream(task, BEGINNING, key), None)
         self.feeder.add(stream)
         return stream
 
