@@ -11,7 +11,6 @@ from tasks_app.conf.reading import no_shared_key
 from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.keys.caller import keys
-from tasks_app.metrics import local_counters
 from tasks_app.process import name_process, on_hangup
 from tasks_app.runner.parent_death import die_with_parent
 from tasks_app.web.beat import WebBeat
@@ -33,9 +32,7 @@ if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     name_process("tasks-web")
     on_hangup(watcher.look)  # the parent passes it on
 
-# A thread writes the counts of this process and the uses of API keys, and beats, so that no request waits for that.
-beat = WebBeat(environment().home, keys, watcher)
-local_counters.start(keys.write_uses, beat.beat, last=beat.end)
+WebBeat(environment().home, keys, watcher).start()
 watcher.start()
 
 tell("process_starts", True)

@@ -200,7 +200,7 @@ def test_a_database_clock_that_was_set_back_brings_no_dead_host_back(
     (one, other), clock = hosts(2, 10.0)
     accepted([one, other], [one, other], clock, 10, 30.0)
     accepted([one], [one], clock, int(SILENT_SECONDS) + 3, 30.0)
-    WebProcess.objects.filter(pk=other.row._row.name).update(lock_domain="elsewhere")
+    WebProcess.objects.filter(pk=other.row._name).update(lock_domain="elsewhere")
     accepted([one], [one], clock, 2, 30.0)
     assert one.key.hosts == 1
 

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import DatabaseError, connection
 
-from tasks_app.metrics.local_counters import Flusher, LocalCounters, notifications
+from tasks_app.metrics.local_counters import LocalCounters, notifications
 from tasks_app.metrics.system_reading import current_reading
-from testkit.process import until
 from tests.metrics.work import submit
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -96,22 +95,6 @@ def test_a_forked_child_does_not_write_its_parents_counts_again() -> None:
         os._exit(len(local._take()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert local.flush()
-
-
-@pytest.mark.django_db(transaction=True)  # its thread commits what the store's maintenance writes
-def test_the_flusher_writes_by_itself_and_once_more_at_its_end() -> None:
-    local = LocalCounters()
-    flusher = Flusher(local, every=0.01)
-    flusher.start()
-    local.add("bells_heard|echo")
-    until(lambda: current_reading(refresh=True).totals.sum("bells_heard") >= 1)
-    slow = Flusher(local, every=3600.0)
-    flusher.close()
-    slow.start()
-    local.add("bells_heard|echo")
-    slow.close()
-    assert current_reading(refresh=True).totals.sum("bells_heard") == 2
-    slow.close()
 
 
 def test_the_notifications_of_this_process_are_a_source() -> None:

@@ -15,7 +15,7 @@ from testkit.process import until
 
 RECORDED = Path(__file__).parent / "recorded"
 #: Names of threads that run by the clock.
-BY_THE_CLOCK = ("heartbeat", "leases", "sweeper", "retention", "operation", "flusher", "alerts", "handlers.toml")
+BY_THE_CLOCK = ("heartbeat", "leases", "sweeper", "retention", "operation", "beat", "alerts", "handlers.toml")
 TASKS = 9
 
 

@@ -9,9 +9,13 @@ import pytest
 from tasks_app import conf
 from tasks_app.conf.watching import Watcher
 from tasks_app.keys.caller import Keys
+from tasks_app.metrics.local_counters import LocalCounters
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import WebProcess
 from tasks_app.queue.reloads import ask_reload
+from tasks_app.web import beat
 from tasks_app.web.beat import LONE_BEAT_SECONDS, WebBeat
+from testkit.process import until
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -74,3 +78,19 @@ def test_a_row_that_was_removed_is_written_anew(beating: Beating) -> None:
     WebProcess.objects.all().delete()
     beating.beat(LONE_BEAT_SECONDS)
     assert WebProcess.objects.get().revision_at is not None
+
+
+@pytest.mark.django_db(transaction=True)  # its thread commits
+def test_its_thread_writes_the_counts_by_itself_and_once_more_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, web = LocalCounters(), WebBeat(tmp_path, Keys(), Watcher())
+    monkeypatch.setattr(beat, "process", local)
+    web.start()
+    local.add("bells_heard|echo")
+    until(lambda: current_reading(refresh=True).totals.sum("bells_heard") >= 1)
+    local.add("bells_heard|echo")
+    web.close()
+    assert current_reading(refresh=True).totals.sum("bells_heard") == 2
+    assert not WebProcess.objects.exists()
+    web.close()
