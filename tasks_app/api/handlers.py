@@ -163,8 +163,6 @@ EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 _EXAMPLES = [schema.answered("prime", EXAMPLE)]
 NO_HANDLER = schema.failure("No such handler.", misspelt=schema.NO_HANDLER_EXAMPLE)
-
-
 PAGE = pages.paged(pages.NUMBER_CURSOR, 1000, "The largest number of handlers; all, if it is absent.")
 
 
@@ -174,13 +172,8 @@ class HandlersView(API):
     scopes = needs(GET=SEE_TASKS)
     compresses = True
 
-    @schema.call(
-        "list_handlers",
-        "handlers",
-        {200: OpenApiResponse(HandlerObject(many=True), "The handlers, in the order of handlers.toml.")},
-        pages.NEXT,
-        examples=_EXAMPLES,
-        query=PAGE,
+    @pages.listed(
+        "list_handlers", "handlers", HandlerObject, "The handlers, in the order of handlers.toml.", PAGE, *_EXAMPLES
     )
     def get(self, request: Request) -> Response:
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""

@@ -84,8 +84,7 @@ EXAMPLE: dict[str, Any] = {
 NO_NODE = schema.failure(
     "No such node.", misspelt='no node is named "host-4711"; those that have not ended are host-4711-0a1b2c3d'
 )
-
-
+_EXAMPLES = [schema.answered("one", EXAMPLE)]
 PAGE = pages.paged(pages.NAME_CURSOR, 1000, "The largest number of nodes; all, if it is absent.")
 
 
@@ -95,14 +94,7 @@ class NodesView(API):
     scopes = needs(GET=SEE_NODES)
     compresses = True
 
-    @schema.call(
-        "list_nodes",
-        "nodes",
-        {200: OpenApiResponse(NodeObject(many=True), "The nodes that have not ended, by name.")},
-        pages.NEXT,
-        examples=[schema.answered("one", EXAMPLE)],
-        query=PAGE,
-    )
+    @pages.listed("list_nodes", "nodes", NodeObject, "The nodes that have not ended, by name.", PAGE, *_EXAMPLES)
     def get(self, request: Request) -> Response:
         """List the worker processes that have not ended. Each has what it serves and runs, and its drains. A key with
         types sees what serves one of them."""
@@ -124,7 +116,7 @@ class NodeView(API):
         "nodes",
         {200: OpenApiResponse(NodeObject, "The node."), 404: NO_NODE},
         [NAME],
-        examples=[schema.answered("one", EXAMPLE)],
+        examples=_EXAMPLES,
     )
     def get(self, request: Request, name: str) -> Response:
         """Read a worker process, also one that has ended in the last 30 days."""

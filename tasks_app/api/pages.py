@@ -17,14 +17,15 @@ from uuid import UUID
 from django.db.models import Case, JSONField, OuterRef, QuerySet, Subquery, TextField, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
-from rest_framework import exceptions
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import dump
 from tasks_app.api.fields import Faults, Field, Fields, digits, literal, refuse, task_id
-from tasks_app.api.schema import TaskObject
+from tasks_app.api.schema import F, TaskObject
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
@@ -65,6 +66,14 @@ def paged(cursor: Field, most: int, help: str, default: int | None = None) -> Fi
     given; None: there is none."""
     shown: dict[str, Any] = {} if default is None else {"default": default}
     return {"limit": replace(digits(1, most, help, **shown), default=default), "cursor": cursor}
+
+
+def listed(
+    name: str, tag: str, shape: type[serializers.Serializer], sentence: str, query: Fields, *examples: OpenApiExample
+) -> Callable[[F], F]:
+    """Declares the call of a list, read page by page: an array of these shapes."""
+    answers = {200: OpenApiResponse(shape(many=True), sentence)}
+    return schema.call(name, tag, answers, NEXT, examples=examples, query=query)
 
 
 def next_page(request: Request, place: object | None) -> dict[str, str]:

@@ -299,13 +299,7 @@ class OperationsView(API):
     scopes = needs(GET=OPERATE)
     compresses = True
 
-    @schema.call(
-        "list_operations",
-        "operations",
-        {200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
-        pages.NEXT,
-        query=PAGE,
-    )
+    @pages.listed("list_operations", "operations", OperationObject, "The newest operations.", PAGE)
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
         limit = self.asked["limit"]

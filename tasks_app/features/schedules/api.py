@@ -173,14 +173,7 @@ class SchedulesView(ScheduleAPI):
     scopes = needs(GET=SEE_TASKS)
     compresses = True
 
-    @schema.call(
-        "list_schedules",
-        "schedules",
-        {200: OpenApiResponse(ScheduleObject(many=True), "The schedules.")},
-        pages.NEXT,
-        query=PAGE,
-        examples=_SHOWN,
-    )
+    @pages.listed("list_schedules", "schedules", ScheduleObject, "The schedules.", PAGE, *_SHOWN)
     def get(self, request: Request) -> Response:
         """List schedules in the order of their names. A page of large ones ends earlier, after at least one."""
         limit = self.asked["limit"]
