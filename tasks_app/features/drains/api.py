@@ -11,23 +11,12 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.fields import (
-    Faults,
-    Field,
-    Fields,
-    near,
-    object_with,
-    optional_body,
-    read_object,
-    refuse,
-    shown,
-)
+from tasks_app.api.fields import Faults, Field, Fields, near, object_with, optional_body, read_object, refuse, shown
 from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.api.nodes import DRAINED_EXAMPLE, EXAMPLE, NAME, NO_NODE, NodeObject, node_in_path, node_object
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, undrain_node
 from tasks_app.keys.caller import Forbidden
-from tasks_app.queue.node_models import Node
 from tasks_app.rights import OPERATE, needs
 
 
@@ -64,6 +53,30 @@ class NodeAct(API):
 
     scopes = needs(POST=OPERATE)
 
+    def act(self, request: Request, name: str, verb: str, act: Callable[..., bool], fields: Fields) -> Response:
+        """Do what the body asks, and answer. Raises NotFound, Invalid, Forbidden and Conflict."""
+        node, example = node_in_path(request, name), '{"type": "prime"}'
+        given = read_object(optional_body(request, example), fields, example)
+        caller = caller_of(request)
+        if "type" in given:
+            check_type(caller, given["type"])
+        elif caller.types is not None:
+            types = ", ".join(sorted(caller.types))
+            raise Forbidden(
+                f"this API key is for the types {types}, so it cannot {verb} a whole node; give one of them as type"
+            )
+        try:
+            act(node.name, actor_of(request), given.pop("type", None), **given)
+        except NotServed as refused:
+            served = [*filter(caller.knows, refused.served)]
+            meant = near(refused.handler[:100], served)
+            raise Invalid([("type", f"{refused}; it serves {', '.join(served) or 'none'}{meant}")]) from None
+        except (NodeEnded, NodeTooOld) as ended:
+            raise Conflict(str(ended)) from None
+        except UnknownNode as unknown:
+            raise NotFound(str(unknown)) from None
+        return self.answer(request, node.name)
+
     def answer(self, request: Request, target: str) -> Response:
         """The node."""
         return Response(node_object(request, node_in_path(request, target)))
@@ -89,10 +102,7 @@ class DrainView(NodeAct):
         """Let a worker take no more tasks, or none of a type. The worker stops starting them within 2 s of the answer;
         running ones go on. The drain lasts until `undrain`, or until the process ends. If there is one already, nothing
         changes but the reason, if one is given."""
-        node, given = _asked(request, name, "drain", DRAIN)
-        actor = actor_of(request)
-        _do(request, lambda: drain_node(node.name, actor, given.get("type"), given.get("reason")))
-        return self.answer(request, node.name)
+        return self.act(request, name, "drain", drain_node, DRAIN)
 
 
 class UndrainView(NodeAct):
@@ -113,38 +123,7 @@ class UndrainView(NodeAct):
     def post(self, request: Request, name: str) -> Response:
         """Let a drained worker take tasks again. They start within a second. Without a type, the drain of the whole
         worker ends, with one, that of the type. If there is none, nothing changes."""
-        node, given = _asked(request, name, "undrain", UNDRAIN)
-        actor = actor_of(request)
-        _do(request, lambda: undrain_node(node.name, actor, given.get("type")))
-        return self.answer(request, node.name)
-
-
-def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node, dict[str, Any]]:
-    """The node of a path, and what the body gives. Raises NotFound, Invalid and Forbidden."""
-    node, example = node_in_path(request, name), '{"type": "prime"}'
-    given = read_object(optional_body(request, example), fields, example)
-    caller = caller_of(request)
-    if "type" in given:
-        check_type(caller, given["type"])
-    elif caller.types is not None:
-        types = ", ".join(sorted(caller.types))
-        raise Forbidden(
-            f"this API key is for the types {types}, so it cannot {act} a whole node; give one of them as type"
-        )
-    return node, given
-
-
-def _do(request: Request, act: Callable[[], bool]) -> None:
-    try:
-        act()
-    except NotServed as refused:
-        served = [*filter(caller_of(request).knows, refused.served)]
-        meant = near(refused.handler[:100], served)
-        raise Invalid([("type", f"{refused}; it serves {', '.join(served) or 'none'}{meant}")]) from None
-    except (NodeEnded, NodeTooOld) as ended:
-        raise Conflict(str(ended)) from None
-    except UnknownNode as unknown:
-        raise NotFound(str(unknown)) from None
+        return self.act(request, name, "undrain", undrain_node, UNDRAIN)
 
 
 urlpatterns = [
