@@ -12,7 +12,7 @@ from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import navigation, pages, unfinished
-from tasks_app.api import attempts, document, errors, handlers, nodes, system, task_acts, tasks
+from tasks_app.api import attempts, document, errors, handlers, nodes, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
 
@@ -54,9 +54,9 @@ urlpatterns = [
     *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<one:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
-    *both("api/tasks/<one:task_id>/cancel", task_acts.CancelView.as_view(), "cancel"),
-    *both("api/tasks/<one:task_id>/redrive", task_acts.RedriveView.as_view(), "redrive"),
-    *both("api/tasks/<one:task_id>/priority", task_acts.PriorityView.as_view(), "priority"),
+    *both("api/tasks/<one:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),
+    *both("api/tasks/<one:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
+    *both("api/tasks/<one:task_id>/priority", tasks.PriorityView.as_view(), "priority"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
     *both("api/nodes", nodes.NodesView.as_view(), "nodes"),

@@ -16,7 +16,7 @@ from django.http import QueryDict
 from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, Fields, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, DEFAULT_LIMIT, PARAMETERS, filter_of
-from tasks_app.api.task_acts import read_priority, read_redrive
+from tasks_app.api.tasks import read_priority, read_redrive
 from tasks_app.audit import TaskUnfit, act_on_task, system_account
 from tasks_app.conf import ours
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
