@@ -132,7 +132,6 @@ class BulkLine:
     """One line of the audit log for an act of many commits. If the act is cut short, it counts what was done."""
 
     def __init__(self, actor: Actor, action: str, target: str, **details: Any) -> None:
-        """See `record`."""
         self._actor, self._action, self._target, self._details = actor, action, target, details
         self._id: int | None = None
 

@@ -242,7 +242,6 @@ class RateHeaders(APIView):
         self._rate = caller_of(request).rate
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the headers."""
         response = super().finalize_response(request, response, *args, **kwargs)
         if self._rate is not None:
             for name, value in self._rate.headers().items():

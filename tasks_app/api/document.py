@@ -193,7 +193,6 @@ _REDOC = """Redoc.init("/openapi.json", {hideDownloadButton: false}, document.ge
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
     found = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return dict(json.loads(json.dumps(found)))
 
@@ -210,7 +209,6 @@ class SchemaView(PublicAPI):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """The OpenAPI document."""
         text, tag = _document(tuple((name, known.longest_timeout) for name, known in handlers().items()))
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in request.headers.get("If-None-Match", ""):
@@ -223,7 +221,6 @@ class _Page(PublicAPI):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """The HTML page."""
         style = f'<link rel="stylesheet" href="{static(self.style)}">\n' if self.style else ""
         icon, bundle = static(f"{_SIDE}/swagger-ui-dist/favicon-32x32.png"), static(self.bundle)
         text = _PAGE.format(title=self.title, icon=icon, style=style, bundle=bundle, start=self.start)

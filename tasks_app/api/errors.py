@@ -60,11 +60,9 @@ class AlwaysJSON(BaseContentNegotiation):
     """Ignores what the client accepts: a browser on an API route gets JSON too."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
-        """The JSON parser."""
         return parsers[0]
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
-        """The JSON renderer."""
         return renderers[0], renderers[0].media_type
 
 

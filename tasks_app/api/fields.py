@@ -314,8 +314,6 @@ def moment(help: str, in_seconds: str = "", most: int | None = None) -> Field:
 
 
 def flag(help: str) -> Field:
-    """true or false."""
-
     def read(name: str, value: Any, faults: Faults) -> Any:
         if not isinstance(value, bool):
             refuse(faults, name, "true or false", shown(value))
@@ -345,8 +343,6 @@ def digits(
 
 
 def choice(help: str, known: Sequence[str]) -> Field:
-    """One of the known words."""
-
     def read(name: str, text: str, faults: Faults) -> str:
         if text not in known:
             refuse(faults, name, f"one of {', '.join(known)}", literal(text) + near(text[:100], known))

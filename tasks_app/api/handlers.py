@@ -215,7 +215,6 @@ def handler_in_path(request: Request, type: str) -> Handler:
 
 
 def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, Any]:
-    """The object of a handler."""
     return _object(handler, paused, current_reading(), recent_rates())
 
 
@@ -257,5 +256,4 @@ def _paused(pause: HandlerPause) -> dict[str, Any]:
 
 
 def drained_object(drain: Drain) -> dict[str, Any]:
-    """The object of a drain."""
     return {"by": drain.by, "since": drain.at, "reason": drain.reason, "noticed": drain.noticed}

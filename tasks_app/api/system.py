@@ -196,7 +196,6 @@ class RootView(PublicAPI):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """Redirect to the admin."""
         return HttpResponseRedirect("/admin/")
 
 
@@ -204,7 +203,6 @@ class UnknownView(API):
     """Every other address. It needs a key as calls do."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """404."""
         super().initial(request, *args, **kwargs)
         raise NotFound(no_such_page(request.path, request.method))
 

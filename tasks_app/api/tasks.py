@@ -312,7 +312,6 @@ class TaskAct(view.API):
             raise (NotFound if missing else Conflict)(str(refusal)) from None
 
     def answer(self, request: Request, target: str) -> Response:
-        """The task."""
         return changed(request, UUID(target))
 
 

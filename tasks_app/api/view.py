@@ -95,7 +95,6 @@ class KeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed(str(refused)) from None
 
     def authenticate_header(self, request: Request) -> str:
-        """The challenge of a 401."""
         return challenge("HTTP_AUTHORIZATION" in request.META)
 
 

@@ -143,7 +143,6 @@ class Places:
             return True
 
     def release(self, key: int | None = None, count: int = 1) -> None:
-        """Give places back."""
         with self._lock:
             self._free += count
             if key is not None:
@@ -204,7 +203,6 @@ def deferred_of(request: Request) -> Deferred | None:
 
 
 def wait_field(description: str) -> Field:
-    """The parameter `wait`."""
     return digits(0, MAX_WAIT_SECONDS, description, valid=f"a whole number of seconds from 0 to {MAX_WAIT_SECONDS}")
 
 

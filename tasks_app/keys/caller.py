@@ -74,7 +74,6 @@ class Caller:
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has this scope."""
         return self.scopes is None or scope in self.scopes
 
     def require(self, scope: Scope) -> None:

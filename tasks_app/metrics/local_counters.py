@@ -36,12 +36,10 @@ class LocalCounters:
         self._pending: defaultdict[str, int] = defaultdict(int)
 
     def add(self, series: str, count: int = 1) -> None:
-        """Increment a series."""
         with self._lock:
             self._pending[series] += count
 
     def observe(self, name: str, labels: str, seconds: float) -> None:
-        """Add an observation to a histogram."""
         with self._lock:
             counters.observe(self._pending, name, labels, [seconds])
 
@@ -50,7 +48,6 @@ class LocalCounters:
         self._sources.append((source, dict(source())))
 
     def remove_source(self, source: Source) -> None:
-        """Stop collecting from a source."""
         self._sources = [known for known in self._sources if known[0] != source]
 
     def flush(self) -> bool:

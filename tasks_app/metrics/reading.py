@@ -30,7 +30,6 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """The number of observations."""
         return sum(self.buckets)
 
 

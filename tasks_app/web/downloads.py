@@ -27,7 +27,6 @@ class Downloads:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use this loop."""
         self._loop = loop
 
     def add(self, request: Request, status: int, headers: list[tuple[str, str]], download: Download) -> None:

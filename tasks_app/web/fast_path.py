@@ -167,7 +167,6 @@ class Readings:
         self._next: asyncio.Future[None] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the thread."""
         self._loop = loop
         threading.Thread(target=self._run, name="readings", daemon=True).start()
 

@@ -163,7 +163,6 @@ class Request:
 
     @property
     def taken(self) -> bool:
-        """True if it was taken."""
         return self._taken.locked()
 
 

@@ -100,7 +100,6 @@ class RetryView(API):
         return self.answer(request, str(identity))
 
     def answer(self, request: Request, target: str) -> Response:
-        """The task's callbacks."""
         return _answer(request, _in_path(request, target), DEFAULT_LIMIT)
 
 
@@ -230,7 +229,6 @@ class GiveUpView(API):
         return self._counted(request, asked, done)
 
     def answer(self, request: Request, target: str) -> Response:
-        """What still matches."""
         return self._counted(request, fields.read_object(fields.body_of(request), GIVE_UP, ""), 0)
 
     def _rows(self, request: Request, asked: dict[str, Any]) -> Any:

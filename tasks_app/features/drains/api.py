@@ -78,7 +78,6 @@ class NodeAct(API):
         return self.answer(request, node.name)
 
     def answer(self, request: Request, target: str) -> Response:
-        """The node."""
         return Response(node_object(request, node_in_path(request, target)))
 
 

@@ -343,7 +343,6 @@ class AbortView(API):
         return self.answer(request, str(operation.pk))
 
     def answer(self, request: Request, target: str) -> Response:
-        """The operation."""
         return Response(_object(request, _in_path(request, target)))
 
 

@@ -143,17 +143,14 @@ class ScheduleAPI(API):
         return row
 
     def known(self, request: Request) -> Any:
-        """The schedules that the caller knows."""
         types = caller_of(request).types
         return Schedule.objects.all() if types is None else Schedule.objects.filter(task_type__in=types)
 
     def objects(self, request: Request, rows: Iterable[Schedule]) -> list[dict[str, Any]]:
-        """The objects of schedules."""
         payload = allowed(caller_of(request), SEE_PAYLOADS)
         return [schedule_object(row, payload) for row in rows]
 
     def answer(self, request: Request, target: str) -> Response:
-        """The schedule."""
         return Response(self.objects(request, [self.schedule(request, target)])[0])
 
     def handle_exception(self, exc: Exception) -> Any:
