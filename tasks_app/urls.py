@@ -48,7 +48,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 urlpatterns = [
-    path("", system.root, name="front-door"),  # the name is a label of counters in the database
+    path("", system.RootView.as_view(), name="front-door"),  # the name is a label of counters in the database
     *both("queue", tasks.QueueView.as_view(), "queue"),
     *both("queue/batch", tasks.BatchView.as_view(), "batch"),
     *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
@@ -64,11 +64,11 @@ urlpatterns = [
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),
     *both("health/ready", system.ReadyView.as_view(), "ready"),
-    *both("metrics", system.metrics, "metrics"),
+    *both("metrics", system.MetricsView.as_view(), "metrics"),
     *both("api/metrics", system.APIMetricsView.as_view(), "api-metrics"),
     *both("openapi.json", document.SchemaView.as_view(), "schema"),
-    *both("docs", document.SwaggerView.as_view(), "docs"),
-    *both("redoc", document.RedocView.as_view(), "redoc"),
+    *both("docs", document.swagger, "docs"),
+    *both("redoc", document.redoc, "redoc"),
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/search/", admin.site.admin_view(navigation.search_view), name="admin-search"),

@@ -216,7 +216,9 @@ class SchemaView(PublicAPI):
         return HttpResponse(text, content_type="application/json", headers=headers)
 
 
-class _Page(PublicAPI):
+class PageView(PublicAPI):
+    """`GET /docs` and `GET /redoc`."""
+
     title, bundle, style, start = "", "", "", ""
 
     @extend_schema(exclude=True)
@@ -233,17 +235,10 @@ class _Page(PublicAPI):
         return HttpResponse(text, headers={"Content-Security-Policy": policy})
 
 
-class SwaggerView(_Page):
-    """`GET /docs`."""
-
-    title = "Task platform: try the API"
-    bundle, style = f"{_SIDE}/swagger-ui-dist/swagger-ui-bundle.js", f"{_SIDE}/swagger-ui-dist/swagger-ui.css"
-    start = _SWAGGER
-
-
-class RedocView(_Page):
-    """`GET /redoc`."""
-
-    title = "Task platform: the API"
-    bundle = f"{_SIDE}/redoc/bundles/redoc.standalone.js"
-    start = _REDOC
+swagger = PageView.as_view(
+    title="Task platform: try the API", bundle=f"{_SIDE}/swagger-ui-dist/swagger-ui-bundle.js",
+    style=f"{_SIDE}/swagger-ui-dist/swagger-ui.css", start=_SWAGGER,
+)  # fmt: skip
+redoc = PageView.as_view(
+    title="Task platform: the API", bundle=f"{_SIDE}/redoc/bundles/redoc.standalone.js", start=_REDOC
+)

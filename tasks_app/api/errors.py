@@ -18,6 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -196,7 +197,7 @@ def _refusal(error: BaseException, method: str | None) -> HttpResponse | None:
             return json_error(advice, 503)
         if isinstance(error, WriteRefused):
             return json_error(WRITES_REFUSED, 503)
-        return json_error(UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN, 503)
+        return json_error(UNAVAILABLE if method in SAFE_METHODS else OUTCOME_UNKNOWN, 503)
     if isinstance(error, KeyReused):
         first = f"whose first task is {error.task}" if error.path is None else f"POST {error.path}"
         return json_error(f"this Idempotency-Key was used for another request, {first}; use a new key", 422)

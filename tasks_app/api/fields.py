@@ -28,7 +28,7 @@ from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads
 
 #: Characters of a value that sentences show.
 MAX_SHOWN = 60
-#: Only so many unknown fields, and wrong values of one field, are named.
+#: Only so many unknown fields, wrong values of one field, and tasks and types of a batch are named.
 MAX_NAMED = 10
 
 

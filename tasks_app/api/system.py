@@ -106,10 +106,6 @@ class Summary(serializers.Serializer):
     handlers = serializers.DictField(child=HandlerSummary())
 
 
-METRICS = needs(GET=SEE_METRICS)
-UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")
-
-
 class HealthView(PublicAPI):
     """`GET /health`."""
 
@@ -160,9 +156,9 @@ class ReadyView(PublicAPI):
 class APIMetricsView(API):
     """`GET /api/metrics`."""
 
-    scopes = METRICS
+    scopes = needs(GET=SEE_METRICS)
 
-    @schema.call("api_metrics", "system", {200: Summary, 503: UNAVAILABLE})
+    @schema.call("api_metrics", "system", {200: Summary, 503: schema.failure("The database cannot be reached.")})
     def get(self, request: Request) -> Response:
         """Read the numbers of /metrics as JSON."""
         return Response(families.summary(current_reading()))
@@ -171,7 +167,7 @@ class APIMetricsView(API):
 class MetricsView(API):
     """`GET /metrics`."""
 
-    scopes = METRICS
+    scopes = needs(GET=SEE_METRICS)
 
     @schema.call(
         "metrics",
@@ -207,6 +203,4 @@ class UnknownView(API):
         raise NotFound(no_such_page(request.path, request.method))
 
 
-metrics = MetricsView.as_view()
-root = RootView.as_view()
 unknown = UnknownView.as_view()

@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api.errors import AlwaysJSON, NotFound
-from tasks_app.api.fields import Asks, optional_body, task_id
+from tasks_app.api.fields import MAX_NAMED, Asks, optional_body, task_id
 from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit import Actor
 from tasks_app.handlers.handlers_toml import Handler
@@ -35,10 +35,6 @@ from tasks_app.queue.idempotency import ActRepeated
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, NewTask
 from tasks_app.queue.task_filter import TaskFilter
-
-#: Only so many tasks and types of a batch are named.
-MAX_NAMED = 10
-
 
 # Who calls.
 

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
+from rest_framework.permissions import SAFE_METHODS
 
 from tasks_app import conf
 from tasks_app.admin.pages import Refusal
@@ -26,7 +27,6 @@ from tasks_app.web.admin_failures import bare_page
 
 log = structlog.get_logger(__name__)
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ADMIN_REMEDY = (
     "the admin takes forms of its own pages only, whatever DAEMON_ALLOWED_ORIGINS says; behind a proxy with TLS set "
     "DAEMON_TLS=true, and let it pass Host on"

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import structlog
 from django.urls import reverse
+from rest_framework.permissions import SAFE_METHODS
 
 from tasks_app import conf
 from tasks_app.admin.table_files import Download
@@ -39,7 +40,6 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 #: How often the loop collects answered requests, whose answers are sent already, and refuses overdue ones. To wake it
 #: for each answered request would take 17 us.
 SWEEP_INTERVAL_SECONDS = 0.02
-READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LIVE_PATHS = frozenset({"/health/live", "/health/live/"})
 LIVE_BODY = dump({"status": "live"})
 
@@ -99,7 +99,7 @@ class Application:
         request = None
         try:
             body = await self._bodies.read(scope, proto)
-            request = Request(scope, proto, body, self._loop.create_future(), scope.method not in READ_METHODS)
+            request = Request(scope, proto, body, self._loop.create_future(), scope.method not in SAFE_METHODS)
             if not self._fast_path.try_take(request):
                 await self._put(request)
             # Nothing that is awaited may come before: a request that is cancelled there is never swept.
