@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
@@ -65,22 +65,19 @@ class Downloads:
 
     async def _next(self, parts: Iterator[bytes]) -> bytes | None:
         """The next part, made by a thread; None after the last one."""
-        made: asyncio.Future[bytes | None] = self._loop.create_future()
-        self._queue.put_work(lambda: self._make(parts, made))
-        return await made
+        made: Future[bytes | None] = Future()
+        self._queue.put_work(lambda: _make(parts, made))
+        return await asyncio.wrap_future(made)
 
-    def _make(self, parts: Iterator[bytes], made: asyncio.Future[bytes | None]) -> None:
-        try:
-            connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
-            part = next(parts, None)
-        except BaseException as error:
-            self._tell(made.set_exception, error)
-        else:
-            self._tell(made.set_result, part)
 
-    def _tell(self, tell: Callable[[Any], None], value: Any) -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(_unless_cancelled, tell, value)
+def _make(parts: Iterator[bytes], made: Future[bytes | None]) -> None:
+    if not made.set_running_or_notify_cancel():
+        return
+    try:
+        connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
+        made.set_result(next(parts, None))
+    except BaseException as error:
+        made.set_exception(error)
 
 
 async def _until_gone(request: Request) -> None:
@@ -89,11 +86,6 @@ async def _until_gone(request: Request) -> None:
 
 class _Left(Exception):
     """The client closed the connection."""
-
-
-def _unless_cancelled(tell: Callable[[Any], None], value: Any) -> None:
-    with suppress(asyncio.InvalidStateError):
-        tell(value)
 
 
 def _close(download: Download) -> None:
