@@ -200,8 +200,7 @@ class HandlerView(API):
     )
     def get(self, request: Request, type: str) -> Response:
         """Read a handler: its limits, slots, rates and problem."""
-        handler = handler_in_path(request, type)
-        return Response(handler_object(handler, HandlerPause.objects.of(handler.name)))
+        return Response(handler_object(handler_in_path(request, type)))
 
 
 def handler_in_path(request: Request, type: str) -> Handler:
@@ -214,8 +213,9 @@ def handler_in_path(request: Request, type: str) -> Handler:
     return handler
 
 
-def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, Any]:
-    return _object(handler, paused, current_reading(), recent_rates())
+def handler_object(handler: Handler) -> dict[str, Any]:
+    """The object of a handler. Its pause is read now: a reading may be older."""
+    return _object(handler, HandlerPause.objects.of(handler.name), current_reading(), recent_rates())
 
 
 def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:

@@ -95,5 +95,4 @@ def notifications() -> dict[str, int]:
 #: Of this process.
 process = LocalCounters(notifications)
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=process.reset)
+os.register_at_fork(after_in_child=process.reset)

@@ -126,7 +126,7 @@ class PauseView(API):
         """The handler; with a wait, once it is over."""
         handler, seconds, deferred = handler_in_path(request, target), wanted(self, request), deferred_of(request)
         if seconds is None:
-            return Response(handler_object(handler, HandlerPause.objects.of(target)))
+            return Response(handler_object(handler))
         if not seconds or deferred is None or has_settled(target):
             return Response(paused_object(target), headers=applied(seconds))
         settled = Condition("pause", target, has_settled, paused_object)
@@ -139,7 +139,7 @@ def paused_object(handler: str) -> dict[str, Any]:
     if (known := conf.handlers().get(handler)) is None:
         raise NotFound(f'"{handler}" was removed from handlers.toml; its pause stays')
     busy = [{"node": node.name, "tasks": list(map(str, node.tasks))} for node in busy_nodes(handler)]
-    return handler_object(known, HandlerPause.objects.of(handler)) | {"busy": busy}
+    return handler_object(known) | {"busy": busy}
 
 
 class ResumeView(API):
@@ -169,7 +169,7 @@ class ResumeView(API):
         """The handler, if it still exists."""
         if target not in conf.handlers():
             return Response(status=204)
-        return Response(handler_object(handler_in_path(request, target), HandlerPause.objects.of(target)))
+        return Response(handler_object(handler_in_path(request, target)))
 
 
 def _read(body: Mapping[str, Any]) -> tuple[datetime | timedelta | None, str | None]:
