@@ -29,7 +29,7 @@ Headers = list[tuple[str, str]]
 GROUP_SIZE = 50
 #: Seconds after its end in which the answer to a wait must have been read. Then it is answered without its task.
 READ_TIMEOUT_SECONDS = 5.0
-#: Headers of the view's answer that the answer to the wait has values of its own for.
+#: Headers of the view's answer that what follows later has values of its own for, or does not have.
 OWN_HEADERS = frozenset({"content-type", "content-length"})
 #: Seconds between two statements: so many times as long as a statement takes, but within these limits. The upper one is
 #: how much later an answer may be because statements had to wait, such as for a lock.
@@ -205,13 +205,10 @@ class Waiters:
         for waiter in waiters:
             process.add(f"waits_ended|{how}")
             self._unwatch(waiter)
-            waiter.timer = self._loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, waiter)
+            waiter.timer = self._loop.call_later(READ_TIMEOUT_SECONDS, self._answer, waiter, fallback(waiter.wait))
         for first in range(0, len(waiters), GROUP_SIZE):
             group = waiters[first : first + GROUP_SIZE]
             self._queue.put_work(lambda group=group: self._answer_all(group))  # type: ignore[misc]
-
-    def _give_up(self, waiter: Waiter) -> None:
-        self._answer(waiter, fallback(waiter.wait))
 
     def _answer_all(self, waiters: Sequence[Waiter]) -> None:
         """On one of the queue's threads."""

@@ -29,13 +29,10 @@ from tasks_app.process import on_stop
 from tasks_app.queue.current import store
 from tasks_app.web.connections import ClientSockets
 from tasks_app.web.requests import Request
+from tasks_app.web.waiters import OWN_HEADERS, Headers
 
 log = structlog.get_logger(__name__)
 
-Headers = list[tuple[str, str]]
-
-#: Headers of the view's answer that a stream does not have, or has values of its own for.
-OWN_HEADERS = frozenset({"content-type", "content-length"})
 #: A text is looked for in the socket only so many seconds after it was given to the server.
 TRANSFER_SECONDS = 0.02
 #: What a stream begins with; and before its first event, the milliseconds after which a browser connects again: some

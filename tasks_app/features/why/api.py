@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -106,7 +106,7 @@ _RETRY = {
     "last_error": "the service is away",
 }
 _EXAMPLES = [
-    OpenApiExample(name, {"reasons": [reason]}, response_only=True, status_codes=["200"])
+    schema.answered(name, {"reasons": [reason]})
     for name, reason in (("it waits for a slot", _BEHIND), ("a problem", _CANNOT_START), ("a retry", _RETRY))
 ]
 
