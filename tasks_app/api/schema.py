@@ -38,6 +38,11 @@ class JSONValue(serializers.JSONField):
     """Any JSON value."""
 
 
+def numbers(**more: Any) -> serializers.DictField:
+    """Numbers by names."""
+    return serializers.DictField(child=serializers.IntegerField(), **more)
+
+
 class TaskObject(serializers.Serializer):
     """A task."""
 

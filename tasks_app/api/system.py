@@ -55,10 +55,6 @@ def _integers(count: int) -> list[serializers.IntegerField]:
     return [serializers.IntegerField() for _ in range(count)]
 
 
-def _counts(text: str) -> serializers.DictField:
-    return serializers.DictField(child=serializers.IntegerField(), help_text=text)
-
-
 class Times(serializers.Serializer):
     """The number and sum of a histogram's observations, in seconds."""
 
@@ -70,15 +66,15 @@ class HandlerSummary(serializers.Serializer):
     """The numbers of one handler."""
 
     received, success, failed = _integers(3)
-    failures = _counts("Failed tasks, by reason.")
+    failures = schema.numbers(help_text="Failed tasks, by reason.")
     deleted = serializers.IntegerField()
-    stored = _counts(f"Stored tasks, by status: {', '.join(Status.values)}.")
+    stored = schema.numbers(help_text=f"Stored tasks, by status: {', '.join(Status.values)}.")
     pending = serializers.IntegerField()
     oldest_ready_seconds = serializers.FloatField()
-    attempts = _counts("Ended attempts, by outcome.")
+    attempts = schema.numbers(help_text="Ended attempts, by outcome.")
     retries, redrives, releases, leases_lost, results_stale = _integers(5)
     slots, active, idle, container_starts = _integers(4)
-    container_deaths = _counts("Ended containers, by reason.")
+    container_deaths = schema.numbers(help_text="Ended containers, by reason.")
     processing_seconds, wait_seconds, overhead_seconds = Times(), Times(), Times()
     paused = serializers.BooleanField()
     problems = serializers.ListField(child=serializers.CharField())

@@ -188,14 +188,13 @@ class GivenUp(serializers.Serializer):
     matched_exact = serializers.BooleanField(
         help_text=f"False: counting ended after {MAX_COUNTED:,} callbacks, and there are at least so many."
     )
-    by_host = serializers.DictField(
-        child=serializers.IntegerField(),
+    by_host = schema.numbers(
         allow_null=True,
         help_text=(
             f"Of these, those of the {MAX_NAMED} hosts with most. null for an API key without the scope tasks:read."
         ),
     )
-    by_type = serializers.DictField(child=serializers.IntegerField())
+    by_type = schema.numbers()
     oldest = serializers.DateTimeField(allow_null=True, help_text="When the oldest of them was written.")
 
 

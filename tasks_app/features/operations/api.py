@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -161,11 +161,6 @@ def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, boo
 # What is answered.
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "integer"}})
-class NumbersField(serializers.JSONField):
-    """Numbers by names."""
-
-
 class OperationStarted(serializers.Serializer):
     """The stored operation."""
 
@@ -179,10 +174,10 @@ class OperationPreview(serializers.Serializer):
     matched_exact = serializers.BooleanField(
         help_text=f"False: counting ended after {ROWS_READ:,} tasks, and there are at least so many."
     )
-    by_type = NumbersField()
-    by_status = NumbersField()
-    by_reason = NumbersField(help_text="By `failure_reason`, of failed tasks.")
-    skipped = NumbersField(help_text="By status: those named by `ids` that it would skip.")
+    by_type = schema.numbers()
+    by_status = schema.numbers()
+    by_reason = schema.numbers(help_text="By `failure_reason`, of failed tasks.")
+    skipped = schema.numbers(help_text="By status: those named by `ids` that it would skip.")
     oldest = serializers.DateTimeField(allow_null=True, help_text="When the oldest of them was created.")
     warnings = serializers.ListField(child=serializers.CharField(), help_text="Why tasks would not run, in sentences.")
 
@@ -199,7 +194,7 @@ class OperationObject(serializers.Serializer):
     matched = serializers.IntegerField(min_value=0, help_text="Tasks that matched at its start.")
     matched_exact = serializers.BooleanField(help_text="False: at least so many.")
     done = serializers.IntegerField(min_value=0)
-    skipped = NumbersField(
+    skipped = schema.numbers(
         help_text="By reason: the status that a task had, `living_twin`, `gone` or `changed` (since the start)."
     )
     failed = serializers.IntegerField(min_value=0, help_text="Tasks whose change the database refused.")
