@@ -72,6 +72,8 @@ class Dialog:
         self._out: Tail | None = None
         self._err: Tail | None = None
         self._live: LiveOutput | None = None
+        #: Whether the last reply came with other output. Without, what was logged before it is in the same events.
+        self._wrote_before = False
         #: When the last output came that was no reply, until it was looked at. None: nothing to look at.
         self._wrote_at: float | None = None
         self._reactor: Reactor | None = None
@@ -191,7 +193,7 @@ class Dialog:
         for fd, _ in events:
             if fd in self._readers:
                 reply = self._read(fd) or reply
-        if reply is not None:
+        if reply is not None and self._wrote_before:
             self._read_others(events)
         if self._watching_writer and any(fd == self._writer for fd, _ in events):
             self._send_rest()
@@ -216,7 +218,8 @@ class Dialog:
         return (self._out.text() if self._out else "", self._err.text() if self._err else "")
 
     def _read_others(self, events: Events) -> None:
-        """Read the other readers. A handler may have logged and then replied after `events` were read."""
+        """Read the other readers. A handler that had written to stdout may have logged and then replied after `events`
+        were read."""
         known = {fd for fd, _ in events}
         for fd, _ in self._poller.poll(0):
             if fd in self._readers and fd not in known:
@@ -239,6 +242,8 @@ class Dialog:
                 reply = self._stdout(data) or reply
                 if reply is None:
                     self._wrote_at = time.monotonic()
+                else:
+                    self._wrote_before = data.find(b"\n") < len(data) - 1
             else:
                 self._err = self._err or Tail()
                 self._err.add(data)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import select
+import sys
+import termios
 import tracemalloc
 
 import pytest
@@ -14,6 +17,7 @@ from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
 from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import MAX_REPLY_BYTES, Failure, Success, request_line
+from testkit.process import until
 from tests.runner.caller import TASK_ID, Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
@@ -56,8 +60,13 @@ def test_output_before_the_reply_is_skipped_and_kept_in_the_log(kit: Kit, caller
     caller.answers_again(lost=0)
 
 
+def waiting_bytes(descriptor: int) -> int:
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_what_was_logged_before_a_reply_is_in_its_log_whichever_of_them_was_seen_first() -> None:
-    script = 'read -r line; echo "a log" >&2; echo \'{"status":"success","result":1}\'; read -r line'
+    reply = '{"status":"success","result":1}'
+    script = f"read -r line; echo one; echo 'a log' >&2; echo '{reply}'; read -r line"
     handler = KITS["process"].handler(command=("sh", "-c", script))
     container = ProcessEngine().start(handler, 0)
     try:
@@ -67,11 +76,9 @@ def test_what_was_logged_before_a_reply_is_in_its_log_whichever_of_them_was_seen
         waiting = select.poll()
         waiting.register(container.writer(), select.POLLOUT)
         assert waiting.poll(30_000) and dialog.receive([(container.writer(), select.POLLOUT)]) is None
-        waiting.unregister(container.writer())
-        waiting.register(out, select.POLLIN)
-        assert waiting.poll(30_000)
-        assert dialog.receive([(out, select.POLLIN)]) == Success(1)
-        assert dialog.tails() == ("", "a log\n")
+        until(lambda: waiting_bytes(out) == len(f"one\n{reply}\n"), what="it has replied")
+        assert dialog.receive([(out, select.POLLIN)]) == Success(1)  # seen when it had written the first line
+        assert dialog.tails() == ("one\n", "a log\n")
     finally:
         container.destroy()
 
