@@ -178,9 +178,6 @@ class Engine(Protocol):
        deadline ends it.
     """
 
-    def refusal(self, handler: Handler) -> str | None:
-        """Why this engine can never run the handler, in one sentence; None if it can. Does not block."""
-
     def check(self, handler: Handler) -> None:
         """Raise Unavailable if no container of the handler can be started, as far as that is known without a start.
 

@@ -24,9 +24,6 @@ class EngineByHandler:
         self._lock = threading.Lock()
         self._containers: Engine | None = None
 
-    def refusal(self, handler: Handler) -> str | None:
-        return self._for(handler).refusal(handler)
-
     def check(self, handler: Handler) -> None:
         self._for(handler).check(handler)
 

@@ -38,18 +38,9 @@ log = logging.getLogger(__name__)
 class ProcessEngine:
     """Starts child processes that lead a process group, have a minimal environment, and die with their parent."""
 
-    def refusal(self, handler: Handler) -> str | None:
-        if handler.image is not None:
-            return (
-                f"handler '{handler.name}' has an image, so it cannot be a child process; "
-                "give it only a `command`, or use an engine that runs containers"
-            )
-        if not handler.command:
-            return f"handler '{handler.name}' has no `command`, so there is nothing to start"
-        return None
-
     def check(self, handler: Handler) -> None:
-        fault = self.refusal(handler) or no_program(handler.command or (), handler.cwd)
+        assert handler.command
+        fault = no_program(handler.command, handler.cwd)
         if fault is None:
             try:
                 variables(handler)
@@ -60,9 +51,7 @@ class ProcessEngine:
 
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> ProcessContainer:
         """Start a child process. On Linux it is killed when the calling thread ends."""
-        if refusal := self.refusal(handler):
-            raise Unavailable(refusal)
-        assert handler.command is not None
+        assert handler.command and handler.image is None
         command = list(handler.command)
         if command[0] in OUR_PYTHON:
             command[0] = sys.executable

@@ -97,9 +97,6 @@ class SocketContainer:
 
 
 class SocketEngine:
-    def refusal(self, handler: Handler) -> str | None:
-        return None
-
     def check(self, handler: Handler) -> None:
         pass
 

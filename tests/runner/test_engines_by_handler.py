@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.engine import Owner
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.wire import Success
@@ -23,12 +22,6 @@ def test_a_handler_with_only_a_command_is_a_child_process() -> None:
     assert result.outcome == Success({"do": "echo"})
     assert result.container.startswith("pid-")
     assert result.image == ""
-
-
-def test_a_handler_with_an_image_is_not_refused_and_one_with_nothing_is() -> None:
-    engine = EngineByHandler(WE)
-    assert engine.refusal(Handler(name="resize", image="resize:1")) is None
-    assert engine.refusal(Handler(name="resize")) == "handler 'resize' has no `command`, so there is nothing to start"
 
 
 def test_the_docker_sdk_is_not_even_imported_for_child_processes() -> None:

@@ -26,17 +26,6 @@ from tests.runner.kit import KITS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_handler_with_an_image_is_refused_in_one_sentence() -> None:
-    handler = Handler(name="resize", image="resize:1")
-    sentence = (
-        "handler 'resize' has an image, so it cannot be a child process; "
-        "give it only a `command`, or use an engine that runs containers"
-    )
-    assert ProcessEngine().refusal(handler) == sentence
-    with pytest.raises(Unavailable, match="has an image"):
-        ProcessEngine().start(handler, 0)
-
-
 def test_a_handler_gets_a_minimal_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret")
     monkeypatch.setenv("DAEMON_SECRET_KEY", "secret")

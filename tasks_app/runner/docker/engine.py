@@ -56,11 +56,6 @@ class DockerEngine:
             owner, self._connection, self._creates, self._images, self.transports, self._remover, self._events
         )
 
-    def refusal(self, handler: Handler) -> str | None:
-        if handler.image is None:
-            return f"handler '{handler.name}' has no `image`, so it cannot run in a container"
-        return None
-
     def check(self, handler: Handler) -> None:
         with self._naming(handler):
             variables(handler)
@@ -75,8 +70,6 @@ class DockerEngine:
     @contextmanager
     def _naming(self, handler: Handler) -> Iterator[None]:
         """What is raised names the handler."""
-        if refusal := self.refusal(handler):
-            raise Unavailable(refusal)
         sentence = f"handler '{handler.name}' cannot be started"
         try:
             yield
