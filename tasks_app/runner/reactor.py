@@ -9,7 +9,6 @@ import selectors
 import threading
 import time
 from collections import deque
-from enum import Enum
 from typing import Protocol
 
 log = logging.getLogger(__name__)
@@ -33,27 +32,6 @@ class Listener(Protocol):
 
     def internal_error(self) -> None:
         """One of the two above raised."""
-
-
-class BackgroundStep(Enum):
-    """What the background thread does until it checks again."""
-
-    #: For a moment.
-    SLEEP = "sleep"
-    #: Until the dispatcher's turn ends.
-    REST = "rest"
-    #: Until the dispatcher wants to.
-    POLL = "poll"
-
-
-def background_step(in_turn: bool, turns: int) -> BackgroundStep:
-    """The background thread's next step.
-
-    `in_turn`: the dispatcher polls; `turns`: how many it has ended since the last check.
-    """
-    if in_turn and turns <= 1:
-        return BackgroundStep.REST  # it waits in long turns
-    return BackgroundStep.SLEEP if turns else BackgroundStep.POLL
 
 
 class Reactor:
@@ -130,11 +108,6 @@ class Reactor:
         if threading.get_ident() != self._polling_thread:
             self._wake()
 
-    @property
-    def dispatcher_polls(self) -> bool:
-        """True while the dispatcher is in a turn."""
-        return self._in_turn
-
     def in_turn(self) -> bool:
         """True if called by a listener within a turn of the dispatcher, which goes on when the turn is over."""
         return self._in_turn and threading.get_ident() == self._polling_thread
@@ -171,11 +144,10 @@ class Reactor:
             time.sleep(BACKGROUND_INTERVAL_SECONDS)
             turns, known = self._turns, seen
             seen = turns
-            match background_step(self.dispatcher_polls, turns - known):
-                case BackgroundStep.REST:
-                    self._rest(turns)
-                case BackgroundStep.POLL:
-                    self._poll_until_dispatcher_waits()
+            if self._in_turn and turns <= known + 1:
+                self._rest(turns)  # the dispatcher waits in long turns
+            elif turns == known:
+                self._poll_until_dispatcher_waits()  # it is away
 
     def close(self) -> None:
         """End `poll_in_background`. Call `release` after its thread has ended."""

@@ -16,9 +16,10 @@ from tasks_app.runner.endings import UNDECIDED, DeathReason, OutcomeKind, Undeci
 from tasks_app.runner.engine import Container
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process_engine import ProcessEngine
-from tasks_app.runner.reactor import BackgroundStep, Events, Reactor, background_step
+from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
+from testkit.process import until
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
@@ -74,7 +75,7 @@ def watched(reactor: Reactor, listener: PipeListener) -> PipeListener:
 
 
 def write_during_turn(reactor: Reactor, listener: PipeListener) -> None:
-    while not reactor.dispatcher_polls:
+    while not reactor._in_turn:
         pass
     listener.write()
 
@@ -99,6 +100,17 @@ def test_a_listener_is_in_a_turn_only_if_the_dispatcher_called_it(reactor: React
     threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
     reactor.turn(LONG)
     assert (seen, reactor.in_turn()) == ([False, True], False)
+
+
+def test_the_other_thread_rests_during_a_long_turn(reactor: Reactor) -> None:
+    def interrupt() -> None:
+        until(lambda: not reactor._background_active, what="its rest")
+        reactor.interrupt()
+
+    for _ in range(2):
+        threading.Thread(target=interrupt).start()
+        reactor.turn(LONG)
+        until(lambda: reactor._background_active, what="its end")
 
 
 def test_an_interrupt_while_another_thread_polls_is_not_lost(reactor: Reactor) -> None:
@@ -216,13 +228,3 @@ def test_output_while_a_container_is_in_doubt_costs_the_container() -> None:
         engine.decided.set()
         assert caller.result(call).outcome == Success(1)
         caller.until(lambda: caller.pool.stats().deaths == {"chatter": 1})
-
-
-@pytest.mark.parametrize(("in_turn", "turns", "step"), [
-    (True, 0, BackgroundStep.REST), (True, 1, BackgroundStep.REST), (True, 2, BackgroundStep.SLEEP),
-    (False, 0, BackgroundStep.POLL), (False, 1, BackgroundStep.SLEEP), (False, 2, BackgroundStep.SLEEP),
-])  # fmt: skip
-def test_a_background_thread_rests_beside_a_dispatcher_with_long_turns_and_polls_only_while_it_is_away(
-    in_turn: bool, turns: int, step: BackgroundStep
-) -> None:
-    assert background_step(in_turn, turns) is step
