@@ -3,7 +3,7 @@
 A handler writes everything that belongs to one line before it reads the next. Once it has read the beginning of a line,
 whatever is on stdout was therefore written before, and is no reply to this line. If it already waits for the line, it
 has written all that, and gets the line whole. Delivery sends a line by these rules. StdinPipe asks the kernel what has
-been read, and StdinReader whether the handler waits.
+been read, and whether the handler waits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tasks_app.runner.engine import Container
 LINE_END_BYTES = 2
 #: The size of the pipe while a long line is sent: Linux's default.
 WIDE_PIPE_BYTES = 64 * 1024
-#: The beginning of /proc/PID/syscall for a process that waits in read(0, ...).
-READ_SYSCALL = {"x86_64": b"0 0x0 ", "aarch64": b"63 0x0 "}.get(platform.machine())
+#: The beginning of /proc/PID/syscall for a process that waits in read(0, ...); blank on other machines.
+READ_SYSCALL = {"x86_64": b"0 0x0 ", "aarch64": b"63 0x0 "}.get(platform.machine(), b"")
 #: The numbers of the calls in which a program waits for several things, its stdin perhaps, or for another thread or
 #: process: poll, select, epoll_wait, futex, wait4 and their like.
 WAITING_SYSCALLS = {
@@ -110,12 +110,19 @@ class StdinPipe:
 
     The pipe has one page, so the kernel reports it as writable only once everything sent has been read. Linux only:
     elsewhere `window` is 0. A handler that resizes its own pipe only loses the exact pairing of its own replies.
+
+    If the process that reads it waits for the next line, everything that it wrote before is on its stdout, and the next
+    line can be sent whole, without a second write and a second wake-up. Linux shows this to root and to the parent of
+    the process; for others it is never known.
     """
 
     def __init__(self, descriptor: int, processes: Callable[[], Iterable[int]]) -> None:
         """`descriptor`: the non-blocking writing end. `processes`: returns the pids of the handler's processes."""
         self._in = descriptor
-        self._reader = StdinReader(descriptor, processes)
+        self._processes = processes
+        #: /proc/PID/syscall of the process that reads; None: not found.
+        self._syscall: int | None = None
+        self._searches = MAX_SEARCHES
         self._wide = False
         self._window = 0
         if sys.platform == "linux":
@@ -155,72 +162,47 @@ class StdinPipe:
         return waiting[0]
 
     def is_reading(self, starting: bool = False) -> bool:
-        return self._reader.is_waiting(counted=not starting)
-
-    def at_work(self) -> bool | None:
-        return self._reader.at_work()
-
-
-class StdinReader:
-    """Finds the process that reads a handler's stdin, and tells whether it waits there for the next line.
-
-    If it does, everything that it wrote before is on its stdout, and the next line can be sent whole, without a second
-    write and a second wake-up. Linux shows this to root and to the parent of the process; for others it is never True.
-    """
-
-    __slots__ = ("_file", "_processes", "_searches", "_stdin")
-
-    def __init__(self, stdin: int, processes: Callable[[], Iterable[int]]) -> None:
-        """`stdin`: our descriptor of the pipe. `processes`: returns the pids of the handler's processes."""
-        self._stdin = stdin
-        self._processes = processes
-        self._file: int | None = None
-        self._searches = MAX_SEARCHES
-
-    def is_waiting(self, counted: bool = True) -> bool:
-        """True if the process waits for the next line; False if that is unknown.
-
-        `counted`: after some searches without success it is not searched for any more.
-        """
-        if self._file is None:
-            if READ_SYSCALL is None or (counted and self._searches <= 0):
+        if self._syscall is not None:
+            try:
+                return os.pread(self._syscall, len(READ_SYSCALL), 0) == READ_SYSCALL
+            except OSError:
+                self.close_syscall()
                 return False
-            self._searches -= counted
-            return self._find()
-        assert READ_SYSCALL is not None
-        try:
-            return os.pread(self._file, len(READ_SYSCALL), 0) == READ_SYSCALL
-        except OSError:
-            self.close()
-            return False
+        if not starting:
+            if not self._searches:
+                return False
+            self._searches -= 1
+        return self._find_reader()
 
     def at_work(self) -> bool | None:
         """See Container. Looks at all processes that have this stdin."""
-        if READ_SYSCALL is None:
-            return None
         calls = []
         for pid in self._processes():
             with contextlib.suppress(OSError):
                 if self._is_stdin_of(pid):
                     with open(f"/proc/{pid}/syscall", "rb") as file:
                         calls.append(file.read())
+        if not READ_SYSCALL or not calls:
+            return None
         if any(call.startswith(READ_SYSCALL) for call in calls):
             return False
         numbers = {call.partition(b" ")[0] for call in calls}
-        return True if numbers and numbers.isdisjoint(WAITING_SYSCALLS) else None
+        return True if numbers.isdisjoint(WAITING_SYSCALLS) else None
 
-    def close(self) -> None:
-        """Close the file of the process."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+    def close_syscall(self) -> None:
+        """Close the file of the process that reads."""
+        if self._syscall is not None:
+            os.close(self._syscall)
+            self._syscall = None
 
     def _is_stdin_of(self, pid: int) -> bool:
         """True if the process has this stdin. Raises OSError."""
-        return os.path.samestat(os.fstat(self._stdin), os.stat(f"/proc/{pid}/fd/0"))
+        return os.path.samestat(os.fstat(self._in), os.stat(f"/proc/{pid}/fd/0"))
 
-    def _find(self) -> bool:
-        assert READ_SYSCALL is not None
+    def _find_reader(self) -> bool:
+        """True if a process waits for the next line now, whose file is kept."""
+        if not READ_SYSCALL:
+            return False
         for pid in self._processes():
             with contextlib.suppress(OSError):
                 if not self._is_stdin_of(pid):
@@ -228,9 +210,9 @@ class StdinReader:
                 file = os.open(f"/proc/{pid}/syscall", os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     if os.pread(file, len(READ_SYSCALL), 0) == READ_SYSCALL:
-                        self.close()
-                        self._file, file = file, -1
+                        self.close_syscall()
+                        self._syscall, file = file, -1
                 finally:
                     if file >= 0:
                         os.close(file)
-        return self._file is not None
+        return self._syscall is not None

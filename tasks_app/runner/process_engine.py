@@ -170,7 +170,7 @@ class ProcessContainer(StdinPipe):
             if code is not None and code < 0:
                 code = 128 - code
             self._exit = ContainerExit(code if exited else None, running=not exited)
-            self._reader.close()
+            self.close_syscall()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 self._close(pipe)
             if self._pidfd is not None:

@@ -201,7 +201,7 @@ class PipedContainer(StdinPipe, DockerContainer):
         return [] if self._cgroup is None else self._cgroup.pids()
 
     def _close_streams(self) -> None:
-        self._reader.close()
+        self.close_syscall()
         self._pipes.close()
 
     def _output_ends(self, grace: float) -> bool:
