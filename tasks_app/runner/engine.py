@@ -64,6 +64,8 @@ class Container(Protocol):
     7. It outlives the process that started it by seconds at most.
     8. After `destroy` no process of it runs, and no descriptor of it is open. If the engine does not answer, it is
        asked again later: see Engine 4.
+
+    The methods with an answer here are of a container that cannot tell when its handler reads.
     """
 
     #: The name by which an operator finds it. Short and constant.
@@ -95,6 +97,7 @@ class Container(Protocol):
         Holds until `widen`. 0: this container cannot tell when its handler reads (Docker's attach cannot; pipes and
         FIFOs on Linux can). Raises OSError if the handler has not read the last line.
         """
+        return 0
 
     def is_reading(self, starting: bool = False) -> bool:
         """True if the handler waits for the next line now, so that all it wrote before is on stdout.
@@ -102,18 +105,22 @@ class Container(Protocol):
         False if that is unknown. Takes microseconds. `starting`: it may not have loaded yet, so that a False now says
         nothing of later answers.
         """
+        return False
 
     def at_work(self) -> bool | None:
         """False if the handler waits for the next line now, True if it does something else; None if that is unknown.
 
         For messages. Takes less than a millisecond.
         """
+        return None
 
     def widen(self) -> None:
         """Let stdin take more at a time until the next `window`, for the rest of a long line."""
+        return None
 
     def unread(self) -> int | None:
         """How many of the sent bytes the handler has not read, after its end too. None: unknown."""
+        return None
 
     def silent(self) -> bool:
         """True if nothing waits on stdout: neither bytes nor its end.
@@ -176,6 +183,8 @@ class Engine(Protocol):
     4. `sweep` destroys what could not be destroyed earlier because the engine did not answer.
     5. A handler that closes its stdout has ended, even if it lives on. Docker's attach does not report that: there the
        deadline ends it.
+
+    The methods with an answer here are of an engine without images, whose containers end with their node.
     """
 
     def check(self, handler: Handler) -> None:
@@ -197,17 +206,20 @@ class Engine(Protocol):
         """From now on start containers from what these names of images mean now; return those that mean another image.
 
         Until the next call a name means the image of its first start. Failed pulls are tried again at once. Takes some
-        10 s at most. Raises Unavailable, and then nothing has changed.
+        some 10 s at most. Raises Unavailable, and then nothing has changed.
         """
+        return frozenset()
 
     def sweep(self, is_gone: IsGone) -> int:
         """Remove what dead nodes left on this engine, and what 4. describes; return how much that was.
 
         Never touches what belongs to another deployment or has no owner. Raises Unavailable.
         """
+        return 0
 
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         """The result of a call that failed in one of its containers, with what the engine knows of the reason."""
+        return result
 
 
 def variables(handler: Handler) -> dict[str, str]:

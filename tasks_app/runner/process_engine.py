@@ -15,16 +15,15 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_started
 from tasks_app.logs import harmless
-from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, Engine, Unavailable, variables
 from tasks_app.runner.parent_death import die_with_parent, tied_command
 
 READ_SIZE = 64 * 1024
@@ -35,7 +34,7 @@ REAP_TIMEOUT_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class ProcessEngine:
+class ProcessEngine(Engine):
     """Starts child processes that lead a process group, have a minimal environment, and die with their parent."""
 
     def check(self, handler: Handler) -> None:
@@ -88,18 +87,6 @@ class ProcessEngine:
                 what = known
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
         return ProcessContainer(process, handler.name, mark)
-
-    def resolve_again(self, images: Collection[str]) -> Set[str]:
-        """Nothing: child processes have no image."""
-        return frozenset()
-
-    def sweep(self, is_gone: IsGone) -> int:
-        """Nothing to do: the kernel ends child processes with their node."""
-        return 0
-
-    def explain(self, handler: Handler, result: CallResult) -> CallResult:
-        """The result unchanged: nothing more is known of a child process."""
-        return result
 
 
 class ProcessContainer(StdinPipe):

@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import CallResult
-from tasks_app.runner.engine import STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable
+from tasks_app.runner.engine import STDERR, STDOUT, Chunk, Container, ContainerExit, Engine, Unavailable
 
 
-class SocketContainer:
+class SocketContainer(Container):
     def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket) -> None:
         assert process.stderr is not None
         self.id = f"socket-{process.pid}"
@@ -46,21 +45,6 @@ class SocketContainer:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
-
-    def window(self) -> int:
-        return 0
-
-    def at_work(self) -> None:
-        return None
-
-    def is_reading(self, starting: bool = False) -> bool:
-        return False
-
-    def widen(self) -> None:
-        pass
-
-    def unread(self) -> int | None:
-        return None
 
     def silent(self) -> bool:
         poller = select.poll()
@@ -96,18 +80,9 @@ class SocketContainer:
         return self._ending
 
 
-class SocketEngine:
+class SocketEngine(Engine):
     def check(self, handler: Handler) -> None:
         pass
-
-    def explain(self, handler: Handler, result: CallResult) -> CallResult:
-        return result
-
-    def resolve_again(self, images: Collection[str]) -> Set[str]:
-        return frozenset()
-
-    def sweep(self, is_gone: IsGone) -> int:
-        return 0
 
     def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> SocketContainer:
         assert handler.command is not None

@@ -16,7 +16,11 @@ HEADER = 8
 
 
 class AttachedContainer(DockerContainer):
-    """A container whose three streams share one socket."""
+    """A container whose three streams share one socket.
+
+    It cannot tell when its handler reads: the engine and its shim read what is sent before, and output may still be in
+    them.
+    """
 
     def __init__(self, started: Started, stream: socket.socket) -> None:
         super().__init__(started)
@@ -54,21 +58,6 @@ class AttachedContainer(DockerContainer):
             return self._stream.send(data)
         except BlockingIOError:
             return 0
-
-    def window(self) -> int:
-        return 0  # The engine and its shim read what is sent before the handler does.
-
-    def is_reading(self, starting: bool = False) -> bool:
-        return False  # Output from before may still be in the engine or its shim.
-
-    def at_work(self) -> None:
-        return None  # What reads its stdin is its own pipe, which this process does not see.
-
-    def widen(self) -> None:
-        pass
-
-    def unread(self) -> int | None:
-        return None
 
     def silent(self) -> bool:
         # Bounded: a container that floods stderr counts as not silent.
