@@ -32,6 +32,7 @@ from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Success, request_line
 from testkit.images.__main__ import ensure
 from testkit.images.recipes import BUSYBOX, PYTHON
+from testkit.polled_reactor import PolledReactor
 
 #: Each answer names its task, so the next line is not held back, and has its number, times 7 and one more.
 ECHO = (
@@ -54,7 +55,13 @@ class Bench:
         self.container = ""
         """The id of the container that answered last."""
         handler = Handler(name="bench", image=PYTHON, command=("python3", "-S", "-E", "-c", ECHO), instances=slots)
-        self.pool = Pool(handler, engine, self._free.release, self._on_done, ready_after=0.0)
+        self._reactor = PolledReactor()
+        self.pool = Pool(handler, engine, self._reactor, self._free.release, self._on_done, ready_after=0.0)
+
+    def close(self) -> None:
+        """End all containers."""
+        assert self.pool.close(30.0)
+        self._reactor.close()
 
     def warm(self) -> float:
         """Start all containers. Returns the seconds until all are ready."""
@@ -190,7 +197,7 @@ def main() -> None:
             note("drain over 8 containers, tasks/s", rates)
             note("replies that do not prove their task", len(bench.bad))
             note("containers lost", dict(bench.pool.stats().deaths))
-        bench.pool.close(30)
+        bench.close()
         assert not bench.bad, bench.bad[0]
     sandboxed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
     note("cold docker run true", cold(*sandboxed, times=options.times))

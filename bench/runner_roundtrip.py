@@ -20,6 +20,7 @@ from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.wire import Success, request_line
+from testkit.polled_reactor import PolledReactor
 from testkit.process import until
 
 ECHO = (
@@ -43,7 +44,8 @@ def measure(slots: int, calls: int) -> float:
         done.release()
 
     handler = Handler(name="bench", command=("python", "-c", ECHO), instances=slots)
-    pool = Pool(handler, ProcessEngine(), free.release, on_done, ready_after=0.2)
+    reactor = PolledReactor()
+    pool = Pool(handler, ProcessEngine(), reactor, free.release, on_done, ready_after=0.2)
     pool.start()
     try:
         until(lambda: pool.free() == slots)
@@ -57,6 +59,7 @@ def measure(slots: int, calls: int) -> float:
         seconds = time.perf_counter() - started
     finally:
         pool.close()
+        reactor.close()
     assert not bad, bad[0]
     return calls / seconds
 

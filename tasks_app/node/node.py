@@ -84,7 +84,7 @@ class Node:
 
         def make_pool(handler: Handler) -> Pool:
             return Pool(
-                handler, engine, self._reactor.interrupt, call_results.receive, ready_after, self._reactor,
+                handler, engine, self._reactor, self._reactor.interrupt, call_results.receive, ready_after,
                 partial(on_hold.may_begin, handler.name),
             )  # fmt: skip
 

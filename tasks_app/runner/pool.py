@@ -61,22 +61,21 @@ class Pool:
     `on_result` gets the result of every call once; the slot is free again by then if it keeps its container. `on_free`
     is called whenever a slot may have become free. Both are called by the reactor's polling thread or a slot's thread
     and must be short. `ready_after`: seconds that a container must have lived before it is ready, until one has worked.
-    `reactor`: None for a reactor with a thread of its own.
     """
 
     def __init__(
         self,
         handler: Handler,
         engine: Engine,
+        reactor: Reactor,
         on_free: Callable[[], None],
         on_result: Callable[[CallResult], None],
-        ready_after: float = 1.0,
-        reactor: Reactor | None = None,
+        ready_after: float,
         may_begin: Callable[[float], bool | None] = lambda waited: True,
     ) -> None:
         """`may_begin`: see SlotOwner."""
         self.name, self.may_begin = handler.name, may_begin
-        self._engine, self._ready_after = engine, ready_after
+        self._engine, self._reactor, self._ready_after = engine, reactor, ready_after
         self._on_free = on_free
         self._on_result = on_result
         self._lock = threading.Lock()
@@ -102,12 +101,6 @@ class Pool:
         self.probing, self.start_times = Probing(), StartTimes(handler.start_timeout)
         self.caution = Caution()
         self._check = StartCheck(engine, self.revision, self.freed)
-        self._own_reactor: tuple[Reactor, threading.Thread] | None = None
-        if reactor is None:
-            reactor = Reactor()
-            thread = threading.Thread(target=reactor.poll_in_background, name=f"reactor-{handler.name}", daemon=True)
-            self._own_reactor = (reactor, thread)
-        self._reactor = reactor
         #: In the order of their numbers. Replaced under the lock, by the thread that reloads, which adds slots, and by
         #: the one that takes slots, which removes them.
         self.slots: tuple[Slot, ...] = ()
@@ -123,13 +116,14 @@ class Pool:
 
     def start(self) -> None:
         """Start the slots' threads; slots become free one by one."""
-        if self._own_reactor is not None:
-            self._own_reactor[1].start()
         for slot in self.slots:
             slot.start()
 
     def close(self, timeout: float = 10.0) -> bool:
-        """End every container; running calls are killed. True if all ended within `timeout` seconds."""
+        """End every container; running calls are killed. True if all ended within `timeout` seconds.
+
+        The reactor must be polled until then: it tells the slots to give up their containers.
+        """
         self._check.end()
         # No slot can be taken, so none begins a call from here on.
         with self._lock:
@@ -141,13 +135,6 @@ class Pool:
             slot.close()
         until = time.monotonic() + timeout
         ended = [slot.join(max(0.0, until - time.monotonic())) for slot in slots]
-        # Last: the reactor tells the slots to give up their containers. A slot that lives on still needs it.
-        if all(ended) and self._own_reactor is not None:
-            reactor, thread = self._own_reactor
-            reactor.close()
-            thread.join()
-            reactor.release()
-            self._own_reactor = None
         return all(ended)
 
     def free(self) -> int:

@@ -22,7 +22,7 @@ def bench(engine: DockerEngine) -> Iterator[Bench]:
     bench = Bench(engine, 8)
     bench.warm()
     yield bench
-    assert bench.pool.close(30)
+    bench.close()
     sys.setswitchinterval(before)
 
 

@@ -13,6 +13,7 @@ from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.wire import Success, request_line
+from testkit.polled_reactor import PolledReactor
 from testkit.process import until
 
 TIMEOUT_SECONDS = 40.0
@@ -45,7 +46,10 @@ class Caller:
         #: How many slots were free when each result was reported.
         self.free_at_results: list[int] = []
         self._changed = threading.Event()
-        self.pool = Pool(handler, engine, self._freed, self._finished, ready_after, reactor, may_begin)
+        self._own_reactor: PolledReactor | None = None
+        if reactor is None:
+            reactor = self._own_reactor = PolledReactor()
+        self.pool = Pool(handler, engine, reactor, self._freed, self._finished, ready_after, may_begin)
         self.pool.start()
 
     def __enter__(self) -> Caller:
@@ -53,6 +57,8 @@ class Caller:
 
     def __exit__(self, *error: object) -> None:
         assert self.pool.close(TIMEOUT_SECONDS), f"slots live on: {self.pool}"
+        if self._own_reactor is not None:
+            self._own_reactor.close()
 
     def until(self, true: Callable[[], Any]) -> Any:
         """Wait until the condition is true. Checks it after each callback of the pool, and now and then."""

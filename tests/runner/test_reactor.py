@@ -19,6 +19,7 @@ from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
+from testkit.polled_reactor import PolledReactor
 from testkit.process import until
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
@@ -59,14 +60,9 @@ class PipeListener:
 @pytest.fixture
 def reactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
     monkeypatch.setattr("tasks_app.runner.reactor.CHECK_INTERVAL_SECONDS", LONG)  # no check by chance
-    reactor = Reactor()
-    thread = threading.Thread(target=reactor.poll_in_background)
-    thread.start()
+    reactor = PolledReactor()
     yield reactor
     reactor.close()
-    thread.join(20)
-    assert not thread.is_alive()
-    reactor.release()
 
 
 def watched(reactor: Reactor, listener: PipeListener) -> PipeListener:
@@ -149,7 +145,7 @@ def test_deadlines_are_kept_and_output_drained_while_the_dispatcher_is_away(reac
         results.append(result)
         changed.release()
 
-    pool = Pool(handler, ProcessEngine(), reactor.interrupt, on_result, 0.0, reactor)
+    pool = Pool(handler, ProcessEngine(), reactor, reactor.interrupt, on_result, 0.0)
     pool.start()
     try:
         while pool.free() < 2:
