@@ -177,29 +177,17 @@ class Caution:
 class SlotOwner(Protocol):
     """What a slot asks of its pool, which knows slots by their numbers."""
 
-    @property
-    def name(self) -> str:
-        """The handler's name."""
-
-    @property
-    def revision(self) -> Revision:
-        """The handler, and what its next container is started from. Another one after a reload."""
+    #: The handler's.
+    name: str
+    #: The handler, and what its next container is started from. Others after a reload, as the next two.
+    revision: Revision
+    probing: Probing
+    start_times: StartTimes
+    caution: Caution
 
     @property
     def is_untried(self) -> bool:
         """True if no container of the revision has answered yet, and others serve meanwhile."""
-
-    @property
-    def probing(self) -> Probing:
-        """Whether the handler's containers start."""
-
-    @property
-    def start_times(self) -> StartTimes:
-        """How long they take to start."""
-
-    @property
-    def caution(self) -> Caution:
-        """How carefully they are treated."""
 
     def start_delay(self, number: int) -> float:
         """Seconds for which the slot must not start a container; it asks again then.
