@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, Final
 
 from tasks_app.handlers.handlers_toml import Handler
 
@@ -26,24 +26,17 @@ ID_CHARS = 12
 MAX_COMMAND_CHARS = 200
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class Revision:
-    """A handler as a container is started from it. `replaced`: how often its containers were to be replaced although
-    nothing in handlers.toml had changed.
+    """A handler as a container is started from it. Two revisions with the same `key` have the same containers."""
 
-    Two revisions with the same `key` have the same containers.
-    """
-
-    handler: Handler
-    replaced: int = 0
-    key: str = field(init=False)
-    #: What is shown of the command; None: the image's own.
-    command: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        command = self.handler.command
-        object.__setattr__(self, "key", f"{_hash(self.handler)}.{self.replaced}")
-        object.__setattr__(self, "command", None if command is None else shlex.join(command)[:MAX_COMMAND_CHARS])
+    def __init__(self, handler: Handler, replaced: int = 0) -> None:
+        """`replaced`: how often its containers were to be replaced although nothing in handlers.toml had changed."""
+        self.handler: Final = handler
+        self.replaced: Final = replaced
+        self.key: Final = f"{_hash(handler)}.{replaced}"
+        command = handler.command
+        #: What is shown of the command; None: the image's own.
+        self.command: Final = None if command is None else shlex.join(command)[:MAX_COMMAND_CHARS]
 
     def id(self, image: str) -> str:
         """Twelve hex digits for what ran in a container of this image (its id; "" without one).
