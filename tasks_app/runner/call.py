@@ -116,7 +116,18 @@ class LiveOutput:
     def add(self, stream: Stream, data: bytes) -> None:
         """The call has written this: of stdout whole lines, if it splits them."""
         with self._lock:
-            self._add(stream, data)
+            if stream == "stdout" and (progress := progress_of(data)) is not None:
+                self._progress = progress
+                return
+            buffer = self._streams[stream]
+            if len(data) > self._room:
+                # Whole lines, if one fits.
+                taken = data[: data.rfind(b"\n", 0, self._room) + 1]
+                buffer.cut += len(data) - len(taken)
+                data, self._room = taken, 0
+            else:
+                self._room -= len(data)
+            buffer.data += data
 
     def note(self, fault: Fault) -> None:
         """What was written last is no reply for this reason. Each reason is told once."""
@@ -148,21 +159,7 @@ class LiveOutput:
                 self._pending.append(LogPiece("log", {"stream": stream, "cut": cut}))
             # A flood of lines is not searched one by one.
             for line in data.splitlines(keepends=True) if b'"progress"' in data else [data]:
-                self._add(stream, line)
-
-    def _add(self, stream: Stream, data: bytes) -> None:
-        if stream == "stdout" and (progress := progress_of(data)) is not None:
-            self._progress = progress
-            return
-        buffer = self._streams[stream]
-        if len(data) > self._room:
-            # Whole lines, if one fits.
-            taken = data[: data.rfind(b"\n", 0, self._room) + 1]
-            buffer.cut += len(data) - len(taken)
-            data, self._room = taken, 0
-        else:
-            self._room -= len(data)
-        buffer.data += data
+                self.add(stream, line)
 
     def _collected(self, over: bool) -> list[LogPiece]:
         pieces = []
