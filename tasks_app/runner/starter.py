@@ -89,11 +89,6 @@ class ContainerStarter:
         #: Ends a pause. Set by that one, and by the one that reloads.
         self._awake = threading.Event()
 
-    @property
-    def pause(self) -> float:
-        """Seconds to wait before the next start, because of failures of this slot."""
-        return self._backoff.pause
-
     def dialogs(self) -> Iterator[Dialog]:
         """Start a container whenever the last one is destroyed, after a pause if it failed; until `close`."""
         while not self._closed.is_set():
@@ -109,7 +104,7 @@ class ContainerStarter:
                 self._owner.not_started(self._slot)
             else:
                 yield dialog
-            self._wait(self.pause)
+            self._wait(self._backoff.pause)
 
     def _wait(self, seconds: float) -> None:
         """Until so many seconds are over, or `close` or `start_again` is called; even if that was just before."""

@@ -61,14 +61,14 @@ def sentence(starter: ContainerStarter) -> str | None:
 
 
 def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_works(starter: ContainerStarter) -> None:
-    pauses = [starter.pause]
+    pauses = [starter._backoff.pause]
     for _ in range(9):
         starter.failed("there is no image")
-        pauses.append(starter.pause)
+        pauses.append(starter._backoff.pause)
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
     assert sentence(starter) == "there is no image"
     starter.worked()
-    assert starter.pause == 0.0 and not starter.problem
+    assert starter._backoff.pause == 0.0 and not starter.problem
 
 
 @pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
@@ -76,7 +76,7 @@ def test_a_container_that_the_slot_itself_ended_is_no_failure(
     starter: ContainerStarter, dialog: Dialog, reason: DeathReason
 ) -> None:
     starter.ended(dialog, reason, ContainerExit(0), explained=False)
-    assert (starter.pause, starter.problem) == (0.0, None)
+    assert (starter._backoff.pause, starter.problem) == (0.0, None)
 
 
 def played(**fields: Any) -> Dialog:
