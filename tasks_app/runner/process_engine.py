@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_started
@@ -103,7 +102,10 @@ class ProcessContainer(StdinPipe):
         super().__init__(process.stdin.fileno(), lambda: (process.pid,))
         self._out = process.stdout.fileno()
         self._err = process.stderr.fileno()
-        self._pidfd = _open_pidfd(process.pid)
+        #: Readable when the process ends; None on systems without pidfds.
+        self._pidfd: int | None = None
+        with contextlib.suppress(AttributeError, OSError):
+            self._pidfd = os.pidfd_open(process.pid)
         self._exit: ContainerExit | None = None
         for pipe in (self._out, self._err):
             os.set_blocking(pipe, False)
@@ -171,7 +173,7 @@ class ProcessContainer(StdinPipe):
             log.warning(
                 "handler '%s' has ended, and what it started outside of its process group still runs: %s%s; let it end "
                 "its programs, or start them without setsid (in Python: without start_new_session)",
-                self._handler, ", ".join(map(str, left[:MAX_NAMED])), more, extra={"handler": self._handler},
+                self._handler, ", ".join(left[:MAX_NAMED]), more, extra={"handler": self._handler},
             )  # fmt: skip
 
     def _ended(self, seconds: float) -> bool:
@@ -206,16 +208,6 @@ def _before_exec(parent: int) -> Callable[[], None]:
     return in_the_child
 
 
-def _open_pidfd(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None on systems without pidfds."""
-    if not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
-
-
 # What handlers have left running outside of their process groups (on Linux only).
 
 #: The variable that a handler has in its environment, with a value of its own, and that its processes inherit.
@@ -223,23 +215,13 @@ VARIABLE = "TASKDAEMON_CHILD"
 MAX_COMMAND_CHARS = 100
 
 
-class Running(NamedTuple):
-    """A process and its command line."""
-
-    pid: int
-    group: int
-    command: str
-
-    def __str__(self) -> str:
-        return f"{self.pid} ({self.command})"
-
-
 _lock = threading.Lock()
-#: The last look at all processes: when it began (monotonic clock), and those with the variable, by its value.
-_looked_at, _found = float("-inf"), dict[str, list[Running]]()
+#: The last look at all processes: when it began (monotonic clock), and those with the variable, by its value: the group
+#: of each, and its pid and command line.
+_looked_at, _found = float("-inf"), dict[str, list[tuple[int, str]]]()
 
 
-def left_running(value: str, group: int) -> Sequence[Running]:
+def left_running(value: str, group: int) -> list[str]:
     """The processes that have this value of the variable and are not in this group, which was killed before.
 
     A process that has cleared its environment is not found. Takes some milliseconds; threads that ask together look
@@ -250,11 +232,10 @@ def left_running(value: str, group: int) -> Sequence[Running]:
     with _lock:
         if _looked_at < asked_at:
             _looked_at, _found = time.monotonic(), _all_running()
-        return [process for process in _found.get(value, ()) if process.group != group]
+        return [process for its_group, process in _found.get(value, ()) if its_group != group]
 
 
-def _all_running() -> dict[str, list[Running]]:
-    """All processes that have the variable, by its value."""
+def _all_running() -> dict[str, list[tuple[int, str]]]:
     beginning, found = f"{VARIABLE}=".encode(), defaultdict(list)
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -263,7 +244,7 @@ def _all_running() -> dict[str, list[Running]]:
                 continue
             pid, values = int(folder.name), [each for each in environment.split(b"\0") if each.startswith(beginning)]
             words = (folder / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-            process = Running(pid, os.getpgid(pid), harmless(words)[:MAX_COMMAND_CHARS])
+            process = f"{pid} ({harmless(words)[:MAX_COMMAND_CHARS]})"
             for each in values:
-                found[each[len(beginning) :].decode(errors="replace")].append(process)
+                found[each[len(beginning) :].decode(errors="replace")].append((os.getpgid(pid), process))
     return found
