@@ -7,9 +7,11 @@ import threading
 import time
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
+
+from docker.types import CancellableStream
 
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.docker.cgroup import Cgroup
@@ -152,18 +154,6 @@ class DockerContainer(Container):
         self._baseline = max(count, self._shared_baseline.size)
 
 
-class Stream(Protocol):
-    """A stream of the engine's events."""
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
-
-    def close(self) -> None:
-        """End the iteration. From any thread."""
-
-
-Events = Callable[[], Stream]
-
-
 class EventListener:
     """Learns from the engine's events what a container's streams do not show: a process killed for memory, a pause.
 
@@ -171,7 +161,7 @@ class EventListener:
     ends at its deadline instead.
     """
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Callable[[], CancellableStream]) -> None:
         """`events`: opens a stream, which raises or ends when the engine does."""
         self._events = events
         #: Set by the thread that calls `close`.
@@ -180,7 +170,7 @@ class EventListener:
         self._lock = threading.Lock()
         self._register: weakref.WeakValueDictionary[str, DockerContainer] = weakref.WeakValueDictionary()
         self._thread: threading.Thread | None = None
-        self._stream: Stream | None = None
+        self._stream: CancellableStream | None = None
 
     def add(self, container: DockerContainer) -> None:
         """Tell the container of its events as long as it lives."""
