@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
+from copy import copy
 
 from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk
@@ -66,7 +67,7 @@ class AttachedContainer(DockerContainer):
                 return True
             try:
                 data = self._stream.recv(READ_SIZE, socket.MSG_PEEK)
-                if not data or any(stream == STDOUT for stream, _ in self._frames.copy().feed(data)):
+                if not data or any(stream == STDOUT for stream, _ in copy(self._frames).feed(data)):
                     return False
                 # stderr shares the socket. What waits there belongs to no call, because the last one is over.
                 self._frames.feed(self._stream.recv(len(data)))
@@ -135,9 +136,3 @@ class Frames:
             self._remaining -= upto - at
             at = upto
         return chunks
-
-    def copy(self) -> Frames:
-        """A decoder in the same state, to look ahead."""
-        other = Frames()
-        other._head, other._remaining, other._stream = self._head, self._remaining, self._stream
-        return other
