@@ -83,7 +83,9 @@ class Creator:
     ) -> None:
         self._owner, self._connection, self._creates, self._images = owner, connection, creates, images
         self._transports, self._remover, self._events = transports, remover, events
-        self._host_paths = HostPaths()
+        #: Those of the container that this process runs in; None: not asked for yet. Written by the threads of slots: all
+        #: of them find the same.
+        self._mounts: Sequence[tuple[str, str]] | None = None
         #: By handler and image. Threads of slots add; each change is atomic.
         self._baselines: dict[tuple[str, str], Baseline] = {}
 
@@ -118,7 +120,7 @@ class Creator:
         """
         try:
             with unavailable_on_error():
-                source = self._host_paths.path(client, pipes.directory)
+                source = self._host_path(client, pipes.directory)
         except BaseException:
             self._transports.release(pipes)
             raise
@@ -226,6 +228,20 @@ class Creator:
         cgroup = Cgroup.of(state["Id"], state["State"]["Pid"])
         return Started(state["Id"], state["Image"], cgroup, baseline, retire, self._remover.terminate)
 
+    def _host_path(self, client: APIClient, directory: Path) -> Path:
+        """The directory's path on the engine's host, which differs if this process runs in one of its containers.
+
+        The directory itself if no mount covers it.
+        """
+        if self._mounts is None:
+            container = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
+            self._mounts = mounts_of(client, container) if container else ()
+        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
+        if not over:
+            return directory
+        inside, outside = max(over, key=lambda each: len(each[0]))
+        return Path(outside) / directory.relative_to(inside)
+
     def _register(self, one: AnyContainer) -> AnyContainer:
         self._remover.use(one.full_id)
         self._events.add(one)
@@ -243,28 +259,6 @@ def _fifos_unavailable_on_error(source: Path) -> Iterator[None]:
         raise FifosUnavailable(describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about) from None
     except (OSError, DockerException) as error:
         raise unavailable(error) from None
-
-
-class HostPaths:
-    """Translates our paths to the engine's, which differ if this process runs in one of its containers.
-
-    Asks the engine once for the mounts of that container.
-    """
-
-    def __init__(self) -> None:
-        #: Written by the threads of slots: all of them find the same.
-        self._mounts: Sequence[tuple[str, str]] | None = None
-
-    def path(self, client: APIClient, directory: Path) -> Path:
-        """The directory's path on the engine's host; the directory itself if no mount covers it."""
-        if self._mounts is None:
-            container = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
-            self._mounts = mounts_of(client, container) if container else ()
-        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
-        if not over:
-            return directory
-        inside, outside = max(over, key=lambda each: len(each[0]))
-        return Path(outside) / directory.relative_to(inside)
 
 
 def own_container(mounts: str) -> str | None:
