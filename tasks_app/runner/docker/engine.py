@@ -25,7 +25,7 @@ from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
-from tasks_app.runner.docker.sandbox import Host, Sandbox, explained
+from tasks_app.runner.docker.sandbox import Sandbox, explained, sandbox_on
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import EngineUnreachable, IsGone, Owner, Unavailable, variables
 
@@ -45,7 +45,6 @@ class DockerEngine:
         self._connection = Connection(environment)
         self._images = Images(self._pull)
         self._events = EventListener(self._open_events)
-        self._host = Host()
         self.transports = Transports(
             environment.get(TRANSPORT, "").lower() or "auto", owner.home, self._connection.address
         )
@@ -148,7 +147,7 @@ class DockerEngine:
             raise waiting
         with unavailable_on_error():
             client = self._connection.get()
-            return client, self._host.sandbox_for(handler, self._connection.info)
+            return client, sandbox_on(self._connection.info, handler)
 
     def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
         """The engine's description of what the name means; None if it gives none.

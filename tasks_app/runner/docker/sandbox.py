@@ -1,7 +1,7 @@
 """The sandbox: what a container may do, and which of its failures that may have caused.
 
-Sandbox has what is allowed by default, and by the keys of a handler; Host fits it to what the engine's machine can
-enforce. `explained` names the key in handlers.toml that would have prevented a failure.
+Sandbox has what is allowed by default, and by the keys of a handler; `sandbox_on` fits it to what the engine's machine
+can enforce. `explained` names the key in handlers.toml that would have prevented a failure.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tasks_app.runner.engine import Unavailable
 from tasks_app.runner.wire import Success
 
 log = logging.getLogger(__name__)
+# Once for each handler whose mounts cannot be checked.
+log_once = LogOnce()
 
 MEGABYTE = 1024**2
 TMP = MappingProxyType({"/tmp": 64 * MEGABYTE})
@@ -124,50 +126,40 @@ class Sandbox:
         return {path: f"size={size},mode=1777,nosuid,nodev,{execute}" for path, size in self.tmpfs.items()} or None
 
 
-class Host:
-    """Fits sandboxes to the engine's host: which limits it enforces, which of its files a handler may get.
+def sandbox_on(info: Mapping[str, Any], handler: Handler) -> Sandbox:
+    """The handler's sandbox as its host can enforce it. `info`: the engine's `docker info`.
 
-    Warns once for each handler whose mounts it cannot check.
+    Raises Unavailable for a limit that the engine cannot enforce, and for a mount that a handler may not get.
     """
+    sandbox = Sandbox.of(handler)
+    # Rootless Docker may have no limits.
+    asked = {"memory_limit": (sandbox.memory, "MemoryLimit"), "cpus": (sandbox.cpus, "CpuCfsQuota")}
+    for key, (value, can) in asked.items():
+        if value is not None and not info.get(can, True):
+            also = " (and DAEMON_DEFAULT_MEMORY)" if key == "memory_limit" else ""
+            raise Unavailable(f"this Docker engine cannot enforce `{key}`; leave it out{also} or use another engine")
+    return _with_real_mounts(handler, sandbox, info) if sandbox.mounts else sandbox
 
-    def __init__(self) -> None:
-        self._log_once = LogOnce()
 
-    def sandbox_for(self, handler: Handler, info: Mapping[str, Any]) -> Sandbox:
-        """The handler's sandbox on this host. `info`: the engine's `docker info`.
-
-        Raises Unavailable for a limit that the engine cannot enforce, and for a mount that a handler may not get.
-        """
-        sandbox = Sandbox.of(handler)
-        # Rootless Docker may have no limits.
-        asked = {"memory_limit": (sandbox.memory, "MemoryLimit"), "cpus": (sandbox.cpus, "CpuCfsQuota")}
-        for key, (value, can) in asked.items():
-            if value is not None and not info.get(can, True):
-                also = " (and DAEMON_DEFAULT_MEMORY)" if key == "memory_limit" else ""
-                raise Unavailable(
-                    f"this Docker engine cannot enforce `{key}`; leave it out{also} or use another engine"
-                )
-        return self._with_real_mounts(handler, sandbox, info) if sandbox.mounts else sandbox
-
-    def _with_real_mounts(self, handler: Handler, sandbox: Sandbox, info: Mapping[str, Any]) -> Sandbox:
-        if info.get("Name") != socket.gethostname():
-            if self._log_once.is_due(handler.name):
-                log.warning(
-                    "handler '%s' has mounts, but its Docker engine is on another machine (%s), or this process is in "
-                    "a container: symbolic links in the mounts cannot be checked from here",
-                    handler.name, info.get("Name"),
-                )  # fmt: skip
-            return sandbox
-        kept = [root] if (root := info.get("DockerRootDir")) else []
-        try:
-            # The resolved path is mounted: a link that changes later has no effect.
-            rules = handler.mount_rules
-            real = tuple(
-                mount._replace(source=rules.resolved(mount.source, kept, mount.writable)) for mount in sandbox.mounts
-            )
-        except ValueError as error:
-            raise Unavailable(f"mounts: {error}") from None
-        return replace(sandbox, mounts=real)
+def _with_real_mounts(handler: Handler, sandbox: Sandbox, info: Mapping[str, Any]) -> Sandbox:
+    if info.get("Name") != socket.gethostname():
+        if log_once.is_due(handler.name):
+            log.warning(
+                "handler '%s' has mounts, but its Docker engine is on another machine (%s), or this process is in a "
+                "container: symbolic links in the mounts cannot be checked from here",
+                handler.name, info.get("Name"),
+            )  # fmt: skip
+        return sandbox
+    kept = [root] if (root := info.get("DockerRootDir")) else []
+    try:
+        # The resolved path is mounted: a link that changes later has no effect.
+        rules = handler.mount_rules
+        real = tuple(
+            mount._replace(source=rules.resolved(mount.source, kept, mount.writable)) for mount in sandbox.mounts
+        )
+    except ValueError as error:
+        raise Unavailable(f"mounts: {error}") from None
+    return replace(sandbox, mounts=real)
 
 
 #: A pattern in a failure's text, whether the sandbox can cause it, and the key that helps.
@@ -215,22 +207,20 @@ _DENIED = re.compile(r"permission denied|\bEACCES\b|errno 13\b|os error 13\b", r
 
 def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | None:
     """Which part of the sandbox may have caused the failure, and the key that helps; None if none may have."""
-    if handler.image is None:
-        return None
     sandbox = Sandbox.of(handler)
     if remedy := _of_mount(sandbox, text):
-        return f"this looks like the sandbox: {remedy}"
+        return remedy
     for words, when, remedy in _SYMPTOMS:
         if words.search(text) and when(sandbox):
-            return f"this looks like the sandbox: {remedy}"
+            return remedy
     if denied := _DENIED.search(text):
         line = _line_of(text, denied)
         if not sandbox.tmpfs_exec and any(path in line for path in sandbox.tmpfs):
-            return "this looks like the sandbox: nothing is run from a tmpfs (`tmpfs_exec = true` allows it)"
+            return "nothing is run from a tmpfs (`tmpfs_exec = true` allows it)"
         if sandbox.sandboxed and sandbox.user is not None and handler.user is None:
-            return f'this looks like the sandbox: it runs as user {sandbox.user} (`user = "image"` keeps the image\'s)'
+            return f'it runs as user {sandbox.user} (`user = "image"` keeps the image\'s)'
     if exit_code == SIGBUS and sandbox.shm_size is not None:
-        return "this looks like the sandbox: /dev/shm is small (`shm_size` makes it larger)"
+        return "/dev/shm is small (`shm_size` makes it larger)"
     return None
 
 
@@ -258,13 +248,14 @@ def explained(handler: Handler, result: CallResult) -> CallResult:
     """The result of a call; if it failed, with a hint in its error if the sandbox may be the cause."""
     outcome = result.outcome
     ending = outcome if isinstance(outcome, NoReply) else None
-    if handler.image is None or isinstance(outcome, Success) or (ending and ending.kill):
+    if isinstance(outcome, Success) or (ending and ending.kill):
         return result
     if ending and ending.death is DeathReason.OOM:
         why = "`memory_limit` allows more" if handler.memory_limit is not None else None
     else:
         text = f"{result.stdout_tail[-LOG_TAIL_CHARS:]}\n{result.stderr_tail[-LOG_TAIL_CHARS:]}\n{outcome.error}"
-        why = hint(handler, text, result.exit_code)
+        remedy = hint(handler, text, result.exit_code)
+        why = f"this looks like the sandbox: {remedy}" if remedy else None
     if why is None:
         return result
     return result._replace(outcome=replace(outcome, error=f"{outcome.error[:MAX_ERROR_CHARS]} ({why})"))
