@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import threading
@@ -17,8 +16,6 @@ from tasks_app.runner.docker.client import timed_out
 from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.remover import CREATE, Remover
 from tasks_app.runner.engine import EngineSlow, Unavailable
-
-log = logging.getLogger(__name__)
 
 #: The environment variable with the first limit.
 CREATE_TIMEOUT = "DAEMON_CREATE_TIMEOUT"

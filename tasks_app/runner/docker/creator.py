@@ -83,8 +83,7 @@ class Creator:
     ) -> None:
         self._owner, self._connection, self._creates, self._images = owner, connection, creates, images
         self._transports, self._remover, self._events = transports, remover, events
-        #: Those of the container that this process runs in; None: not asked for yet. Written by the threads of slots: all
-        #: of them find the same.
+        #: Of the container that this process runs in. Written by the threads of slots: all of them find the same.
         self._mounts: Sequence[tuple[str, str]] | None = None
         #: By handler and image. Threads of slots add; each change is atomic.
         self._baselines: dict[tuple[str, str], Baseline] = {}

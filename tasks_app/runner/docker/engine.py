@@ -83,10 +83,6 @@ class DockerEngine:
             return self._images.renew({image: _id_of(client, image) for image in images})
 
     def sweep(self, is_gone: IsGone) -> int:
-        """Remove the containers of dead nodes of this deployment, and those of this node whose removal failed earlier.
-
-        Returns how many. Raises Unavailable while the engine does not answer.
-        """
         self.transports.sweep()
         self._creates.expire()
         return self._remover.sweep(is_gone)
