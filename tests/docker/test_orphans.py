@@ -94,11 +94,16 @@ def test_what_a_killed_node_left_on_the_disk_is_swept_too(victims: Callable[...,
     deployment = uuid.uuid4().hex
     victim = victims(deployment)
     engine = DockerEngine(owner(deployment, "survivor"))
-    mounts = client().inspect_container(victim.containers[0])["Mounts"]
-    (folder,) = {Path(mount["Source"]).parent for mount in mounts if mount["Destination"] == CONTAINER_DIRECTORY}
-    assert len(list(folder.iterdir())) == 3
+    mounts = [mount for each in victim.containers for mount in client().inspect_container(each)["Mounts"]]
+    folders = [Path(mount["Source"]) for mount in mounts if mount["Destination"] == CONTAINER_DIRECTORY]
+    assert len(folders) == 3 and all(folder.is_dir() for folder in folders)
     victim.kill()
-    until(lambda: engine.sweep(lambda *_: True) is not None and not folder.exists(), what="the end of the folder")
+
+    def swept() -> bool:
+        engine.sweep(lambda *_: True)
+        return not any(folder.exists() for folder in folders)
+
+    until(swept, what="the end of the folders")
     assert victim.remaining() == []
 
 

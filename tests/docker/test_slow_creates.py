@@ -156,19 +156,19 @@ def test_a_container_that_nobody_adopts_is_removed(
 # Without an engine: what the limit becomes, and how much is asked of an engine that is slow.
 
 
-class Released:
-    """A set of FIFOs that counts how often it was released."""
+class Counted:
+    """FIFOs that count how often they were removed."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.removed = 0
+
+    def remove(self) -> None:
+        self.removed += 1
 
 
 @pytest.fixture
 def limits() -> Creates:
-    def release(pipes: Pipes) -> None:
-        cast(Released, pipes).count += 1
-
-    return Creates(60.0, cast(Remover, _NoRemover()), release)
+    return Creates(60.0, cast(Remover, _NoRemover()))
 
 
 class _NoRemover:
@@ -181,7 +181,7 @@ def times_out(timeout: float) -> str:
     raise TimeoutError("timed out")
 
 
-def create(pipes: Released | None = None) -> Create:
+def create(pipes: Counted | None = None) -> Create:
     return Create(HANDLER, "image", cast(Pipes, pipes))
 
 
@@ -229,10 +229,10 @@ def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_c
 
     with pytest.raises(EngineSlow):
         limits.ask(create(), times_out, None)
-    pipes = Released()
+    pipes = Counted()
     with pytest.raises(EngineSlow, match="within 60 s"):
         limits.ask(create(pipes), lambda timeout: "another", None)
-    assert pipes.count == 1
+    assert pipes.removed == 1
     limits.expire(everything=True)
     limits.check()
     with ThreadPoolExecutor(1) as slot:
@@ -245,8 +245,8 @@ def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_c
     limits.check()
 
 
-def test_fifos_are_released_unless_a_container_uses_or_may_use_them(limits: Creates) -> None:
-    used, kept, refused, closed = (Released() for _ in range(4))
+def test_fifos_are_removed_unless_a_container_uses_or_may_use_them(limits: Creates) -> None:
+    used, kept, refused, closed = (Counted() for _ in range(4))
     limits.ask(create(used), lambda timeout: "container", None)
     with pytest.raises(ValueError, match="refused"):
         limits.ask(create(refused), _refuses, None)
@@ -255,14 +255,14 @@ def test_fifos_are_released_unless_a_container_uses_or_may_use_them(limits: Crea
     go_on = threading.Event()
     with pytest.raises(Unavailable, match="closes"):
         limits.ask(create(closed), lambda timeout: str(go_on.wait(30)), closing)
-    assert closed.count == 0
+    assert closed.removed == 0
     go_on.set()
-    until(lambda: closed.count, what="their release")
+    until(lambda: closed.removed, what="their end")
     with pytest.raises(EngineSlow):
         limits.ask(create(kept), times_out, None)
-    assert (used.count, refused.count, kept.count) == (0, 1, 0)
+    assert (used.removed, refused.removed, kept.removed) == (0, 1, 0)
     limits.expire(everything=True)
-    assert kept.count == 1
+    assert kept.removed == 1
 
 
 def _refuses(timeout: float) -> str:

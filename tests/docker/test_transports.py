@@ -18,7 +18,7 @@ from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker import fifos
 from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.fifos import FifoDirectories, Pipes
+from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.endings import KillReason
 from tasks_app.runner.engine import STDERR, Unavailable
@@ -261,28 +261,27 @@ def test_an_engine_on_another_machine_gets_no_fifos(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tasks_app.runner.docker.fifos import FifoDirectories
+from tasks_app.runner.docker.fifos import Pipes
 
-print(FifoDirectories(Path(sys.argv[1])).make(), flush=True)
+print(Pipes(Path(sys.argv[1])).directory, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_the_folder_is_removed_with_its_last_directory_and_swept_after_a_kill(tmp_path: Path) -> None:
+def test_a_directory_is_removed_with_its_fifos_and_swept_after_a_kill(tmp_path: Path) -> None:
     base = tmp_path / "pipes"
-    ours, other = FifoDirectories(base), FifoDirectories(base)
-    one, two = ours.make(), ours.make()
-    os.utime(one.parent, (0, 0))
-    assert other.sweep() == 0, "it is locked"
-    ours.remove(one)
-    assert two.exists()
-    ours.remove(two)
+    ours = Pipes(base)
+    os.utime(ours.directory, (0, 0))
+    fifos.sweep(base)
+    assert len(list(ours.directory.iterdir())) == 3, "it is locked"
+    ours.remove()
     assert list(base.iterdir()) == []
     killed = subprocess.run([sys.executable, "-c", KILLED, str(base)], cwd=ROOT, capture_output=True, text=True)
     leftover = Path(killed.stdout.strip())
     assert leftover.is_dir()
-    os.utime(leftover.parent)
-    assert other.sweep() == 0, "it may just have been made"
-    os.utime(leftover.parent, (0, 0))
-    assert other.sweep() == 1
+    os.utime(leftover)
+    fifos.sweep(base)
+    assert leftover.is_dir(), "it may just have been made"
+    os.utime(leftover, (0, 0))
+    fifos.sweep(base)
     assert list(base.iterdir()) == []

@@ -58,9 +58,8 @@ class Creates:
     for one container at a time, until it has made as many in less than the first limit. For the threads of all slots.
     """
 
-    def __init__(self, first_limit: float, remover: Remover, release: Callable[[Pipes], None]) -> None:
-        """`release`: closes and removes FIFOs that no container uses."""
-        self._first_limit, self._remover, self._release = first_limit, remover, release
+    def __init__(self, first_limit: float, remover: Remover) -> None:
+        self._first_limit, self._remover = first_limit, remover
         #: Held by the threads of slots and those that wait for the engine, which write all that follows.
         self._lock = threading.Lock()
         self._doublings = 0
@@ -83,7 +82,7 @@ class Creates:
         """Have `send` create the container, and return its id. Raises what `send` raises, EngineSlow, and Unavailable.
 
         `send` gets the limit in seconds, and returns the id. It is called in a thread of its own: once `closing` is set
-        nothing waits for it, and a container that it still makes is removed. The FIFOs are released unless an id is
+        nothing waits for it, and a container that it still makes is removed. The FIFOs are removed unless an id is
         returned or the container may be adopted later.
         """
         try:
@@ -191,4 +190,4 @@ class Creates:
         """If its container comes, the sweeper removes it as one that nobody knows."""
         self._remover.forget(create.label)
         if create.pipes is not None:
-            self._release(create.pipes)
+            create.pipes.remove()

@@ -34,7 +34,6 @@ from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipe
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
-from tasks_app.runner.docker.transports import Transports
 from tasks_app.runner.engine import ContainerExit, Owner, Unavailable
 
 log = logging.getLogger(__name__)
@@ -77,12 +76,11 @@ class Creator:
         connection: Connection,
         creates: Creates,
         images: Images,
-        transports: Transports,
         remover: Remover,
         events: EventListener,
     ) -> None:
         self._owner, self._connection, self._creates, self._images = owner, connection, creates, images
-        self._transports, self._remover, self._events = transports, remover, events
+        self._remover, self._events = remover, events
         #: Of the container that this process runs in. Written by the threads of slots: all of them find the same.
         self._mounts: Sequence[tuple[str, str]] | None = None
         #: By handler and image. Threads of slots add; each change is atomic.
@@ -113,7 +111,7 @@ class Creator:
     def piped(
         self, client: APIClient, spec: ContainerSpec, pipes: Pipes, command: Mapping[str, list[str]]
     ) -> PipedContainer:
-        """A started container that has opened the FIFOs; they are released with it, or if it does not start.
+        """A started container that has opened the FIFOs; they are removed with it, or if it does not start.
 
         Raises Unavailable; FifosUnavailable if another transport may work: the engine answered, but not as expected.
         """
@@ -121,7 +119,7 @@ class Creator:
             with unavailable_on_error():
                 source = self._host_path(client, pipes.directory)
         except BaseException:
-            self._transports.release(pipes)
+            pipes.remove()
             raise
         with _fifos_unavailable_on_error(source):
             container = self._create(client, spec, pipes, [pipes.mount(source)], detach=True, **command)
@@ -162,7 +160,7 @@ class Creator:
             try:
                 return self._remover.retire(container, wait)
             finally:
-                self._transports.release(pipes)
+                pipes.remove()
 
         try:
             with _fifos_unavailable_on_error(source):
@@ -171,7 +169,7 @@ class Creator:
             with unavailable_on_error():
                 state = client.inspect_container(container)
         except BaseException:
-            self._transports.release(pipes)
+            pipes.remove()
             self._remover.discard(container, spec.began)
             raise
         return self._register(PipedContainer(self._started(spec, state, retire), pipes))

@@ -50,10 +50,8 @@ class DockerEngine:
         )
         self._remover = Remover(self._connection, owner)
         first_limit = float(environment.get(CREATE_TIMEOUT) or FIRST_LIMIT_SECONDS)
-        self._creates = Creates(first_limit, self._remover, self.transports.release)
-        self._creator = Creator(
-            owner, self._connection, self._creates, self._images, self.transports, self._remover, self._events
-        )
+        self._creates = Creates(first_limit, self._remover)
+        self._creator = Creator(owner, self._connection, self._creates, self._images, self._remover, self._events)
 
     def check(self, handler: Handler) -> None:
         with self._naming(handler):

@@ -12,7 +12,6 @@ import os
 import secrets
 import select
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 #: How often to check meanwhile that the container still runs.
 CHECK_INTERVAL_SECONDS = 0.2
 
-#: A younger folder without a lock may belong to a process that is just creating it.
+#: A younger directory without a lock may belong to a process that is just creating it.
 MIN_AGE_SECONDS = 5.0
 
 
@@ -61,23 +60,29 @@ def is_about_fifos(reason: str, source: Path) -> bool:
 
 
 class Pipes:
-    """Three FIFOs in a directory of their own. Our descriptors never block, and close with this object."""
+    """Three FIFOs in a directory of their own; a lock on it tells that this process lives. No descriptor blocks."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises OSError; no descriptor is open then."""
-        self.directory = directory
+    def __init__(self, base: Path) -> None:
+        """Make the directory below `base`. Raises OSError; nothing is left then."""
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base.chmod(0o700)
+        self.directory = base / secrets.token_hex(6)
+        self.directory.mkdir(mode=0o700)
         self._open: list[int] = []
         try:
+            # A sweep may hold the lock for a moment.
+            fcntl.flock(self._opened(".", os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+            # All users may pass through it, and only this one may list it. `mkdir` and `mkfifo` apply the umask.
+            self.directory.chmod(0o711)
             for name, mode in MODES.items():
-                os.mkfifo(directory / name, 0o600)
-                # `mkfifo` applies the umask; `chmod` does not.
-                os.chmod(directory / name, mode)
+                os.mkfifo(self.directory / name, 0o600)
+                os.chmod(self.directory / name, mode)
             # For both directions: a FIFO without a reader cannot be opened only for writing.
             self.stdin = self._opened("in", os.O_RDWR)
             self.stdout = self._opened("out", os.O_RDONLY)
             self.stderr = self._opened("err", os.O_RDONLY)
         except OSError:
-            self.close()
+            self.remove()
             raise
 
     @staticmethod
@@ -125,6 +130,11 @@ class Pipes:
         """Close all descriptors. The directory stays."""
         for descriptor in tuple(self._open):
             self._close(descriptor)
+
+    def remove(self) -> None:
+        """Close all descriptors and remove the directory; the container is gone, or never existed."""
+        self.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _opened(self, name: str, flags: int) -> int:
         descriptor = os.open(self.directory / name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -222,71 +232,14 @@ class PipedContainer(StdinPipe, DockerContainer):
         return False
 
 
-class FifoDirectories:
-    """Makes a directory for the FIFOs of each container. It is removed with the container, or by a sweep after its node
-    was killed.
-
-    The directories of this process are in one folder below `base`: its lock tells that the process lives. The folder is
-    there while it has directories.
-    """
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-        #: Held by the threads of slots, which write what follows.
-        self._mutex = threading.Lock()
-        self._own: Path | None = None
-        self._lock_fd = -1
-        self._used: set[Path] = set()
-
-    def make(self) -> Path:
-        """Make a directory that all users may pass through and only this user may list. Raises OSError."""
-        with self._mutex:
-            if self._own is None:
-                self._begin()
-            assert self._own is not None
-            directory = self._own / secrets.token_hex(6)
-            directory.mkdir(mode=0o700)
-            self._used.add(directory)
-            # `mkdir` applies the umask; `chmod` does not.
-            directory.chmod(0o711)
-            return directory
-
-    def remove(self, directory: Path) -> None:
-        """Remove a directory; with the last one, also the folder."""
-        with self._mutex:
-            shutil.rmtree(directory, ignore_errors=True)
-            self._used.discard(directory)
-            if not self._used and self._own is not None:
-                self._end()
-
-    def sweep(self) -> int:
-        """Remove the folders of killed processes, and return how many."""
-        swept = 0
-        for folder in self._base.glob("*"):
-            if folder == self._own:
-                continue
-            with contextlib.suppress(OSError):
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
-                        shutil.rmtree(folder, ignore_errors=True)
-                        swept += 1
-                finally:
-                    os.close(descriptor)
-        return swept
-
-    def _begin(self) -> None:
-        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._base.chmod(0o700)
-        own = self._base / secrets.token_hex(6)
-        own.mkdir(mode=0o700)
-        self._lock_fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._own = own
-
-    def _end(self) -> None:
-        assert self._own is not None
-        shutil.rmtree(self._own, ignore_errors=True)
-        os.close(self._lock_fd)
-        self._own = None
+def sweep(base: Path) -> None:
+    """Remove from the disk the directories of processes that were killed."""
+    for directory in base.glob("*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
+                    shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(descriptor)

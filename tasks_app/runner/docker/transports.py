@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks_app.logs import LogOnce
-from tasks_app.runner.docker.fifos import FifoDirectories, FifosUnavailable, Pipes
+from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes, sweep
 from tasks_app.runner.engine import Unavailable
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Transports:
         """`choice`: auto, attach or fifo. `home`: the folder for FIFOs. `host`: the engine's address."""
         #: True if there is no fallback to attach.
         self.fifo_only = choice == "fifo"
-        self._directories = FifoDirectories(home / "pipes") if home is not None else None
+        self._base = home / "pipes" if home is not None else None
         self._never = "attach is configured" if choice == "attach" else self._unreachable(home, host)
         # Written by the threads of slots; each change is atomic.
         #: When FIFOs are tried again.
@@ -67,14 +67,10 @@ class Transports:
         if lost:
             reason = f"the shell that opens them would lose or change the variable {lost[0]}"
         else:
-            assert self._directories is not None
-            directory = None
+            assert self._base is not None
             try:
-                directory = self._directories.make()
-                return Pipes(directory)
+                return Pipes(self._base)
             except OSError as error:
-                if directory is not None:
-                    self._directories.remove(directory)
                 reason = f"{error.filename or 'a directory for them'}: {error.strerror}"
         self.fall_back(FifosUnavailable(reason), kind, image)
         return None
@@ -90,16 +86,10 @@ class Transports:
         """Do not try FIFOs for a while, because attach worked where they did not. `kind` None: for all images."""
         self._suspended[kind] = time.monotonic() + RETRY_AFTER_SECONDS
 
-    def release(self, pipes: Pipes) -> None:
-        """Close the FIFOs and remove their directory; the container is gone, or never existed."""
-        pipes.close()
-        assert self._directories is not None
-        self._directories.remove(pipes.directory)
-
     def sweep(self) -> None:
-        """Remove the folders of killed processes from the disk."""
-        if self._directories is not None:
-            self._directories.sweep()
+        """Remove the FIFOs of killed processes from the disk."""
+        if self._base is not None:
+            sweep(self._base)
 
     @staticmethod
     def _unreachable(home: Path | None, host: str) -> str | None:
