@@ -12,9 +12,8 @@ from typing import cast
 import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.fifos import PipedContainer
+from tasks_app.runner.docker.fifos import TRANSPORT, PipedContainer
 from tasks_app.runner.docker.remover import DEPLOYMENT
-from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.engine import EngineUnreachable, Unavailable
 from tasks_app.runner.engines import EngineByHandler

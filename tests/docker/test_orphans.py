@@ -16,7 +16,7 @@ import pytest
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.transports import TRANSPORT
+from tasks_app.runner.docker.fifos import TRANSPORT
 from testkit.process import PROJECT, until
 from tests.docker.conftest import intruder
 from tests.docker.engines import client, home, owner

@@ -13,9 +13,8 @@ import pytest
 from tasks_app.runner.docker import creates, remover
 from tasks_app.runner.docker.creates import CREATE_TIMEOUT, Create, Creates
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.fifos import Pipes
+from tasks_app.runner.docker.fifos import TRANSPORT, Pipes
 from tasks_app.runner.docker.remover import DEPLOYMENT, Remover
-from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.engine import EngineSlow, Unavailable
 from tasks_app.runner.wire import Success
 from testkit.process import until

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.transports import TRANSPORT
+from tasks_app.runner.docker.fifos import TRANSPORT
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.wire import Success
 from testkit.needs import program

@@ -18,8 +18,7 @@ from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker import fifos
 from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.fifos import Pipes
-from tasks_app.runner.docker.transports import TRANSPORT, Transports
+from tasks_app.runner.docker.fifos import TRANSPORT, Pipes, Transports
 from tasks_app.runner.endings import KillReason
 from tasks_app.runner.engine import STDERR, Unavailable
 from tasks_app.runner.wire import Success
@@ -61,7 +60,7 @@ def transport_of(caller: Caller, do: str = "echo") -> str:
 
 def given_up(caller: Caller) -> int:
     """For how many kinds of containers its engine uses attach without a try."""
-    return cast(DockerEngine, caller.engine).transports.suspended
+    return len(cast(DockerEngine, caller.engine).transports._suspended)
 
 
 def test_fifos_are_the_default_and_attach_can_be_chosen(callers: Open) -> None:
@@ -193,7 +192,7 @@ def test_a_failure_unrelated_to_fifos_does_not_suspend_them(caplog: Any, monkeyp
             slot.kill(KillReason.DRAINED)
             caller.result(call)
             assert transport_of(caller) == "fifo"
-        assert engine.transports.suspended == 0
+        assert not engine.transports._suspended
         assert not [line for line in caplog.messages if FALLBACK_WARNING in line]
     finally:
         engine.close()
@@ -269,10 +268,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_directory_is_removed_with_its_fifos_and_swept_after_a_kill(tmp_path: Path) -> None:
-    base = tmp_path / "pipes"
+    base, transports = tmp_path / "pipes", Transports("auto", tmp_path, "")
     ours = Pipes(base)
     os.utime(ours.directory, (0, 0))
-    fifos.sweep(base)
+    transports.sweep()
     assert len(list(ours.directory.iterdir())) == 3, "it is locked"
     ours.remove()
     assert list(base.iterdir()) == []
@@ -280,8 +279,8 @@ def test_a_directory_is_removed_with_its_fifos_and_swept_after_a_kill(tmp_path: 
     leftover = Path(killed.stdout.strip())
     assert leftover.is_dir()
     os.utime(leftover)
-    fifos.sweep(base)
+    transports.sweep()
     assert leftover.is_dir(), "it may just have been made"
     os.utime(leftover, (0, 0))
-    fifos.sweep(base)
+    transports.sweep()
     assert list(base.iterdir()) == []

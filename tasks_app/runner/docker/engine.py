@@ -22,11 +22,10 @@ from tasks_app.runner.docker.client import Connection, describe, one_line, unava
 from tasks_app.runner.docker.container import DockerContainer, EventListener
 from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates
 from tasks_app.runner.docker.creator import ContainerSpec, Creator
-from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
+from tasks_app.runner.docker.fifos import TRANSPORT, FifosUnavailable, Pipes, Transports
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
 from tasks_app.runner.docker.sandbox import Sandbox, explained, sandbox_on
-from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import EngineUnreachable, IsGone, Owner, Unavailable, variables
 
 log = logging.getLogger(__name__)
