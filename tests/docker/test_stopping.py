@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.runner.docker.cgroup import Cgroup
+from tasks_app.runner.docker.container import Cgroup
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.endings import KillReason, NoReply
 from tests.runner.caller import Caller

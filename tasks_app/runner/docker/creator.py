@@ -17,7 +17,6 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.attached import AttachedContainer
-from tasks_app.runner.docker.cgroup import Cgroup
 from tasks_app.runner.docker.client import (
     SIGKILLED,
     Connection,
@@ -28,7 +27,15 @@ from tasks_app.runner.docker.client import (
     unavailable,
     unavailable_on_error,
 )
-from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, EventListener, Retire, Started
+from tasks_app.runner.docker.container import (
+    SHORT_ID,
+    Baseline,
+    Cgroup,
+    DockerContainer,
+    EventListener,
+    Retire,
+    Started,
+)
 from tasks_app.runner.docker.creates import Create, Creates
 from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipes, is_about_fifos
 from tasks_app.runner.docker.images import Images
