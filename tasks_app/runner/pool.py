@@ -270,7 +270,7 @@ class Pool:
             surplus += [ends] if ends is not None else []
             for slot in surplus:
                 self._by_number.pop(slot.number, None)
-                self._roll.end(slot.number)
+                self._roll.replacing.discard(slot.number)
             self._leaving += surplus
             self._free = [number for number in self._free if number in self._by_number]
             old = [slot for slot in self.slots if slot.is_old]
@@ -308,7 +308,7 @@ class Pool:
     def mark_ready(self, number: int) -> None:
         with self._lock:
             if self._roll.replacing:
-                self._roll.end(number)
+                self._roll.replacing.discard(number)
             if number not in self._by_number:
                 self._roll.is_ready(number, True)
             elif not self._closed:
@@ -328,7 +328,7 @@ class Pool:
                 return False
             if self._roll.is_beside(self.slots) or not self._check.passed(self.revision):
                 return False
-            self._roll.begin(number)
+            self._roll.replacing.add(number)
             if number in self._free:
                 self._free.remove(number)
             return True
@@ -337,7 +337,7 @@ class Pool:
         with self._lock:
             if not (self._roll.may_begin(self.slots) and self._check.passed(self.revision) and self._is_busy(number)):
                 return False
-            self._roll.begin(number)
+            self._roll.replacing.add(number)
             return True
 
     def _is_busy(self, number: int) -> bool:

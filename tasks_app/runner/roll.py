@@ -94,7 +94,7 @@ class Roll:
     """Which slots of a pool replace their containers, and when. Everything is called under the pool's lock."""
 
     def __init__(self) -> None:
-        #: The numbers of those that do now.
+        #: The numbers of those that do now, until their next container is ready or they are gone; none of them is free.
         self.replacing: set[int] = set()
         #: Not one after the other.
         self.at_once = False
@@ -111,19 +111,10 @@ class Roll:
         """True if one of the slots, which has an old container, may begin to replace it."""
         return self.at_once or not (self.replacing or self.is_beside(slots))
 
-    def begin(self, number: int) -> None:
-        """The slot replaces its container; it is not free any more."""
-        self.replacing.add(number)
-
-    def end(self, number: int) -> None:
-        """The slot's next container is ready, or the slot is gone."""
-        self.replacing.discard(number)
-
     def next(self, slots: Sequence[Slot], idle: Sequence[Slot]) -> Sequence[Slot]:
         """Those of the idle slots with an old container that replace it now."""
         chosen = idle if self.at_once else idle[:1] if self.may_begin(slots) else ()
-        for slot in chosen:
-            self.begin(slot.number)
+        self.replacing.update(slot.number for slot in chosen)
         return chosen
 
     def is_ready(self, number: int, ready: bool) -> None:
