@@ -114,7 +114,7 @@ class DockerEngine:
         entrypoint = config.get("Entrypoint") or ()
         command = handler.command or config.get("Cmd") or ()
         names = {*environment, *(line.partition("=")[0] for line in config.get("Env") or ())}
-        kind = (image["Id"], sandbox.runtime, sandbox.user)
+        kind = (image["Id"], handler.runtime, sandbox.user)
         pipes = self.transports.pipes(kind, handler.image, names) if entrypoint or command else None
         if pipes is None:
             return self._creator.attached(client, spec)

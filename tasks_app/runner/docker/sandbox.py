@@ -39,25 +39,23 @@ MAX_ERROR_CHARS = 1600
 
 @dataclass(frozen=True)
 class Sandbox:
-    """The limits and permissions of a handler's containers. Sizes in bytes; None: Docker's default."""
+    """The limits and permissions of a handler's containers: its keys, and what its profile says where it has none.
 
+    Sizes in bytes; None: Docker's default.
+    """
+
+    handler: Handler
     sandboxed: bool
     network: str | None
     read_only: bool
     tmpfs: Mapping[str, int]
-    tmpfs_exec: bool
     shm_size: int | None
     user: str | None
     pids_limit: int | None
-    memory: int | None
-    cpus: float | None
-    cap_add: tuple[str, ...]
-    runtime: str | None
     mounts: tuple[Mount, ...]
 
     @classmethod
     def of(cls, handler: Handler) -> Sandbox:
-        """The handler's profile, overridden by its keys."""
         sandboxed = handler.profile == "sealed"
 
         def either(value: Any, otherwise: Any) -> Any:
@@ -68,18 +66,14 @@ class Sandbox:
         # A tmpfs would hide what is mounted on the same path.
         default_tmpfs = {path: size for path, size in TMP.items() if sandboxed and path not in mounted}
         return cls(
+            handler=handler,
             sandboxed=sandboxed,
             network=either(handler.network, "none"),
             read_only=bool(either(handler.read_only, True)),
             tmpfs={**default_tmpfs, **(handler.tmpfs or {})},
-            tmpfs_exec=bool(handler.tmpfs_exec),
             shm_size=either(handler.shm_size, 16 * MEGABYTE),
             user=None if user == "image" else user,
             pids_limit=either(handler.pids_limit, 128),
-            memory=handler.memory_limit,
-            cpus=handler.cpus,
-            cap_add=handler.cap_add,
-            runtime=handler.runtime,
             mounts=handler.mounts,
         )
 
@@ -93,18 +87,18 @@ class Sandbox:
             "tmpfs": self._tmpfs(),
             "shm_size": self.shm_size,
             "pids_limit": self.pids_limit,
-            "cap_add": list(self.cap_add) or None,
-            "runtime": self.runtime,
+            "cap_add": list(self.handler.cap_add) or None,
+            "runtime": self.handler.runtime,
             "mounts": [
                 {"Type": "bind", "Source": source, "Target": target, "ReadOnly": not writable}
                 for source, target, writable in self.mounts
             ],
         }
-        if self.memory is not None:
+        if (memory := self.handler.memory_limit) is not None:
             # Without `memswap_limit` Docker allows the same amount of swap in addition.
-            options |= {"mem_limit": self.memory, "memswap_limit": self.memory}
-        if self.cpus is not None:
-            options["nano_cpus"] = round(self.cpus * 1e9)
+            options |= {"mem_limit": memory, "memswap_limit": memory}
+        if self.handler.cpus is not None:
+            options["nano_cpus"] = round(self.handler.cpus * 1e9)
         if self.sandboxed:
             options |= {
                 "cap_drop": ["ALL"],
@@ -121,7 +115,7 @@ class Sandbox:
         return {name: value for name, value in options.items() if value is not None}
 
     def _tmpfs(self) -> dict[str, str] | None:
-        execute = "exec" if self.tmpfs_exec else "noexec"
+        execute = "exec" if self.handler.tmpfs_exec else "noexec"
         # A tmpfs without a size can fill the memory, which ends in an OOM kill.
         return {path: f"size={size},mode=1777,nosuid,nodev,{execute}" for path, size in self.tmpfs.items()} or None
 
@@ -133,7 +127,7 @@ def sandbox_on(info: Mapping[str, Any], handler: Handler) -> Sandbox:
     """
     sandbox = Sandbox.of(handler)
     # Rootless Docker may have no limits.
-    asked = {"memory_limit": (sandbox.memory, "MemoryLimit"), "cpus": (sandbox.cpus, "CpuCfsQuota")}
+    asked = {"memory_limit": (handler.memory_limit, "MemoryLimit"), "cpus": (handler.cpus, "CpuCfsQuota")}
     for key, (value, can) in asked.items():
         if value is not None and not info.get(can, True):
             also = " (and DAEMON_DEFAULT_MEMORY)" if key == "memory_limit" else ""
@@ -215,7 +209,7 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
             return remedy
     if denied := _DENIED.search(text):
         line = _line_of(text, denied)
-        if not sandbox.tmpfs_exec and any(path in line for path in sandbox.tmpfs):
+        if not handler.tmpfs_exec and any(path in line for path in sandbox.tmpfs):
             return "nothing is run from a tmpfs (`tmpfs_exec = true` allows it)"
         if sandbox.sandboxed and sandbox.user is not None and handler.user is None:
             return f'it runs as user {sandbox.user} (`user = "image"` keeps the image\'s)'
