@@ -162,10 +162,10 @@ def test_deadlines_are_kept_and_output_drained_while_the_dispatcher_is_away(reac
     assert "bytes cut" in flood.stdout_tail  # more than a pipe holds: it was read all the time
 
 
-class UndecidedfulContainer:
+class DoubtedContainer:
     """A container whose leftover check has no answer until the test decides."""
 
-    def __init__(self, container: Container, engine: UndecidedfulEngine) -> None:
+    def __init__(self, container: Container, engine: DoubtedEngine) -> None:
         self._container, self._engine = container, engine
 
     def __getattr__(self, name: str) -> Any:
@@ -179,7 +179,7 @@ class UndecidedfulContainer:
         return self._engine.finding
 
 
-class UndecidedfulEngine(ProcessEngine):
+class DoubtedEngine(ProcessEngine):
     """The container of its slot 0 is in doubt until `decided`."""
 
     def __init__(self, finding: DeathReason | None) -> None:
@@ -192,12 +192,12 @@ class UndecidedfulEngine(ProcessEngine):
         if slot:
             return container
         self.out = container.readers()[0]
-        return UndecidedfulContainer(container, self)
+        return DoubtedContainer(container, self)
 
 
 @pytest.mark.parametrize(("finding", "deaths"), [(None, {}), (DeathReason.LEFTOVER, {"leftover": 1})])
 def test_a_doubt_about_one_container_delays_no_other(finding: DeathReason | None, deaths: dict[str, int]) -> None:
-    engine = UndecidedfulEngine(finding)
+    engine = DoubtedEngine(finding)
     with Caller(KITS["process"].handler(instances=2, handler_selection="first-available"), engine) as caller:
         caller.until(lambda: caller.pool.free() == 2)
         doubted, call = caller.begin({"do": "echo"})
@@ -214,7 +214,7 @@ def test_a_doubt_about_one_container_delays_no_other(finding: DeathReason | None
 
 
 def test_output_while_a_container_is_in_doubt_costs_the_container() -> None:
-    engine = UndecidedfulEngine(None)
+    engine = DoubtedEngine(None)
     with Caller(KITS["process"].handler(), engine) as caller:
         _, call = caller.begin({"do": "late"})
         assert engine.in_doubt.wait(20)
