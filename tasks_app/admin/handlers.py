@@ -5,7 +5,7 @@ They have no table, so these are plain views. `tasks_app.urls` wraps them, and g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,11 +18,11 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import moment
-from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
+from tasks_app.admin.nodes import MAX_RUNNING, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, only, page
 from tasks_app.admin.text import handler_link, line, listed, node_link
 from tasks_app.audit import Actor
-from tasks_app.feature import registered
+from tasks_app.feature import Link, registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
 from tasks_app.logs import harmless
@@ -43,10 +43,8 @@ def handlers_view(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     reading, rates = current_reading(), recent_rates()
     names = sorted({*conf.handlers(), *reading.handlers})
-    links = [links(names) for links in registered("handler_links")] if may(request, OPERATE) else []
-    rows = [
-        _row(name, reading, rates) | {"acts": [by_name[name] for by_name in links if name in by_name]} for name in names
-    ]
+    acts = handler_acts(names, may(request, OPERATE))
+    rows = [_row(name, reading, rates, acts[name]) for name in names]
     uses = [_use(process) for process in reading.processes]
     return page(request, "taskdaemon/handlers.html", "Handlers", rows=rows, uses=uses, rate_span=span(rates.seconds))
 
@@ -72,13 +70,12 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
             messages.success(request, f"The test task {queued} is queued.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
         faults = [harmless(fault[:1000]) for fault in queued]
-    links = registered("handler_links") if may(request, OPERATE) else ()
     return page(
         request,
         "taskdaemon/handler.html",
         line(name, 60),
         400 if faults else 200,
-        acts=[by_name[name] for handler_links in links if name in (by_name := handler_links([name]))],
+        acts=handler_acts([name], may(request, OPERATE))[name],
         may_test=may(request, POST_TASKS) and known is not None,
         data=data,
         priority=priority,
@@ -88,14 +85,27 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
     )
 
 
-def _row(name: str, reading: SystemReading, rates: Rates) -> dict[str, Any]:
-    one = reading.handlers.get(name, HandlerReading())
+def handler_acts(names: Sequence[str], may_act: bool) -> dict[str, list[Link]]:
+    """What features offer to do to each of these handlers; nothing to who may not act on tasks."""
+    offered = [links(names) for links in registered("handler_links")] if may_act else []
+    return {name: [by_name[name] for by_name in offered if name in by_name] for name in names}
+
+
+def handler_row(name: str, one: HandlerReading, pause: HandlerPause | None, acts: list[Link]) -> dict[str, Any]:
+    """What each list of handlers shows of one. `paused`: by whom and since when; "" if it is not."""
     return {
         "name": line(name, 60),
         "link": handler_link(name),
         "one": one,
-        "paused": "" if one.paused is None else pause_text(one.paused),
+        "paused": "" if pause is None else pause_text(pause),
         "oldest": span(one.oldest) if one.ready else "",
+        "acts": acts,
+    }
+
+
+def _row(name: str, reading: SystemReading, rates: Rates, acts: list[Link]) -> dict[str, Any]:
+    one = reading.handlers.get(name, HandlerReading())
+    return handler_row(name, one, one.paused, acts) | {
         "rate": _rate(rates, name),
         "problem": harmless(one.problems[0][:300]) if one.problems else reading.unserved(name),
     }
@@ -134,15 +144,15 @@ def _details(name: str, known: Handler | None, reading: SystemReading) -> dict[s
         "numbers": [(status, f"{count:,}", listed(type=name, status=status)) for status, count in stored.items()],
         "facts": _facts(known, one, rates, name),
         "pools": rows,
-        "versions": len({row.digest for row in rows}),
-        "image_versions": len({image for row in rows for image in row.images}),
+        "versions": len({row["digest"] for row in rows}),
+        "image_versions": len({image for row in rows for image in row["images"]}),
         "running": running(running_tasks().filter(task_type=name), timezone.now()),
         "max_running": MAX_RUNNING,
         "all_running": listed(type=name, status="processing"),
     }  # fmt: skip
 
 
-def _pools(name: str, reading: SystemReading) -> list[PoolRow]:
+def _pools(name: str, reading: SystemReading) -> list[dict[str, Any]]:
     return [
         pool_row(
             node.name, node_link(node.name), node.pools[name], reading.running.get((name, node.name), 0),

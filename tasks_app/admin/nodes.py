@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,54 +31,32 @@ MAX_PROBLEM_CHARS = 2_000
 IMAGE_DIGEST_CHARS = 12
 
 
-@dataclass(frozen=True)
-class PoolRow:
-    """One pool. `name`, `link`: of its handler on the page of a node, of its node on the page of a handler.
-
-    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's. `drained`: if the
-    node is drained for the type, how far that is, and by whom.
-    """
-
-    name: str
-    link: str
-    busy: int
-    warm: int
-    slots: int
-    images: list[str]
-    problem: str
-    digest: str = ""
-    differs: bool = False
-    draining: bool = False
-    drained: Sequence[str] = ()
-
-
-def pool_row(name: str, link: str, state: Mapping[str, Any], busy: int, **more: Any) -> PoolRow:
-    """A pool by the state that its node wrote. `more`: the fields from `digest` on."""
-    images = [line(str(image).removeprefix("sha256:")[:IMAGE_DIGEST_CHARS]) for image in state.get("images", ())]
-    problem = harmless(str(state.get("problem") or "")[:MAX_PROBLEM_CHARS])
-    return PoolRow(line(name, 60), link, busy, state.get("warm", 0), state.get("slots", 0), images, problem, **more)
+def pool_row(name: str, link: str, state: Mapping[str, Any], busy: int, **more: Any) -> dict[str, Any]:
+    """A pool by the state that its node wrote. `name`, `link`: of its handler on the page of a node, of its node on the
+    page of a handler; `more`: what else the page shows of it."""
+    return {
+        "name": line(name, 60),
+        "link": link,
+        "busy": busy,
+        "warm": state.get("warm", 0),
+        "slots": state.get("slots", 0),
+        "images": [line(str(image).removeprefix("sha256:")[:IMAGE_DIGEST_CHARS]) for image in state.get("images", ())],
+        "problem": harmless(str(state.get("problem") or "")[:MAX_PROBLEM_CHARS]),
+        **more,
+    }
 
 
 #: Those that were started last are shown.
 MAX_RUNNING = 50
 
 
-@dataclass(frozen=True)
-class RunningTask:
-    """`took`: how long its attempt has run."""
-
-    task: Task
-    task_type: str
-    node: str
-    took: str
-
-
-def running(tasks: TaskQuerySet, now: datetime) -> list[RunningTask]:
-    """The running tasks that were started last, MAX_RUNNING at most."""
+def running(tasks: TaskQuerySet, now: datetime) -> list[tuple[Task, str, str, str]]:
+    """The running tasks that were started last, MAX_RUNNING at most, each with its type, its node, and how long its
+    attempt has run."""
     # In an order that no index has: by the key, SQLite would look for them among all finished tasks.
     rows = tasks.order_by("-started_at").only("pk", "task_type", "node", "attempts", "started_at")[:MAX_RUNNING]
     return [
-        RunningTask(row, line(row.task_type, 60), line(row.node), span(now - row.started_at) if row.started_at else "")
+        (row, line(row.task_type, 60), line(row.node), span(now - row.started_at) if row.started_at else "")
         for row in rows
     ]
 
@@ -116,7 +93,7 @@ def state_of(node: Node, running: int, lives: bool) -> tuple[str, str]:
 
 
 def of_type(drain: Drain | None, running: int) -> Sequence[str]:
-    """`PoolRow.drained`, of the drain of a type on a node."""
+    """How far the drain of a type on a node is, and by whom it is drained; nothing without one."""
     return () if drain is None else (drained_state(drain, running), drain_text(drain))
 
 

@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.dashboard import Board, board
+from tasks_app.admin.dashboard import board
 from tasks_app.admin.navigation import bar
 from tasks_app.conf import ours
 from tasks_app.feature import registered
@@ -19,7 +19,7 @@ register.simple_tag(ours)
 
 
 @register.simple_tag(takes_context=True, name="board")
-def dashboard(context: template.RequestContext) -> Board | None:
+def dashboard(context: template.RequestContext) -> dict[str, Any] | None:
     """The contents of the admin's first page, which Django's own view renders; None if the user may not see them."""
     return board(may(context.request, OPERATE)) if may(context.request, SEE_TASKS) else None
 

@@ -244,7 +244,7 @@ def test_hostile_text_is_harmless_on_each_of_these_pages(admin: Client) -> None:
         "/admin/", GROUPS, f"{GROUPS}{mine.pk}/change/", f"{TASKS}?group={mine.pk}", "/admin/handlers/",
         f"{HANDLER}?{urlencode({'type': hostile})}", f"{GROUPS}?{urlencode({'handler': hostile})}",
     ]  # fmt: skip
-    pages.append(board(acts=True).nodes[0].link)
+    pages.append(board(acts=True)["nodes"][0]["link"])
     for page in pages:
         answer = admin.get(page)
         assert answer.status_code == 200, page

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin.handlers import handler_acts
 from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
@@ -161,7 +162,7 @@ class FailureGroupAdmin(PageAdmin):
             ],
             all_tasks=listed(group=str(group.pk)),
             acts=[act for act in _acts() if may(request, act.right)],
-            of_handler=_of_type(request, group.handler),
+            of_handler=handler_acts([group.handler], may(request, OPERATE))[group.handler],
             may_act=self.has_act_permission(request) and group.reason != FailureReason.CANCELLED,
         )  # fmt: skip
 
@@ -217,12 +218,6 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
 def _acts() -> list[TaskAction]:
     """To its tasks."""
     return [act for act in chain(*registered("task_actions")) if act.of_failures]
-
-
-def _of_type(request: HttpRequest, handler: str) -> list[Link]:
-    """To its handler, for who may act on tasks."""
-    linking = registered("handler_links") if may(request, OPERATE) else ()
-    return [by_name[handler] for links in linking if handler in (by_name := links([handler]))]
 
 
 # What the engine's pages show of groups.

@@ -16,6 +16,7 @@ from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone
 
+from tasks_app.admin.handlers import handler_acts
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import page
 from tasks_app.admin.search import known_types
@@ -236,7 +237,7 @@ def _failing_now(request: HttpRequest, _: None) -> str:
     handlers, minutes = found
     names = [one.handler for one in handlers[:MAX_FAILING]]
     errors = [links(request, names) for links in registered("failure_links")] if names else []
-    acts = [links(names) for links in registered("handler_links")] if names and may(request, OPERATE) else []
+    acts = handler_acts(names, may(request, OPERATE)) if names else {}
     context = {
         "minutes": minutes,
         "more": len(handlers[MAX_FAILING:]),
@@ -250,7 +251,7 @@ def _failing_now(request: HttpRequest, _: None) -> str:
                 "ended": f"{one.ended:,}",
                 "rate": f"{one.failed / minutes:.2g}" if one.failed < 10 * minutes else f"{one.failed / minutes:,.0f}",
                 "errors": [link for by_name in errors for link in by_name.get(one.handler, ())],
-                "acts": [by_name[one.handler] for by_name in acts if one.handler in by_name],
+                "acts": acts[one.handler],
             }
             for one in handlers[:MAX_FAILING]
         ],

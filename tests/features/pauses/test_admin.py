@@ -162,8 +162,9 @@ def test_what_is_not_paused_is_said_at_once_and_no_question_asked(admin: Client)
 def test_a_type_of_any_name_can_be_paused_from_its_row(admin: Client, name: str) -> None:
     task(task_type=name)
     mine = f"handler={name[:1]}"[:8]
-    [row] = [row for row in board(acts=True).handlers if mine in row.acts[0].address and row.tasks[0].number == "1"]
-    assert admin.post(row.acts[0].address, {"until": ""}).status_code == 302
+    rows = board(acts=True)["handlers"]
+    [row] = [row for row in rows if mine in row["acts"][0].address and row["tasks"][0][1] == "1"]
+    assert admin.post(row["acts"][0].address, {"until": ""}).status_code == 302
     assert HandlerPause.objects.get().handler == name
     page = admin.get("/admin/").text
     assert HOSTILE not in page and "paused" in page
