@@ -41,44 +41,7 @@ IMAGE_DIGEST_CHARS = 19
 MAX_UNFOLDED_CHARS = 500
 
 
-@dataclass(frozen=True)
-class AttemptDetail:
-    """One attempt. `facts`: (name, value) pairs that have a value. `log_to_come`: its log is not saved yet."""
-
-    number: int
-    outcome: str
-    error: str
-    facts: list[tuple[str, str]]
-    stdout: Shown
-    stderr: Shown
-    log_to_come: bool
-
-
-@dataclass(frozen=True)
-class Detail:
-    """One task. `left_out`: the number of earlier attempts that are not shown; `payloads`: whether its user may see
-    payloads, results, errors and logs, which are blank otherwise."""
-
-    payloads: bool
-    task_type: str
-    error: str
-    facts: list[tuple[str, str]]
-    tags: list[Link]
-    unique_key: Link | None
-    data: Shown
-    metadata: Shown | None
-    result: Shown | None
-    moments: list[Moment]
-    attempts: list[AttemptDetail]
-    left_out: int
-
-    @property
-    def metadata_folded(self) -> bool:
-        """Whether the metadata is too long to be shown at once."""
-        return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
-
-
-def detail(task: Task, payloads: bool, acts: bool) -> Detail:
+def detail(task: Task, payloads: bool, acts: bool) -> dict[str, Any]:
     """Read one task's details. `payloads`, `acts`: whether the user may see them; what they may not see is not read.
 
     JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
@@ -94,21 +57,22 @@ def detail(task: Task, payloads: bool, acts: bool) -> Detail:
         for name in () if payloads else names:
             setattr(hidden, name, "")  # so that nothing on the page reads it after all
     entries = AuditEntry.objects.filter(target=str(task.pk)).order_by("at", "id")[:MAX_ENTRIES]
-    now = timezone.now()
-    return Detail(
-        payloads=payloads,
-        task_type=line(task.task_type),
-        error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
-        facts=_facts(task, now),
-        tags=[_search(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
-        unique_key=_search(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
-        data=texts.get("task_data") or Shown(""),
-        metadata=texts.get("metadata"),
-        result=texts.get("result"),
-        moments=timeline(task, rows, entries if acts else (), now, payloads),
-        attempts=[_attempt(row) for row in reversed(rows)],
-        left_out=known.count() - len(rows),
-    )
+    now, metadata = timezone.now(), texts.get("metadata")
+    return {
+        "payloads": payloads,
+        "task_type": line(task.task_type),
+        "error": harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
+        "facts": _facts(task, now),
+        "tags": [_search(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
+        "unique_key": _search(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
+        "data": texts.get("task_data") or Shown(""),
+        "metadata": metadata,
+        "metadata_folded": metadata is not None and metadata.total > MAX_UNFOLDED_CHARS,
+        "result": texts.get("result"),
+        "moments": timeline(task, rows, entries if acts else (), now, payloads),
+        "attempts": [_attempt(row) for row in reversed(rows)],
+        "left_out": known.count() - len(rows),
+    }
 
 
 def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:
@@ -145,7 +109,7 @@ def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _attempt(row: Attempt) -> AttemptDetail:
+def _attempt(row: Attempt) -> dict[str, Any]:
     facts = [
         ("Started", utc_text(row.started_at, "milliseconds")),
         ("Waited for a slot", span(row.wait_seconds)),
@@ -159,15 +123,16 @@ def _attempt(row: Attempt) -> AttemptDetail:
         ("Command", line(row.command, 200)),
         ("Revision", row.revision or ""),
     ]
-    return AttemptDetail(
-        number=row.number,
-        outcome=row.outcome,
-        error=harmless(row.error[:MAX_SHOWN_CHARS]),
-        facts=[(name, value) for name, value in facts if value],
-        stdout=log(row.stdout_tail),
-        stderr=log(row.stderr_tail),
-        log_to_come=row.outcome == OutcomeKind.CANCELLED and not row.container,
-    )
+    return {
+        "number": row.number,
+        "outcome": row.outcome,
+        "error": harmless(row.error[:MAX_SHOWN_CHARS]),
+        "facts": [(name, value) for name, value in facts if value],
+        "stdout": log(row.stdout_tail),
+        "stderr": log(row.stderr_tail),
+        # Its node saves the log once it has stopped the container.
+        "log_to_come": row.outcome == OutcomeKind.CANCELLED and not row.container,
+    }
 
 
 def _at(at: datetime | None, now: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -20,20 +20,6 @@ from tasks_app.rights import SEE_NODES, UNLOCK_LOGINS, may
 MAX_SHOWN = 20
 
 
-@dataclass(frozen=True)
-class AlertRow:
-    """An alert that fires. `now`: what is so now, in a sentence; `recovering`: for how long its condition has not held,
-    or "". `unsent`: why the webhook was not told of it, or "". `links`: to what it is about."""
-
-    alert: str
-    now: str
-    since: str
-    lasts: str
-    recovering: str
-    unsent: str
-    links: list[Link]
-
-
 def firing_alerts(request: HttpRequest, _: None) -> str:
     """Those that fire, the first one first; blank without one."""
     alerts = firing()
@@ -48,20 +34,22 @@ def firing_alerts(request: HttpRequest, _: None) -> str:
     return render_to_string("alerts/firing.html", context)
 
 
-def _row(request: HttpRequest, row: Alert) -> AlertRow:
+def _row(request: HttpRequest, row: Alert) -> dict[str, Any]:
+    """An alert that fires. `now`: what is so now, in a sentence; `recovering`: for how long its condition has not held;
+    `unsent`: why the webhook was not told of it."""
     alert, _, handler = row.key.partition("|")
     now, recovering = timezone.now(), row.differs_since is not None
     # Until the webhook is told, the row says why the alert fired.
     said = f"when it fired, {row.sentence}" if recovering and not row.told else row.sentence
-    return AlertRow(
-        alert=line(alert.replace("_", " "), 40),
-        now=line(said, 300),
-        since=utc_text(row.since, "minutes") if row.since else "",
-        lasts=span(now - row.since) if row.since else "",
-        recovering=span(now - row.differs_since) if row.differs_since else "",
-        unsent="" if row.told else line(row.send_error, 200),
-        links=_links(request, alert, handler),
-    )
+    return {
+        "alert": line(alert.replace("_", " "), 40),
+        "now": line(said, 300),
+        "since": utc_text(row.since, "minutes") if row.since else "",
+        "lasts": span(now - row.since) if row.since else "",
+        "recovering": span(now - row.differs_since) if row.differs_since else "",
+        "unsent": "" if row.told else line(row.send_error, 200),
+        "links": _links(request, alert, handler),
+    }
 
 
 def _links(request: HttpRequest, alert: str, handler: str) -> list[Link]:
