@@ -12,7 +12,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app import conf
@@ -20,7 +19,7 @@ from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import moment
 from tasks_app.admin.nodes import MAX_RUNNING, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, only, page
-from tasks_app.admin.text import handler_link, line, listed, node_link
+from tasks_app.admin.text import handler_link, line, listed, node_link, task_link
 from tasks_app.audit import Actor
 from tasks_app.feature import Link, registered
 from tasks_app.handlers.handlers_toml import Handler
@@ -68,7 +67,7 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
         queued = queue(name, data, priority, actor(request))
         if isinstance(queued, UUID):
             messages.success(request, f"The test task {queued} is queued.")
-            return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
+            return HttpResponseRedirect(task_link(queued))
         faults = [harmless(fault[:1000]) for fault in queued]
     return page(
         request,

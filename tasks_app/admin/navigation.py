@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 from django.utils.text import capfirst
 
 from tasks_app.admin.search import MAX_SEARCH_CHARS, only_task
+from tasks_app.admin.text import task_link
 from tasks_app.feature import registered
 from tasks_app.rights import SEE_NODES, SEE_PAYLOADS, SEE_TASKS, Right, may
 
@@ -104,7 +105,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
     texts = request.GET.getlist("q")
     task = only_task(texts[0]) if len(texts) == 1 else None
     if task is not None:
-        return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task,)))
+        return HttpResponseRedirect(task_link(task))
     # Texts that are not understood too: the list says why.
     wanted = {"q": [text for text in texts if text]}
     return HttpResponseRedirect(f"{reverse('admin:tasks_app_task_changelist')}?{urlencode(wanted, doseq=True)}")

@@ -23,7 +23,7 @@ from tasks_app.admin.detail import DONE_OR_EDITED, as_json, detail
 from tasks_app.admin.holds import SEEN
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskList
-from tasks_app.admin.text import MAX_SHOWN_CHARS
+from tasks_app.admin.text import MAX_SHOWN_CHARS, task_link
 from tasks_app.audit import TaskUnfit, act_on_task
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import FITS, Status, Task
@@ -184,11 +184,11 @@ class TaskAdmin(TaskList):
         ):
             text = f"{AGAIN}: nothing was done. Redrive it once more if you mean that."
             self.message_user(request, text, messages.WARNING)
-            return _page(task)
+            return HttpResponseRedirect(task_link(task.pk))
         self._do(act.name, request, task, f"was skipped: {act.unless}")
         if act is DELETE:
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-        return _page(task)
+        return HttpResponseRedirect(task_link(task.pk))
 
     def _change(self, name: str, request: HttpRequest, object_id: str) -> HttpResponse:
         """GET: the form. POST: change the task."""
@@ -220,7 +220,7 @@ class TaskAdmin(TaskList):
             verb = REDRIVE.name if name == EDIT else name
             self._do(verb, request, task, "has changed meanwhile: nothing was done", **wanted)
         if fault or changes:
-            return _page(task)
+            return HttpResponseRedirect(task_link(task.pk))
         title = "Edit and redrive" if name == EDIT else "Change the priority"
         return self.page(request, "taskdaemon/edit.html", title, original=task, form=form, editing=name == EDIT)
 
@@ -235,12 +235,8 @@ class TaskAdmin(TaskList):
         except LivingTwin as twin:
             said = format_html(
                 'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
-                task, reverse("admin:tasks_app_task_change", args=(twin.task,)), twin.task,
+                task, task_link(twin.task), twin.task,
             )  # fmt: skip
         except TaskUnfit:
             said = f"The task {task} {skipped}."
         self.message_user(request, said, level)
-
-
-def _page(task: Task) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))

@@ -91,6 +91,11 @@ def handler_link(name: str) -> str:
     return f"{reverse('admin-handler')}?{urlencode({'type': name})}"
 
 
+def task_link(pk: object) -> str:
+    """The address of a task's page."""
+    return reverse("admin:tasks_app_task_change", args=(pk,))
+
+
 def node_link(name: str) -> str:
     """The address of a node's page."""
     return reverse("admin:tasks_app_node_change", args=(name,))

@@ -33,7 +33,7 @@ from tasks_app.admin.lists import (
 )
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
-from tasks_app.admin.text import ago, handler_link, line, pretty
+from tasks_app.admin.text import ago, handler_link, line, pretty, task_link
 from tasks_app.db.lookups import first_id
 from tasks_app.features.callbacks.models import Delivery, State, pending
 from tasks_app.features.callbacks.verbs import counted, give_up, retry_deliveries
@@ -251,8 +251,7 @@ def _facts(row: Delivery, payload: bool) -> list[tuple[str, str | SafeString]]:
     now = timezone.now()
     task: str | SafeString = str(row.task)
     if Task.objects.filter(pk=row.task).exists():
-        page = reverse("admin:tasks_app_task_change", args=(row.task,))
-        task = format_html('<a class="td-id" href="{}">{}</a>', page, row.task)
+        task = format_html('<a class="td-id" href="{}">{}</a>', task_link(row.task), row.task)
     # As the sender decides with each try.
     signing = ApiKey.objects.filter(pk__in=[row.key], callback_secret__isnull=False).values_list("name", flat=True)
     key = signing.first()

@@ -13,14 +13,14 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.loader import render_to_string
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
 
 from tasks_app.admin.handlers import handler_acts
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import page
 from tasks_app.admin.search import known_types
-from tasks_app.admin.text import handler_link, line, listed
+from tasks_app.admin.text import handler_link, line, listed, task_link
 from tasks_app.feature import registered
 from tasks_app.features.history.history import (
     WINDOWS,
@@ -31,7 +31,7 @@ from tasks_app.features.history.history import (
     present_minute,
     trends,
 )
-from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables
+from tasks_app.features.history.pictures import as_json, as_list, latest_runs, runs, tables
 from tasks_app.handlers.words import span
 from tasks_app.logs import harmless
 from tasks_app.metrics.reading import slot_states
@@ -109,7 +109,8 @@ def _trends(wanted: Wanted) -> dict[str, Any]:
 
 def _runs(wanted: Wanted) -> dict[str, Any]:
     since = present_minute() - wanted.window.minutes
-    return runs(first_attempt(since), moment(since), wanted.handler).as_json()
+    found, sampled = runs(first_attempt(since), moment(since), wanted.handler)
+    return {"sampled": sampled, "runs": list(map(as_list, found))}
 
 
 def _slots(wanted: Wanted) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _activity(request: HttpRequest) -> HttpResponse:
         needed=2 * window.step,
         tables=tables(shown, days=window.minutes > WINDOWS["day"].minutes),
         rows=slot_rows(wanted.handler),
-        runs=[(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
+        runs=[(run, task_link(run.task_id)) for run in latest],
         now=datetime.now(UTC),
     )
 
@@ -146,25 +147,14 @@ MAX_PROBLEM_CHARS = 200
 
 
 @dataclass(frozen=True)
-class BusySlot:
-    """A slot that runs a task, for `seconds`. `link`: to the task's page."""
-
-    task: str
-    seconds: str
-    link: str
-
-
-@dataclass(frozen=True)
 class SlotRow:
-    """The slots of a handler on a node. `dead`: of a silent node, or without a container because of `problem`.
-
-    `more`: slots that are not shown.
-    """
+    """The slots of a handler on a node. `busy`: the task of each that runs one, for how long, and the address of its
+    page; `dead`: those of a silent node, or without a container because of `problem`; `more`: not shown."""
 
     handler: str
     node: str
     state: str
-    busy: list[BusySlot]
+    busy: list[dict[str, str]]
     warm: int
     starting: int
     dead: int
@@ -181,11 +171,11 @@ class SlotRow:
 def slot_rows(handler: str | None = None) -> list[SlotRow]:
     """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
     reading, now = current_reading(), timezone.now()
-    running: dict[tuple[str, str | None], list[BusySlot]] = {}
+    running: dict[tuple[str, str | None], list[dict[str, str]]] = {}
     tasks = running_tasks() if handler is None else running_tasks().filter(task_type=handler)
     for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
-        link = reverse("admin:tasks_app_task_change", args=(key,))
-        running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now)), link))
+        busy = {"task": str(key), "seconds": span(now - (started_at or now)), "link": task_link(key)}
+        running.setdefault((name, node), []).append(busy)
     rows = [
         _row(name, node, states, running.get((name, node.name), ()), silent)
         for nodes, silent in ((reading.nodes, False), (reading.silent, True))
@@ -196,7 +186,7 @@ def slot_rows(handler: str | None = None) -> list[SlotRow]:
     return sorted(rows, key=lambda row: (row.handler, row.node))[:MAX_ROWS]
 
 
-def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlot], silent: bool) -> SlotRow:
+def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[dict[str, str]], silent: bool) -> SlotRow:
     slots, problem = int(state["slots"]), state.get("problem") or ""
     states = slot_states(min(slots, MAX_SLOTS), int(state["warm"]), len(busy), bool(problem), silent)
     return SlotRow(

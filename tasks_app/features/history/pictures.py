@@ -40,16 +40,6 @@ class Picture:
         return all(value is None for _, values in self.series for value in values)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The table behind a picture. `rows`: (time, cells) pairs, the newest first."""
-
-    key: str
-    title: str
-    heads: list[str]
-    rows: list[tuple[str, list[str]]]
-
-
 def pictures(of: Trends) -> list[Picture]:
     """All of them, in the order in which the page shows them."""
     return [
@@ -81,17 +71,18 @@ def as_json(of: Trends) -> dict[str, Any]:
     }
 
 
-def tables(of: Trends, days: bool) -> list[Table]:
-    """A table for each picture; `days`: its times have dates."""
+def tables(of: Trends, days: bool) -> list[dict[str, Any]]:
+    """A table for each picture, with its heads and its rows, (time, cells), the newest first. `days`: its times have
+    dates."""
     pattern = "%b %d %H:%M" if days else "%H:%M"
     times = [f"{moment(minute):{pattern}}" for minute in of.minutes]
     return [_table(picture, times) for picture in pictures(of)]
 
 
-def _table(of: Picture, times: Sequence[str]) -> Table:
+def _table(of: Picture, times: Sequence[str]) -> dict[str, Any]:
     cells = zip(*([shown(value, of.unit) for value in values] for _, values in of.series), strict=True)
     rows = list(zip(times, map(list, cells), strict=True))
-    return Table(of.key, of.title, [label for label, _ in of.series], rows[::-1])
+    return {"key": of.key, "title": of.title, "heads": [label for label, _ in of.series], "rows": rows[::-1]}
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -130,26 +121,14 @@ class Run:
     number: int
 
 
-@dataclass(frozen=True)
-class Runs:
-    """`runs`, the newest first. `sampled`: the time has more, of which these are evenly spaced ones."""
-
-    runs: list[Run]
-    sampled: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """Each run as [end in seconds since 1970, seconds, outcome, task, type, attempt]."""
-        return {
-            "sampled": self.sampled,
-            "runs": [
-                [round(run.ended_at.timestamp(), 1), run.seconds, run.outcome, run.task_id, run.task_type, run.number]
-                for run in self.runs
-            ],
-        }
+def as_list(run: Run) -> list[Any]:
+    """[end in seconds since 1970, seconds, outcome, task, type, attempt], for JSON."""
+    return [round(run.ended_at.timestamp(), 1), run.seconds, run.outcome, run.task_id, run.task_type, run.number]
 
 
-def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
-    """The runs that ended since a moment, all of whose ids exceed `after`. Raises DatabaseError.
+def runs(after: int, since: datetime, handler: str | None = None) -> tuple[list[Run], bool]:
+    """The runs that ended since a moment, all of whose ids exceed `after`, the newest first; and whether there are
+    more, of which these are evenly spaced ones. Raises DatabaseError.
 
     The order of the ids is that of the ends. If there are more than MAX_RUNS, ids at random distances are read: at
     equal ones, handlers that take turns would be missed.
@@ -160,7 +139,7 @@ def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
     chance = Random(last)
     ids = [step - chance.randrange(stride) for step in range(last, first - 1, -stride)]
     sample = _first(ids, MAX_RUNS, since, handler)
-    return Runs(sample, stride > 1 or len(sample) == MAX_RUNS)
+    return sample, stride > 1 or len(sample) == MAX_RUNS
 
 
 def latest_runs(since: datetime, handler: str | None = None) -> list[Run]:

@@ -22,7 +22,7 @@ from tasks_app import conf
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import Refusal, actor, only
-from tasks_app.admin.text import handler_link, line, listed
+from tasks_app.admin.text import handler_link, line, listed, task_link
 from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.day import TONES, day_of, lines_of, marks, picture
@@ -248,7 +248,7 @@ class ScheduleAdmin(PageAdmin):
         except (verbs.NotChanged, verbs.Refused, verbs.UnknownSchedule) as refused:
             self.message_user(request, f"Nothing was done: {line(str(refused), 300)}.", messages.WARNING)
         else:
-            link = format_html(': <a href="{}">{}</a>', _task(made), made) if verb == "run" else ""
+            link = format_html(': <a href="{}">{}</a>', task_link(made), made) if verb == "run" else ""
             self.message_user(request, format_html("{} {}{}.", row.pk, done, link), messages.SUCCESS)
         if verb == "delete":
             return HttpResponseRedirect(reverse("admin:tasks_app_schedule_changelist"))
@@ -258,10 +258,6 @@ class ScheduleAdmin(PageAdmin):
 def page_of(name: str) -> str:
     """The page of a schedule."""
     return reverse("admin:tasks_app_schedule_change", args=(name,))
-
-
-def _task(task: object) -> str:
-    return reverse("admin:tasks_app_task_change", args=(task,))
 
 
 def state_of(row: Schedule) -> SafeString:
@@ -282,7 +278,7 @@ def _line(found: Firing) -> tuple[str, SafeString, SafeString | str, str]:
     """A line of the ledger: its tick, its outcome, its task, and why."""
     until = "" if found.until is None else f" to {utc_text(found.until)} ({found.count:,})"
     by = f" by {line(found.by, 60)}" if found.by else ""
-    task = format_html('<a class="td-id" href="{0}">{1}</a>', _task(found.task), found.task) if found.task else ""
+    task = format_html('<a class="td-id" href="{0}">{1}</a>', task_link(found.task), found.task) if found.task else ""
     shown = format_html("{}{}", badge(TONES[Outcome(found.outcome)], found.outcome), by)
     return f"{utc_text(found.scheduled_for)}{until}", shown, task, line(found.reason, 300)
 
