@@ -2,11 +2,7 @@
 
 from django.contrib import admin
 
-from tasks_app.admin import unfinished
-from tasks_app.admin.logins import AttemptedLogins, FailedLogins, Logins, password_change
-from tasks_app.admin.nodes import NodeAdmin
-from tasks_app.admin.tasks import TaskAdmin
-from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
+from tasks_app.admin import logins, nodes, tasks, unfinished, users
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.
@@ -17,9 +13,6 @@ admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 admin.site.login = unfinished.login  # type: ignore[method-assign]
-admin.site.password_change = password_change  # type: ignore[method-assign,assignment]
+admin.site.password_change = logins.password_change  # type: ignore[method-assign,assignment]
 
-__all__ = [
-    "AttemptedLogins", "FailedLogins", "Logins", "NodeAdmin",
-    "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
-]  # fmt: skip
+__all__ = ["logins", "nodes", "tasks", "unfinished", "users"]

@@ -1,7 +1,7 @@
 """What a form that was sent would do, in the words of its page: the title, the labels, the names of what is chosen.
 
 The page is asked for as the browser would, with its query, by HEAD: an export begins at a GET. What its context has is
-what its user saw: a form, or a list with acts. What no page has in words is not offered (`complete`).
+what its user saw: a form, or a list with acts. What no page has in words is not offered (`Words.why`).
 """
 
 from __future__ import annotations
@@ -40,17 +40,12 @@ Fields = list[tuple[str, list[str]]]
 @dataclass
 class Words:
     """`rows`: (label, value). `warnings`: those of its page. `why`: it is not offered, and what was sent is shown as it
-    is."""
+    is; blank: the words say all that it would do."""
 
     rows: list[tuple[str, str]]
     warnings: Sequence[str] = ()
     why: str = ""
     fields: set[str] = field(default_factory=set)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the words say all that it would do."""
-        return not self.why
 
 
 def as_sent(address: str, fields: Fields, why: str = "") -> Words:

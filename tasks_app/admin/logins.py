@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 from axes.admin import AccessAttemptAdmin, AccessFailureLogAdmin, AccessLogAdmin
 from axes.handlers.database import AxesDatabaseHandler
@@ -14,7 +14,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import authenticate
-from django.db.models import Max, Model, QuerySet, Sum
+from django.db.models import Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -159,8 +159,6 @@ def _seconds_left(tried: QuerySet[AccessAttempt], limit: int) -> int:
 #: What a request says of itself.
 TEXTS = ("username", "user_agent", "http_accept", "path_info", "get_data", "post_data")
 
-Login = TypeVar("Login", bound=AccessAttempt | AccessLog | AccessFailureLog)
-
 
 class HarmlessList(KnownFilters):
     """A page of them."""
@@ -186,13 +184,17 @@ class HarmlessLogins(DeletedRows):
         return super().get_deleted_objects([_shown(each) for each in objs], request)
 
 
-def _shown(login: Login) -> Login:
+def _shown(login: Any) -> Any:
     for field in TEXTS:
         if text := getattr(login, field, None):
             setattr(login, field, harmless(text))
     return login
 
 
+admin.site.unregister([AccessAttempt, AccessLog, AccessFailureLog])
+
+
+@admin.register(AccessAttempt)
 class AttemptedLogins(HarmlessLogins, AccessAttemptAdmin):
     """Wrong passwords that count towards a lock-out. Who deletes them ends it."""
 
@@ -212,19 +214,11 @@ class KeptLogins(HarmlessLogins):
         return False
 
 
+@admin.register(AccessLog)
 class Logins(KeptLogins, AccessLogAdmin):
     """Logins, and when their sessions ended."""
 
 
+@admin.register(AccessFailureLog)
 class FailedLogins(KeptLogins, AccessFailureLogAdmin):
     """All wrong passwords, if axes keeps them."""
-
-
-PAGES: dict[type[Model], type[admin.ModelAdmin]] = {
-    AccessAttempt: AttemptedLogins,
-    AccessLog: Logins,
-    AccessFailureLog: FailedLogins,
-}
-for model, page in PAGES.items():
-    admin.site.unregister(model)
-    admin.site.register(model, page)

@@ -19,13 +19,9 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, ONLY_FAILED, TaskFilter
 from tasks_app.queue.task_search import Walk
 
-HELP = (
-    "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY, "
-    "or words of the error of a failed task"
-)
-
 #: For users who may not see errors.
 HELP_WITHOUT_ERRORS = "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY"
+HELP = f"{HELP_WITHOUT_ERRORS}, or words of the error of a failed task"
 
 MAX_SEARCH_WORDS = 6
 #: SQLite accepts patterns of up to 50,000 bytes.

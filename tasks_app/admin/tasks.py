@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
@@ -34,19 +33,13 @@ from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYL
 from tasks_app.runner.wire import encode
 
 
-@dataclass(frozen=True)
-class Act:
+class Act(NamedTuple):
     """An act and its texts. `unless`: why it skips a task."""
 
     name: str
     right: Right
     unless: str
     explained: str
-
-    @property
-    def fits(self) -> frozenset[str]:
-        """The statuses of the tasks on which it acts."""
-        return FITS[self.name]
 
 
 REDRIVE = Act(
@@ -124,7 +117,7 @@ class TaskAdmin(TaskList):
 
     def show(self, request: HttpRequest, task: Task) -> HttpResponse:
         """All that is known of it, and the acts that fit."""
-        acts = [act.name for act in (REDRIVE, CANCEL, DELETE) if task.status in act.fits and may(request, act.right)]
+        acts = [act.name for act in (REDRIVE, CANCEL, DELETE) if may(request, act.right)]
         edit = None
         if task.status == Status.FAILED and may(request, CHANGE_TASKS) and may(request, SEE_PAYLOADS):
             edit = (f"admin:tasks_app_task_{EDIT}", "Edit and redrive…")
@@ -136,7 +129,7 @@ class TaskAdmin(TaskList):
             f"Task {task.pk}",
             original=task,
             detail=detail(task, may(request, SEE_PAYLOADS), may(request, SEE_AUDIT_LOG)),
-            buttons=[(name, f"admin:tasks_app_task_{name}") for name in acts],
+            buttons=[(name, f"admin:tasks_app_task_{name}") for name in acts if task.status in FITS[name]],
             edit=edit,
             seen=str(task.completed_at),
         )
@@ -164,7 +157,7 @@ class TaskAdmin(TaskList):
             f"{act.name.capitalize()}: are you sure?",
             task_action=act,
             task=task,
-            unfit=task.status not in act.fits,
+            unfit=task.status not in FITS[act.name],
             running=task.status == Status.PROCESSING,
         )
 

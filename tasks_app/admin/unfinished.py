@@ -201,7 +201,7 @@ def unfinished_view(request: HttpRequest) -> HttpResponse:
         "to": f"{request.path}?{urlencode({'act': number})}",
         "sentence": "Not done: your session had ended when you sent this, so nothing was changed.",
     }  # fmt: skip
-    title = "Not done yet" if said.complete else "Not done"
+    title = "Not done" if said.why else "Not done yet"
     return pages.page(request, "taskdaemon/unfinished.html", title, **context)
 
 

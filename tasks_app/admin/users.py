@@ -12,7 +12,7 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from tasks_app.admin.lists import DeletedRows
@@ -114,6 +114,10 @@ class ChangedUserForm(UserChangeForm):
         return given
 
 
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
 class RecordedUserAdmin(Recorded, UserAdmin):
     """Users."""
 
@@ -147,11 +151,6 @@ class RecordedUserAdmin(Recorded, UserAdmin):
             return super().user_change_password(request, id, form_url)
 
 
+@admin.register(Group)
 class RecordedGroupAdmin(Recorded, GroupAdmin):
     """Groups."""
-
-
-PAGES: dict[type[Model], type[admin.ModelAdmin]] = {User: RecordedUserAdmin, Group: RecordedGroupAdmin}
-for model, page in PAGES.items():
-    admin.site.unregister(model)
-    admin.site.register(model, page)
