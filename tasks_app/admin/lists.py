@@ -52,6 +52,10 @@ class StrictFilter(admin.SimpleListFilter):
     fault = ""
     #: The column that has the value; "": the parameter's name.
     column = ""
+    #: Its values, each with a title, unless `lookups` asks for them.
+    known_values: Iterable[tuple[str, str]] = ()
+    #: Any text of at most so many characters is understood: the values may be incomplete. 0: none but these.
+    max_chars = 0
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Any], model_admin: Any) -> None:
         given = params.get(str(self.parameter_name), [])
@@ -62,13 +66,16 @@ class StrictFilter(admin.SimpleListFilter):
             words = ", ".join(line(str(word), 40) for word, _ in self.lookup_choices[:20])
             self.fault = f"“{line(given[0], 60)}” is no value of the filter “{self.title}”, which knows: {words}."
 
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return self.known_values
+
     def has_output(self) -> bool:
         # Django drops a filter without choices, even if the address sets it.
         return True
 
     def understands(self, value: str) -> bool:
-        """Whether a value is one of the choices."""
-        return value in {str(key) for key, _ in self.lookup_choices}
+        """Whether a value can match a row."""
+        return 0 < len(value) <= self.max_chars or value in {str(key) for key, _ in self.lookup_choices}
 
     @property
     def description(self) -> str:
@@ -242,6 +249,7 @@ class RowAdmin(KnownRows):
     changelist: type[ChangeList] = StrictList
     seen_by: tuple[Right, ...] = ()
     list_per_page = 50
+    show_facets = admin.ShowFacets.NEVER  # each would count all rows
     sortable_by: ClassVar[tuple[str, ...]] = ()
 
     class Media:

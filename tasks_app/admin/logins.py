@@ -16,11 +16,10 @@ from django.contrib import admin
 from django.contrib.auth import authenticate
 from django.db.models import Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.utils import timezone
 
 from tasks_app.admin.lists import DeletedRows, KnownFilters
-from tasks_app.admin.pages import actor
+from tasks_app.admin.pages import actor, bare
 from tasks_app.admin.text import line
 from tasks_app.audit import record
 from tasks_app.handlers.words import plural
@@ -50,8 +49,8 @@ class LoginLimits(AxesDatabaseHandler):
         if theirs >= settings.AXES_FAILURE_LIMIT:
             return theirs
         address = login_address(request)
-        locked = _failures(_recent(ip_address=address)) >= ADDRESS_FAILURE_LIMIT
-        if locked or _seconds_to_wait(tried_name(request, credentials), address):
+        failures = _recent(ip_address=address).aggregate(sum=Sum("failures_since_start"))["sum"] or 0
+        if failures >= ADDRESS_FAILURE_LIMIT or _seconds_to_wait(tried_name(request, credentials), address):
             return int(settings.AXES_FAILURE_LIMIT)
         return theirs
 
@@ -94,11 +93,7 @@ def locked_out(request: HttpRequest, response: HttpResponse | None = None, crede
         text = f"Too many wrong passwords for {shown}, from several addresses. Try again in {wait}."
     headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}
     if request.accepts("text/html"):
-        context = {"text": text, "title": "Locked out", "site_header": "Tasks", "site_title": "Tasks"}
-        page = render(request, "taskdaemon/locked.html", context, status=429)
-        for name, value in headers.items():
-            page[name] = value
-        return page
+        return HttpResponse(bare("taskdaemon/locked.html", "Locked out", text=text), status=429, headers=headers)
     return JsonResponse({"error": text}, status=429, headers=headers)
 
 
@@ -135,10 +130,6 @@ def _seconds_to_wait(username: str, address: str) -> int:
     wait = min(FIRST_WAIT_SECONDS * 2 ** min(over, 30), MAX_WAIT_SECONDS)
     left: float = wait - (timezone.now() - tried["last"]).total_seconds()
     return max(0, ceil(left))
-
-
-def _failures(tried: QuerySet[AccessAttempt]) -> int:
-    return int(tried.aggregate(sum=Sum("failures_since_start"))["sum"] or 0)
 
 
 def _seconds_left(tried: QuerySet[AccessAttempt], limit: int) -> int:

@@ -164,18 +164,11 @@ class NodeAdmin(PageAdmin):
         found = [*node.problems, *(f"{name}: {p['problem']}" for name, p in node.pools.items() if p.get("problem"))]
         return format_html_join("", '<div class="td-error">{}</div>', ((harmless(str(one)[:500]),) for one in found))
 
-    @admin.display(description="version")
-    def platform(self, node: Node) -> SafeString:
-        """The version of the platform that it runs, and whether it differs from this web server's."""
-        known = line(node.version or "unknown")
-        if node.stopped_at or not runs_another_version(node):
-            return format_html("{}", known)
-        return format_html("{} {}", known, badge("failed", "differs"))
+    platform = column("version", lambda node: _compared(node, node.version or "unknown", runs_another_version(node)))
+    handlers_toml = column("handlers.toml", lambda node: _compared(node, node.digest[:8], differs(node.digest)))
 
-    @admin.display(description="handlers.toml")
-    def handlers_toml(self, node: Node) -> SafeString:
-        """The beginning of its handlers.toml's digest, and whether it differs from this web server's."""
-        short = line(node.digest[:8])
-        if node.stopped_at or not differs(node.digest):
-            return format_html("{}", short)
-        return format_html("{} {}", short, badge("failed", "differs"))
+
+def _compared(node: Node, what: str, is_other: bool) -> SafeString:
+    """What a node runs, with a mark if it `is_other` than what this web server runs."""
+    mark = format_html(" {}", badge("failed", "differs")) if is_other and not node.stopped_at else ""
+    return format_html("{}{}", line(what), mark)

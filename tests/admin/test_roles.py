@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import transaction
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import URLPattern, URLResolver
 from django.utils import timezone
@@ -182,7 +183,7 @@ def stored() -> dict[str, Any]:
     }
     failed, waits = task("failed").pk, task().pk
     many = {
-        f"{verb} many": Chosen(verb, TaskFilter(ids=frozenset({one})), LIST).signed()
+        f"{verb} many": Chosen(verb, TaskFilter(ids=frozenset({one})), LIST).kept(HttpRequest())
         for verb, one in (("redrive", failed), ("cancel", waits), ("delete", failed))
     }
     return (

@@ -42,9 +42,7 @@ class OpenFilter(StrictFilter):
     """Open groups, or resolved ones."""
 
     title, parameter_name = "state", "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [("open", "open"), ("resolved", "resolved")]
+    known_values = [("open", "open"), ("resolved", "resolved")]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         groups = cast(FailureGroupQuerySet, rows)
@@ -86,7 +84,6 @@ class FailureGroupAdmin(PageAdmin):
     list_filter = (OpenFilter, GroupHandlerFilter, GroupReasonFilter)
     list_max_show_all = 1_000
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     ordering = ("-last_seen", "pk")
     sortable_by = ("count", "first", "last")
     actions = ("resolve_selected",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
@@ -292,17 +291,12 @@ def _page(operation: Operation) -> str:
 MAX_LISTED = 50
 
 
-class Moved(NamedTuple):
-    """What has become of the first tasks that an operation has moved. `tasks`: (id, badge, error, when it ended), those
-    that failed again first; `said`: all of them in a sentence; `going`: some have not ended."""
+def _moved(operation: Operation, errors: bool) -> dict[str, Any] | None:
+    """What has become of the first tasks that an operation has moved; None: none is kept, or they were deleted.
 
-    tasks: list[tuple[UUID, SafeString, str, str]]
-    said: str
-    going: bool
-
-
-def _moved(operation: Operation, errors: bool) -> Moved | None:
-    """None: none is kept, or they were deleted."""
+    `tasks`: (id, badge, error, when it ended), those that failed again first; `said`: all of them in a sentence;
+    `going`: some have not ended.
+    """
     kept = [UUID(key) for key in operation.first_moved or ()]
     if not kept or operation.verb == Verb.DELETE:
         return None
@@ -315,8 +309,8 @@ def _moved(operation: Operation, errors: bool) -> Moved | None:
         numbers["failed again"] = failing
     some = "" if operation.done <= len(kept) else f"Of the first {len(kept):,}: "
     shown = sorted(rows.values(), key=lambda row: (row not in failed, row.pk))[:MAX_LISTED]
-    return Moved(
-        [
+    return {
+        "tasks": [
             (
                 row.pk,
                 badge(row.status, row.failure_reason.replace("_", " ") if row.failure_reason else row.status),
@@ -325,9 +319,9 @@ def _moved(operation: Operation, errors: bool) -> Moved | None:
             )
             for row in shown
         ],
-        f"{some}{', '.join(f'{count:,} {name}' for name, count in numbers.most_common())}.",
-        any(row.status in (Status.PENDING, Status.PROCESSING) for row in rows.values()),
-    )
+        "said": f"{some}{', '.join(f'{count:,} {name}' for name, count in numbers.most_common())}.",
+        "going": any(row.status in (Status.PENDING, Status.PROCESSING) for row in rows.values()),
+    }
 
 
 def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:

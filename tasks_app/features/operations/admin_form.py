@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ MAX_ADDRESS = 4_000
 _SESSION = "operation"
 
 
+@dataclass(frozen=True)
 class Chosen:
     """What an operator chose: signed, so that a form acts on what its page counted and on nothing else.
 
@@ -35,20 +37,16 @@ class Chosen:
     that the form starts: a form that is sent twice starts one.
     """
 
-    def __init__(
-        self, verb: str, wanted: TaskFilter, back: str, how: str = "", operation_id: UUID | None = None
-    ) -> None:
-        self.verb, self.wanted, self.back, self.how = verb, wanted, back, how
-        self.operation_id = operation_id or uuids.uuid7()
-
-    def signed(self) -> str:
-        """As a text that nobody else can make."""
-        values = [self.verb, as_json(self.wanted), self.back, self.how, str(self.operation_id)]
-        return signing.dumps(values, salt=_SALT, compress=True)
+    verb: str
+    wanted: TaskFilter
+    back: str
+    how: str = ""
+    operation_id: UUID = field(default_factory=uuids.uuid7)
 
     def kept(self, request: HttpRequest) -> str:
-        """As an address and a form have it."""
-        if len(text := self.signed()) <= MAX_ADDRESS:
+        """As an address and a form have it: a text that nobody else can make."""
+        values = [self.verb, as_json(self.wanted), self.back, self.how, str(self.operation_id)]
+        if len(text := signing.dumps(values, salt=_SALT, compress=True)) <= MAX_ADDRESS:
             return text
         request.session[_SESSION] = {str(self.operation_id): text}
         return str(self.operation_id)
@@ -108,10 +106,10 @@ def _field(name: str, option: Option) -> forms.Field:
     low, high = option.low, option.high
     if name == "stop_share":
         kind, low, high = PercentField, 1, 100
-    field: forms.Field = kind(
+    made: forms.Field = kind(
         label=option.label, required=not option.absent, min_value=low, max_value=high, help_text=help
     )
-    return field
+    return made
 
 
 def counted(found: Preview) -> list[str]:
