@@ -291,10 +291,12 @@ class RowAdmin(KnownRows):
         """A page with the style of the lists."""
         return page(request, template, title, media=self.media, **context)
 
-    def to_list(self, request: HttpRequest, warning: str) -> HttpResponse:
-        """Back to the list, which says why."""
-        self.message_user(request, warning, messages.WARNING)
-        return HttpResponseRedirect(reverse(f"admin:tasks_app_{self.opts.model_name}_changelist"))
+    def back(
+        self, request: HttpRequest, said: str, to: str = "", level: int = messages.WARNING
+    ) -> HttpResponseRedirect:
+        """To an address, or else to the list, with a message."""
+        self.message_user(request, said, level)
+        return HttpResponseRedirect(to or reverse(f"admin:tasks_app_{self.opts.model_name}_changelist"))
 
 
 class ReadOnlyAdmin(RowAdmin):
@@ -310,7 +312,7 @@ class ReadOnlyAdmin(RowAdmin):
 class PageAdmin(ReadOnlyAdmin):
     """Rows each of which has a page of its own. `gone`: what the list says if there is no row `{id}`."""
 
-    gone = "There is no such {name}."
+    gone: str
 
     def show(self, request: HttpRequest, row: Any) -> HttpResponse:
         """The page of a row."""
@@ -324,7 +326,7 @@ class PageAdmin(ReadOnlyAdmin):
 
     def missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Back to the list, as there is no such row."""
-        return self.to_list(request, self.gone.format(name=self.opts.verbose_name, id=line(unquote(object_id), 60)))
+        return self.back(request, self.gone.format(id=line(unquote(object_id), 60)))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

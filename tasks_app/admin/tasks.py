@@ -176,8 +176,7 @@ class TaskAdmin(TaskList):
             and request.POST.get(SEEN, "") not in ("", str(task.completed_at))
         ):
             text = f"{AGAIN}: nothing was done. Redrive it once more if you mean that."
-            self.message_user(request, text, messages.WARNING)
-            return HttpResponseRedirect(task_link(task.pk))
+            return self.back(request, text, task_link(task.pk))
         self._do(act.name, request, task, f"was skipped: {act.unless}")
         if act is DELETE:
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
@@ -190,7 +189,7 @@ class TaskAdmin(TaskList):
             raise PermissionDenied
         task: Task | None = self.get_object(request, object_id)
         if task is None:
-            return self.to_list(request, "There is no such task any more.")
+            return self.back(request, "There is no such task any more.")
         shown, fault = "", ""
         if task.status != CHANGEABLE[name]:
             fault = f"The task is {task.status}, not {CHANGEABLE[name]}: nothing was changed."

@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
@@ -191,8 +191,7 @@ class AuditAdmin(ReadOnlyAdmin):
         fault = "" if form in FORMATS else f"There is no format “{line(form, 40)}”: known are {', '.join(FORMATS)}."
         for sentence in [fault, *getattr(page, "faults", ())]:
             if sentence:
-                self.message_user(request, f"{sentence} Nothing was exported.", messages.ERROR)
-                return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
+                return self.back(request, f"{sentence} Nothing was exported.", level=messages.ERROR)
         return export_audit_log(request, page.queryset, form)
 
     when = column("time (UTC)", lambda entry: utc_text(entry.at))

@@ -12,7 +12,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -220,12 +220,12 @@ class CallbackAdmin(PageAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None:
             return self.missing(request, object_id)
-        if retry_deliveries([row.pk], actor(request)):
-            self.message_user(request, f"The callback to {line(row.host, 60)} will be sent now.", messages.SUCCESS)
-        else:
-            self.message_user(request, "It is being sent already: nothing was done.", messages.WARNING)
         page, pk = ("task", row.task) if "task" in request.POST else ("delivery", row.pk)
-        return HttpResponseRedirect(reverse(f"admin:tasks_app_{page}_change", args=(pk,)))
+        address = reverse(f"admin:tasks_app_{page}_change", args=(pk,))
+        if retry_deliveries([row.pk], actor(request)):
+            said = f"The callback to {line(row.host, 60)} will be sent now."
+            return self.back(request, said, address, messages.SUCCESS)
+        return self.back(request, "It is being sent already: nothing was done.", address)
 
     def audit_target(self, row: Any) -> str:
         return str(row.task)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.html import format_html_join
 
@@ -74,7 +74,7 @@ def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
     name, handler = unquote(object_id), request.GET.get("type")
     node: Node | None = nodes.get_object(request, name)
     if node is None:
-        return nodes.to_list(request, f"There is no node {line(name)}: nothing was done.")
+        return nodes.back(request, f"There is no node {line(name)}: nothing was done.")
     drain = node.drain if handler is None else node.type_drains.get(handler)
     what = line(name) if handler is None else f"{line(name)} for {line(handler, 60)}"
     initial = {} if drain is None else {"reason": drain.reason, "seen": drain.revision}
@@ -85,11 +85,10 @@ def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
             (check_drain if verb == "drain" else check_undrain)(node, handler)
         if form.is_valid():
             if act(name, actor(request), handler=handler, **form.cleaned_data):
-                messages.success(request, f"{verb.capitalize()}ed {what}.")
-                return HttpResponseRedirect(node_link(name))
+                return nodes.back(request, f"{verb.capitalize()}ed {what}.", node_link(name), messages.SUCCESS)
             warning = f"Nothing changed: {what} was {verb}ed before."
     except UnknownNode as unknown:
-        return nodes.to_list(request, f"{line(str(unknown))}: nothing was done.")
+        return nodes.back(request, f"{line(str(unknown))}: nothing was done.")
     except (NotServed, NodeTooOld) as refused:
         warning = f"{line(str(refused), 300)}: nothing was done."
     except DrainChanged as changed:
@@ -100,8 +99,7 @@ def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         form = kind(asked_again(request.POST, drain))
         form.add_error(None, changed_meanwhile(now, "undrained", changed.by))
     if warning:
-        messages.warning(request, warning)
-        return HttpResponseRedirect(node_link(name))
+        return nodes.back(request, warning, node_link(name))
     types = sorted(node.pools) if verb == "drain" and handler is None and len(node.pools) > 1 else []
     return nodes.page(
         request,

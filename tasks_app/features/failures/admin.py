@@ -188,8 +188,7 @@ class FailureGroupAdmin(PageAdmin):
         resolved = "reopen" not in request.POST
         _resolve(request, [group.pk], resolved)
         done = "resolved until its next failure" if resolved else "open again"
-        self.message_user(request, f"The group is {done}.", messages.SUCCESS)
-        return HttpResponseRedirect(_page(group))
+        return self.back(request, f"The group is {done}.", _page(group), messages.SUCCESS)
 
 
 def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:

@@ -170,8 +170,8 @@ class OperationAdmin(PageAdmin):
         given = request.POST if request.method == "POST" else request.GET
         chosen = Chosen.of(request, given.get("chosen", ""))
         if chosen is None:
-            self.message_user(request, "This form was changed or is too old: select the tasks again.", messages.ERROR)
-            return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
+            text = "This form was changed or is too old: select the tasks again."
+            return self.back(request, text, reverse("admin:tasks_app_task_changelist"), messages.ERROR)
         if not may(request, right_of(chosen.verb)):
             raise PermissionDenied
         return self._start(request, chosen) if request.method == "POST" else self._ask(request, chosen)
@@ -182,8 +182,7 @@ class OperationAdmin(PageAdmin):
         if started is None and found.exact and not found.matched and not found.unfit:
             every = chosen.verb == Verb.DELETE
             said = "No task matches any more" if every else f"None of them is {words(fits(chosen.verb))} now"
-            self.message_user(request, f"{said}: nothing was done.", messages.WARNING)
-            return HttpResponseRedirect(chosen.back)
+            return self.back(request, f"{said}: nothing was done.", chosen.back)
         sent, act = OPTIONS.keys() & request.GET.keys(), called(chosen.verb)
         return self.page(
             request,
@@ -212,8 +211,7 @@ class OperationAdmin(PageAdmin):
             operation = start(plan, actor(request), chosen.operation_id)
         except IntegrityError:
             text = "This form was sent before, and started this operation: to start another, select the tasks again."
-            self.message_user(request, text, messages.INFO)
-            return HttpResponseRedirect(_page(Operation(pk=chosen.operation_id)))
+            return self.back(request, text, _page(Operation(pk=chosen.operation_id)), messages.INFO)
         if plan.rate is None and plan.canary is None and operation.matched <= store().tasks_per_batch:
             try:
                 work_until_over(operation.pk, "web", AT_ONCE_SECONDS)
@@ -223,8 +221,7 @@ class OperationAdmin(PageAdmin):
         if operation.state == OperationState.COMPLETED:
             level = messages.SUCCESS if operation.done else messages.WARNING
             said = format_html('{} <a href="{}">The operation</a>', operation.sentence, _page(operation))
-            self.message_user(request, said, level)
-            return HttpResponseRedirect(chosen.back)
+            return self.back(request, said, chosen.back, level)
         return HttpResponseRedirect(_page(operation))
 
     # One operation.

@@ -12,7 +12,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -202,8 +202,7 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
         )
 
     def _done(self, request: HttpRequest, said: str, level: int = messages.WARNING) -> HttpResponse:
-        self.message_user(request, said, level)
-        return HttpResponseRedirect(reverse("admin:index"))
+        return self.back(request, said, reverse("admin:index"), level)
 
     shown_handler = column("handler", lambda row: line(row.handler))
     by = column("paused by", lambda row: line(row.paused_by))

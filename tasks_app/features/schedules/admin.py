@@ -12,7 +12,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -207,8 +207,7 @@ class ScheduleAdmin(PageAdmin):
         try:
             verbs.definition_of(row)  # the form would leave out what it does not know
         except verbs.NotChanged as refused:
-            self.message_user(request, f"Nothing was done: {line(str(refused), 300)}.", messages.WARNING)
-            return HttpResponseRedirect(page_of(row.pk))
+            return self.back(request, f"Nothing was done: {line(str(refused), 300)}.", page_of(row.pk))
         return self._edit(request, row)
 
     def _edit(self, request: HttpRequest, row: Schedule | None) -> HttpResponse:
@@ -221,8 +220,7 @@ class ScheduleAdmin(PageAdmin):
                 if row is None and Schedule.objects.filter(pk=name).exists():
                     raise verbs.NotChanged("there is a schedule of this name already")
                 verbs.put(name, form.definition, actor(request), form.cleaned_data["seen"])
-                self.message_user(request, f"{name} is saved: it fires from now on.", messages.SUCCESS)
-                return HttpResponseRedirect(page_of(name))
+                return self.back(request, f"{name} is saved: it fires from now on.", page_of(name), messages.SUCCESS)
             except verbs.NotChanged as refused:
                 form.add_error(None, f"{refused}. Nothing was done.")
         title = "New schedule" if row is None else f"Edit {row.pk}"
@@ -243,16 +241,13 @@ class ScheduleAdmin(PageAdmin):
             title, yes = f"{verb.capitalize()} {row.pk}?", f"Yes, {verb} it"
             back = page_of(row.pk)
             return self.page(request, "taskdaemon/confirm.html", title, explained=explained, yes=yes, back=back)
+        to = "" if verb == "delete" else page_of(row.pk)
         try:
             made = act(row.pk, actor(request))
         except (verbs.NotChanged, verbs.Refused, verbs.UnknownSchedule) as refused:
-            self.message_user(request, f"Nothing was done: {line(str(refused), 300)}.", messages.WARNING)
-        else:
-            link = format_html(': <a href="{}">{}</a>', task_link(made), made) if verb == "run" else ""
-            self.message_user(request, format_html("{} {}{}.", row.pk, done, link), messages.SUCCESS)
-        if verb == "delete":
-            return HttpResponseRedirect(reverse("admin:tasks_app_schedule_changelist"))
-        return HttpResponseRedirect(page_of(row.pk))
+            return self.back(request, f"Nothing was done: {line(str(refused), 300)}.", to)
+        link = format_html(': <a href="{}">{}</a>', task_link(made), made) if verb == "run" else ""
+        return self.back(request, format_html("{} {}{}.", row.pk, done, link), to, messages.SUCCESS)
 
 
 def page_of(name: str) -> str:
