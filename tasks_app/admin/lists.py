@@ -234,10 +234,9 @@ class StrictList(KnownFilters):
         """Why the list is empty, in sentences."""
         if self.faults:
             return [*self.faults, "Therefore nothing matches."]
-        many = self.opts.verbose_name_plural
         if self.narrowed:
             return [f"No {self.opts.verbose_name} matches: {', '.join(self.narrowed)}."]
-        return [f"There are no {many}."]
+        return [f"There are no {self.opts.verbose_name_plural}."]
 
 
 class RowAdmin(KnownRows):

@@ -62,13 +62,12 @@ def page(request: HttpRequest, template: str, title: str, status: int = 200, **c
     return TemplateResponse(request, template, context, status=status)
 
 
-def only(request: HttpRequest, *known: str) -> None:
-    """Raise Refusal if the address has a parameter that its page does not know, or has one twice: an act on more, or on
+def only(request: HttpRequest, known: str) -> None:
+    """Raise Refusal if the address has another parameter than its page knows, or has it twice: an act on more, or on
     something else, than was asked for would follow."""
     for name, values in request.GET.lists():
-        if name not in known:
-            words = ", ".join(f"“{each}”" for each in known)
-            raise Refusal(400, f"the address has the parameter “{line(name, 60)}”: this page knows {words} only")
+        if name != known:
+            raise Refusal(400, f"the address has the parameter “{line(name, 60)}”: this page knows “{known}” only")
         if len(values) > 1:
             raise Refusal(400, f"the address has the parameter “{name}” {len(values)} times")
 

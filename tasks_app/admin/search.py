@@ -104,11 +104,6 @@ def as_tag(text: str) -> str:
     return f"{_TAG}{words[0]}" if words == (text.strip(),) else ""
 
 
-def searches_errors(text: str) -> bool:
-    """Whether a search looks into the errors of tasks, so that only users who may see them may make it."""
-    return bool(Term.of(text).words)
-
-
 def frozen(text: str, only_failed: bool) -> TaskFilter:
     """Which tasks a text without a `fault` finds, as a filter that means the same tasks later; a blank one matches all.
 

@@ -20,6 +20,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin import search
 from tasks_app.admin.lists import (
     CappedPaginator,
     PageAdmin,
@@ -31,16 +32,6 @@ from tasks_app.admin.lists import (
     column,
     moment,
 )
-from tasks_app.admin.search import (
-    HELP,
-    HELP_WITHOUT_ERRORS,
-    as_tag,
-    frozen,
-    known_types,
-    searched,
-    searches_errors,
-    wanted,
-)  # fmt: skip
 from tasks_app.admin.text import ago, is_id, line
 from tasks_app.db.lookups import created_at, first_id
 from tasks_app.feature import registered
@@ -95,7 +86,7 @@ class TypeFilter(TaskListFilter):
     title, parameter_name, max_chars = "type", "type", 100
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(name, line(name, 40)) for name in known_types()]
+        return [(name, line(name, 40)) for name in search.known_types()]
 
     def condition(self, value: str) -> TaskFilter:
         return TaskFilter(types=frozenset({value}))
@@ -201,8 +192,8 @@ class NewestFirst(StrictList):
         found = super().search_fault(request)
         if may(request, SEE_PAYLOADS):
             return found
-        self.search_help_text = HELP_WITHOUT_ERRORS
-        if not found and searches_errors(self.query):
+        self.search_help_text = search.HELP_WITHOUT_ERRORS
+        if not found and search.Term.of(self.query).words:
             return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
         return found
 
@@ -213,7 +204,7 @@ class NewestFirst(StrictList):
         for spec in self.filter_specs:
             if isinstance(passed := getattr(spec, "frozen", None), TaskFilter):
                 found = found.both(passed)
-        return found.both(frozen(self.query, found.only_failed)) if self.query.strip() else found
+        return found.both(search.frozen(self.query, found.only_failed)) if self.query.strip() else found
 
     @property
     def looked_at(self) -> str:
@@ -242,19 +233,19 @@ class NewestFirst(StrictList):
     @property
     def wanted(self) -> str:
         """What was searched for, in a sentence; "" if nothing was."""
-        return "" if self.faults else wanted(self.query)
+        return "" if self.faults else search.wanted(self.query)
 
     @property
     def as_tag(self) -> str:
         """What to search for instead, if the one word that was searched for may be a tag; "" if not."""
-        return as_tag(self.query)
+        return search.as_tag(self.query)
 
     @property
     def searched(self) -> str:
         """Which tasks it looked at, in a sentence; "" if at all that can match."""
         if self.end is not None:
             return f"Looked at {self.looked_at}, back to {_moment(self.end)}."
-        return "" if self.faults else searched(self.query, self.frozen.only_failed)
+        return "" if self.faults else search.searched(self.query, self.frozen.only_failed)
 
 
 def _moment(identity: UUID) -> str:
@@ -276,7 +267,7 @@ class TaskList(PageAdmin):
     paginator = CappedPaginator
     ordering = ("-pk",)
     search_fields = ("last_error",)  # shows the search box; `search.frozen` defines what it finds
-    search_help_text = HELP
+    search_help_text = search.HELP
     actions_on_bottom = True
 
     def get_list_display(self, request: HttpRequest) -> Any:

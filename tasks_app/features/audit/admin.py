@@ -215,15 +215,12 @@ class AuditAdmin(ReadOnlyAdmin):
     @admin.display(description="details")
     def shown_details(self, entry: AuditEntry) -> str:
         """The details that are set, shortened, by name, as in `canary: 1, rate: 5.0`."""
-        given = (
-            {name: value for name, value in sorted(entry.details.items()) if value is not None} if entry.details else {}
-        )
+        given = {name: value for name, value in sorted((entry.details or {}).items()) if value is not None}
         if entry.action in ("edit", "priority"):  # of a task: [old, new]
             pairs = {name: value for name, value in given.items() if isinstance(value, list) and len(value) == 2}
             given |= {name: {"old": old, "new": new} for name, (old, new) in pairs.items()}
-        return line(
-            ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
-        )
+        said = ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items())
+        return line(said, MAX_DETAIL_CHARS)
 
 
 def _shown(value: Any) -> str:

@@ -192,14 +192,11 @@ class FailureGroupAdmin(PageAdmin):
 
 
 def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
-    who = request.user.get_username()
+    at, who = (Now(), request.user.get_username()[:150]) if resolved else (None, "")
     with writing():
         rows = FailureGroup.objects.filter(pk__in=groups)
         first = rows.first()
-        fields = (
-            {"resolved_at": Now(), "resolved_by": who[:150]} if resolved else {"resolved_at": None, "resolved_by": ""}
-        )
-        count = rows.update(**fields)
+        count = rows.update(resolved_at=at, resolved_by=who)
         if first is not None:
             # Not the error, which only users who may see payloads see.
             target = f"{first.handler}: failure group {first.pk}" if count == 1 else f"{count} failure groups"

@@ -91,10 +91,10 @@ class ScheduleForm(forms.Form):
                 continue
             if name != "options":
                 body[name] = value
+            elif isinstance(value, dict) and value.keys() <= set(OTHERS):
+                body |= value
             elif value is not None:
-                body |= value if isinstance(value, dict) and value.keys() <= set(OTHERS) else {}
-                if not isinstance(value, dict) or not value.keys() <= set(OTHERS):
-                    faults.append((name, f"It must be a JSON object with any of {', '.join(OTHERS)}."))
+                faults.append((name, f"It must be a JSON object with any of {', '.join(OTHERS)}."))
         self.definition = read(body, faults, name=given.get("name") if self.row is None else None)
         for name, sentence in faults:
             root = name.partition("[")[0]
