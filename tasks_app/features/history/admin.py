@@ -31,7 +31,7 @@ from tasks_app.features.history.history import (
     present_minute,
     trends,
 )
-from tasks_app.features.history.pictures import as_json, as_list, latest_runs, runs, tables
+from tasks_app.features.history.pictures import as_list, latest_runs, pictures, runs, tables
 from tasks_app.handlers.words import span
 from tasks_app.logs import harmless
 from tasks_app.metrics.reading import slot_states
@@ -104,7 +104,8 @@ def _json(answer: Callable[[Wanted], dict[str, Any]]) -> View:
 
 def _trends(wanted: Wanted) -> dict[str, Any]:
     window = wanted.window
-    return as_json(trends(window.minutes, window.step, present_minute(), wanted.handler))
+    shown = trends(window.minutes, window.step, present_minute(), wanted.handler)
+    return {"minutes": shown.minutes, "pictures": pictures(shown)}
 
 
 def _runs(wanted: Wanted) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What the activity page draws, as JSON for its script and as tables: pictures of the trends, and runs."""
+"""What the activity page draws: pictures of the trends, as JSON for its script and as tables; and runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -18,56 +18,40 @@ from tasks_app.queue.models import Attempt, Task
 SLOT_LOOKS = (2, 0, 3, 1)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture. `kind`: `stacked` or `lines`; `unit`: `tasks`, `rate` (tasks a minute), `seconds` or `slots`.
-
-    `logarithmic`: the axis of the values is. `series`: (label, values) pairs. `looks`: which colour and hatching of
-    chart.js each has; empty: in their order.
-    """
-
-    key: str
-    title: str
-    unit: str
-    series: list[tuple[str, Values]]
-    kind: str = "lines"
-    logarithmic: bool = False
-    looks: tuple[int, ...] = ()
-
-    @property
-    def empty(self) -> bool:
-        """Whether it has no value at all."""
-        return all(value is None for _, values in self.series for value in values)
-
-
-def pictures(of: Trends) -> list[Picture]:
-    """All of them, in the order in which the page shows them."""
+def pictures(of: Trends) -> list[dict[str, Any]]:
+    """All of them, in the order in which the page shows them, with a value for each of `Trends.minutes`."""
     return [
-        Picture("outcomes", "Tasks that ended, a minute", "rate", _series(of.outcomes), kind="stacked"),
-        Picture("queue", "Queue", "tasks", _series(of.queue)),
-        Picture("oldest", "Oldest ready task", "seconds", [("age", of.oldest["oldest"])]),
-        Picture("wait", "Wait for a slot", "seconds", _series(of.wait), logarithmic=True),
-        Picture("run", "Run time", "seconds", _series(of.run), logarithmic=True),
-        Picture("slots", "Slots", "slots", _series(of.slots), kind="stacked", looks=SLOT_LOOKS),
+        _picture("outcomes", "Tasks that ended, a minute", "rate", of.outcomes, kind="stacked"),
+        _picture("queue", "Queue", "tasks", of.queue),
+        _picture("oldest", "Oldest ready task", "seconds", {"age": of.oldest["oldest"]}),
+        _picture("wait", "Wait for a slot", "seconds", of.wait, log=True),
+        _picture("run", "Run time", "seconds", of.run, log=True),
+        _picture("slots", "Slots", "slots", of.slots, kind="stacked", looks=SLOT_LOOKS),
     ]
 
 
-def as_json(of: Trends) -> dict[str, Any]:
-    """The minutes since 1970, and a picture's values at each."""
+def _picture(
+    key: str,
+    title: str,
+    unit: str,
+    values: Mapping[str, Values],
+    kind: str = "lines",
+    log: bool = False,
+    looks: Sequence[int] = (),
+) -> dict[str, Any]:
+    """One picture. `unit`: `tasks`, `rate` (tasks a minute), `seconds` or `slots`; `kind`: `stacked` or `lines`.
+
+    `log`: the axis of the values is logarithmic. `looks`: which colour and hatching of chart.js each series has; empty:
+    in their order.
+    """
     return {
-        "minutes": of.minutes,
-        "pictures": [
-            {
-                "key": picture.key,
-                "title": picture.title,
-                "unit": picture.unit,
-                "kind": picture.kind,
-                "log": picture.logarithmic,
-                "looks": picture.looks or [*range(len(picture.series))],
-                "series": [{"label": label, "values": values} for label, values in picture.series],
-            }
-            for picture in pictures(of)
-        ],
+        "key": key,
+        "title": title,
+        "unit": unit,
+        "kind": kind,
+        "log": log,
+        "looks": looks or [*range(len(values))],
+        "series": [{"label": name.replace("_", " "), "values": series} for name, series in values.items()],
     }
 
 
@@ -79,10 +63,12 @@ def tables(of: Trends, days: bool) -> list[dict[str, Any]]:
     return [_table(picture, times) for picture in pictures(of)]
 
 
-def _table(of: Picture, times: Sequence[str]) -> dict[str, Any]:
-    cells = zip(*([shown(value, of.unit) for value in values] for _, values in of.series), strict=True)
+def _table(picture: dict[str, Any], times: Sequence[str]) -> dict[str, Any]:
+    series = picture["series"]
+    cells = zip(*([shown(value, picture["unit"]) for value in one["values"]] for one in series), strict=True)
     rows = list(zip(times, map(list, cells), strict=True))
-    return {"key": of.key, "title": of.title, "heads": [label for label, _ in of.series], "rows": rows[::-1]}
+    heads = [one["label"] for one in series]
+    return {"key": picture["key"], "title": picture["title"], "heads": heads, "rows": rows[::-1]}
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -92,10 +78,6 @@ def shown(value: float | None, unit: str) -> str:
     if unit == "seconds":
         return span(value) if value else "0"
     return f"{value:,.1f}" if unit == "rate" else f"{value:,.0f}"
-
-
-def _series(values: dict[str, Values]) -> list[tuple[str, Values]]:
-    return [(name.replace("_", " "), series) for name, series in values.items()]
 
 
 # The runs of a time: when each attempt ended and how long it took. A bounded number of rows is read.

@@ -54,7 +54,7 @@
     box.append(list);
   }
 
-  // `found` as in runs.py; `page`: the address of a task's page with an id of zeros in place of the task's.
+  // `found` as in pictures.py; `page`: the address of a task's page with an id of zeros in place of the task's.
   // `from`, `to`: the time that the page shows, in seconds since 1970.
   function draw(box, found, page, from, to) {
     const runs = found.runs.slice().sort((one, other) => one[0] - other[0]);
