@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, TaskFacts
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts
 from tasks_app.handlers.words import moment_text, plural, span
-from tasks_app.queue.models import FailureReason, Status
+from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.node_models import HandlerPause
 
 Value = str | int | float | datetime | list[str] | None
 
 
-class Word(StrEnum):
-    """What may keep a task from running, or what became of it."""
-
-    SCHEDULED = "scheduled"
-    RETRY = "retry"
-    PAUSED = "paused"
-    NO_NODE = "no_node"
-    CANNOT_START = "cannot_start"
-    STARTING = "starting"
-    CAP = "cap"
-    BEHIND = "behind"
-    READY = "ready"
-    RUNNING = "running"
-    LOST = "lost"
-    FINAL = "final"
+#: What may keep a task from running, or what became of it.
+Word = Literal[
+    "scheduled", "retry", "paused", "no_node", "cannot_start", "starting", "cap", "behind", "ready", "running", "lost",
+    "final",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,11 +58,11 @@ def decide(facts: Facts) -> list[Reason]:
     if task.status == Status.PROCESSING:
         return _running(facts)
     if task.status != Status.PENDING:
-        return [_final(task)]
-    if task.due_in is not None:
-        later = _retry(task, task.due_in) if task.attempts else _scheduled(task, task.due_in)
+        return [_final(facts)]
+    if facts.due_in is not None:
+        later = _retry(task, facts.due_in) if task.attempts else _scheduled(task, facts.due_in)
         # A time that has passed is noticed by a node.
-        reasons = [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
+        reasons = [later] if facts.due_in > 0 or facts.living else [later, _no_node(facts)]
         return reasons if facts.paused is None else [*reasons, _paused(facts.paused)]
     serving = [node for node in facts.nodes if not node.draining]
     if facts.paused is not None:
@@ -90,21 +79,21 @@ def _paused(pause: HandlerPause) -> Reason:
     }  # fmt: skip
     said = f"its type is paused by {_quote(pause.paused_by)} since {moment_text(pause.paused_at)}"
     until = "" if pause.until is None else f", until {moment_text(pause.until)}"
-    return Reason(Word.PAUSED, said + until + _because(pause.reason), values)
+    return Reason("paused", said + until + _because(pause.reason), values)
 
 
 def _because(reason: str | None) -> str:
     return f" ({_quote(reason)})" if reason else ""
 
 
-def _scheduled(task: TaskFacts, seconds: float) -> Reason:
+def _scheduled(task: Task, seconds: float) -> Reason:
     values = {"due_at": task.due_at, "seconds": _rounded(max(seconds, 0.0))}
     if seconds <= 0:
-        return Reason(Word.SCHEDULED, "its time has come, which a worker notices within a second", values)
-    return Reason(Word.SCHEDULED, f"it is scheduled to start in {span(seconds)}", values)
+        return Reason("scheduled", "its time has come, which a worker notices within a second", values)
+    return Reason("scheduled", f"it is scheduled to start in {span(seconds)}", values)
 
 
-def _retry(task: TaskFacts, seconds: float) -> Reason:
+def _retry(task: Task, seconds: float) -> Reason:
     values = {
         "due_at": task.due_at,
         "seconds": _rounded(max(seconds, 0.0)),
@@ -116,23 +105,23 @@ def _retry(task: TaskFacts, seconds: float) -> Reason:
     when = f"in {span(seconds)}" if seconds > 0 else "now, which a worker notices within a second"
     budget = "" if task.max_retries is None else f" (retry {task.retries} of {task.max_retries})"
     said = f"attempt {task.attempts} failed{_quoted(task)}; it is tried again {when}{budget}"
-    return Reason(Word.RETRY, said, values)
+    return Reason("retry", said, values)
 
 
 def _no_node(facts: Facts) -> Reason:
     values = {"workers": facts.living}
     if not facts.living:
-        return Reason(Word.NO_NODE, "no worker lives", values)
+        return Reason("no_node", "no worker lives", values)
     if facts.nodes:
         drains = [node.drained for node in facts.nodes if node.drained is not None]
         by = sorted({_quote(drain.by) + _because(drain.reason) for drain in drains})
         said = f"are drained by {' and '.join(by)}" if by else "are stopping"
         if by and len(drains) < len(facts.nodes):
             said = f"are stopping, or {said}"
-        return Reason(Word.NO_NODE, f"the only workers that serve its type {said}", values)
+        return Reason("no_node", f"the only workers that serve its type {said}", values)
     unknown = "" if facts.known else ", and this server's handlers.toml does not have it"
     which = "the only worker does not serve" if facts.living == 1 else f"none of {facts.living} workers serves"
-    return Reason(Word.NO_NODE, f"{which} its type{unknown}", values)
+    return Reason("no_node", f"{which} its type{unknown}", values)
 
 
 def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
@@ -143,7 +132,7 @@ def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
         reasons.append(_cannot_start(problems, warm, slots))
     if not warm:
         waits = f"the containers of its type are starting: none of {slots} is ready"
-        return reasons or [Reason(Word.STARTING, waits, {"slots": slots})]
+        return reasons or [Reason("starting", waits, {"slots": slots})]
     able = [node for node in serving if node.warm]
     free = sum(node.free for node in able)
     capped = [node for node in able if node.capped]
@@ -156,13 +145,13 @@ def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
         busy = min(sum(node.active for node in serving), warm)
         return [*reasons, _behind(facts, busy, warm, slots, bool(capped))]
     which = "a slot is free" if free == 1 else f"{free} slots are free"
-    return [*reasons, Reason(Word.READY, f"nothing: {which}, so it starts within a second")]
+    return [*reasons, Reason("ready", f"nothing: {which}, so it starts within a second")]
 
 
 def _cannot_start(problems: list[str], warm: int, slots: int) -> Reason:
     which = f"{slots - warm} of {slots} containers cannot start" if warm else "its containers cannot start"
     quoted = "; ".join(map(_quote, problems))
-    return Reason(Word.CANNOT_START, f"{which}: {quoted}", {"problems": problems, "slots": slots, "warm": warm})
+    return Reason("cannot_start", f"{which}: {quoted}", {"problems": problems, "slots": slots, "warm": warm})
 
 
 def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
@@ -172,7 +161,7 @@ def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
     workers = "the worker" if able == 1 else f"the {able} workers" if count == able else f"{count} of {able} workers"
     run = f"{workers} {plural(count, 'runs', 'run')} {running} {plural(running, 'task')}"
     said = f"{run} of all types at once, as many as DAEMON_WORKERS allows"
-    return Reason(Word.CAP, said, {"cap": cap, "running": running})
+    return Reason("cap", said, {"cap": cap, "running": running})
 
 
 def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Reason:
@@ -180,7 +169,7 @@ def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Rea
     place = before + 1 if before <= MAX_BEFORE else None
     # Under a cap, types share what runs at once; as many as run now is the best guess of this one's share.
     parallel = busy if capped else warm
-    guess = estimate(before, parallel, facts.task.ready_for, facts.ended) if place else None
+    guess = estimate(before, parallel, facts.ready_for, facts.ended) if place else None
     values = {
         "place": place,
         "slots": slots,
@@ -189,7 +178,7 @@ def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Rea
         "estimate_from": guess.source + _if_none_come_before(facts) if guess else None,
     }
     soon = f"; it is likely to start in about {span(guess.seconds)}" if guess else ""
-    return Reason(Word.BEHIND, _slots(busy, warm) + _queue(before) + soon, values)
+    return Reason("behind", _slots(busy, warm) + _queue(before) + soon, values)
 
 
 def _slots(busy: int, warm: int) -> str:
@@ -214,7 +203,7 @@ def _if_none_come_before(facts: Facts) -> str:
 
 def _running(facts: Facts) -> list[Reason]:
     task = facts.task
-    seconds = max(task.ran_for or 0.0, 0.0)
+    seconds = max(facts.ran_for or 0.0, 0.0)
     values = {
         "attempt": task.attempts,
         "node": task.node,
@@ -224,16 +213,17 @@ def _running(facts: Facts) -> list[Reason]:
     }
     limit = f" of at most {span(task.timeout)}" if task.timeout else ""
     said = f"attempt {task.attempts} has been running for {span(seconds)}{limit} on worker {task.node}"
-    running = Reason(Word.RUNNING, said, values)
+    running = Reason("running", said, values)
     if facts.node_lives:
         return [running]
     silent = "has ended" if facts.silent is None else f"has been silent for {span(facts.silent)}"
     then = "another one takes the task over" if facts.living else "no other worker lives to take the task over"
     values = {"node": task.node, "silent_seconds": None if facts.silent is None else _rounded(facts.silent)}
-    return [Reason(Word.LOST, f"its worker {task.node} {silent}; {then}", values), running]
+    return [Reason("lost", f"its worker {task.node} {silent}; {then}", values), running]
 
 
-def _final(task: TaskFacts) -> Reason:
+def _final(facts: Facts) -> Reason:
+    task = facts.task
     values = {
         "status": task.status,
         "failure_reason": task.failure_reason,
@@ -243,15 +233,15 @@ def _final(task: TaskFacts) -> Reason:
     }
     tries = f"attempt {task.attempts}" if task.attempts else "no attempt"
     if task.status == Status.COMPLETED:
-        took = "" if task.ran_for is None else f", which took {span(max(task.ran_for, 0.0))}"
-        return Reason(Word.FINAL, f"it completed with {tries}{took}", values)
+        took = "" if facts.ran_for is None else f", which took {span(max(facts.ran_for, 0.0))}"
+        return Reason("final", f"it completed with {tries}{took}", values)
     how = _FAILED.get(FailureReason(task.failure_reason), "") if task.failure_reason else ""
     if task.failure_reason in (FailureReason.EXPIRED, FailureReason.CANCELLED):
-        return Reason(Word.FINAL, f"it failed: {how}", values)
-    return Reason(Word.FINAL, f"it failed with {tries}: {how}{_quoted(task)}", values)
+        return Reason("final", f"it failed: {how}", values)
+    return Reason("final", f"it failed with {tries}: {how}{_quoted(task)}", values)
 
 
-def _quoted(task: TaskFacts) -> str:
+def _quoted(task: Task) -> str:
     quote = _quote(task.last_error or "")
     return f" ({quote})" if quote else ""
 

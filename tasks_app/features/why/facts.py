@@ -33,31 +33,6 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class TaskFacts:
-    """The task. Durations are in seconds, at the moment of the reading.
-
-    `due_in`: until its start or its retry, negative if that has passed; None: it waits for no time. `ready_for`: since
-    it became ready. `ran_for`: since the start of its attempt, or from the start of its last one to its end.
-    """
-
-    task_type: str
-    status: str
-    attempts: int = 0
-    retries: int = 0
-    max_retries: int | None = None
-    due_at: datetime | None = None
-    due_in: float | None = None
-    ready_for: float = 0.0
-    node: str | None = None
-    started_at: datetime | None = None
-    ran_for: float | None = None
-    timeout: float | None = None
-    completed_at: datetime | None = None
-    failure_reason: str | None = None
-    last_error: str | None = None
-
-
-@dataclass(frozen=True)
 class NodeFacts:
     """A living node that serves the task's type. `active`: its tasks of the type; `running`: all its tasks.
 
@@ -95,14 +70,20 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """`nodes`: those that serve the type; `living`: how many live in all. `known`: handlers.toml has the type.
+    """Durations are in seconds, at the moment of the reading.
 
+    `due_in`: until the task's start or its retry, negative if that has passed; None: it waits for no time. `ready_for`:
+    since it became ready. `ran_for`: since the start of its attempt, or from the start of its last one to its end.
+    `nodes`: those that serve the type; `living`: how many live in all. `known`: handlers.toml has the type.
     `before`: how many tasks start before this one, at most `MAX_BEFORE` + 1. `ended`: attempts of the type, the newest
     first. `silent`: the task's node does not live: for how many seconds it has been silent, or None if it has stopped
     or was killed.
     """
 
-    task: TaskFacts
+    task: Task
+    due_in: float | None = None
+    ready_for: float = 0.0
+    ran_for: float | None = None
     nodes: Sequence[NodeFacts] = ()
     living: int = 0
     known: bool = True
@@ -120,28 +101,20 @@ def read_facts(task_id: UUID) -> Facts | None:
     if row is None:
         return None
     seconds, now = store().moment()
-    task = _task(row, seconds, now)
     if row.status == Status.PENDING:
-        return _of_waiting(row, task, now)
+        return _of_waiting(row, seconds, now)
+    ran_for = None if row.started_at is None else ((row.completed_at or now) - row.started_at).total_seconds()
     if row.status == Status.PROCESSING:
-        return _of_running(row, task, now)
-    return Facts(task)
+        return _of_running(row, ran_for, now)
+    return Facts(row, ran_for=ran_for)
 
 
-def _task(row: Task, seconds: float, now: datetime) -> TaskFacts:
+def _of_waiting(row: Task, seconds: float, now: datetime) -> Facts:
     due_in = None
     if row.due is not None:
         same = row.clock == store().clock_id()
         due_in = row.due - seconds if same or row.due_at is None else (row.due_at - now).total_seconds()
-    ran_for = None if row.started_at is None else ((row.completed_at or now) - row.started_at).total_seconds()
     ready_for = max((now - row.ready_at).total_seconds(), 0.0)
-    return TaskFacts(
-        row.task_type, row.status, row.attempts, row.retries, row.max_retries, row.due_at, due_in, ready_for, row.node,
-        row.started_at, ran_for, row.timeout, row.completed_at, row.failure_reason, row.last_error,
-    )  # fmt: skip
-
-
-def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
     reading, order = current_reading(), conf.environment().task_selection
     nodes = _nodes(row.task_type, reading)
     waits_for_a_slot = row.due is None and any(node.warm and not node.draining for node in nodes)
@@ -151,7 +124,7 @@ def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
         before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
         ended = _ended(row.task_type, now)
     known = row.task_type in conf.handlers()
-    return Facts(task, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
+    return Facts(row, due_in, ready_for, None, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
@@ -187,7 +160,7 @@ def _ended(task_type: str, now: datetime) -> list[Ended]:
     return [Ended(max(took.total_seconds(), 0.0), max(ago.total_seconds(), 0.0)) for took, ago in spans]
 
 
-def _of_running(row: Task, task: TaskFacts, now: datetime) -> Facts:
+def _of_running(row: Task, ran_for: float | None, now: datetime) -> Facts:
     reading = current_reading()
     alive = reading.nodes
     if row.node not in {node.name for node in alive}:
@@ -199,4 +172,4 @@ def _of_running(row: Task, task: TaskFacts, now: datetime) -> Facts:
         silence = None if seen is None else (now - seen).total_seconds()
         # One that is silent for a shorter time does not count as living if it was seen to be dead.
         silent = silence if silence is not None and silence >= SILENCE_SECONDS else None
-    return Facts(task, living=len(alive), node_lives=lives, silent=silent)
+    return Facts(row, ran_for=ran_for, living=len(alive), node_lives=lives, silent=silent)

@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from tasks_app.features.why.decide import Reason, as_text, decide
-from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, TaskFacts
-from tasks_app.queue.models import FailureReason
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts
+from tasks_app.queue.models import FailureReason, Task
 from tasks_app.queue.node_models import Drain, HandlerPause
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
-PENDING = TaskFacts("echo", "pending")
-LATER = replace(PENDING, due_at=AT, due_in=90.0)
-RETRY = replace(LATER, attempts=2, retries=2, max_retries=3, last_error="it is\naway", due_in=2.4)
-RUNNING = TaskFacts("echo", "processing", 2, node="n", started_at=AT, ran_for=3.21, timeout=30.0)
-COMPLETED = TaskFacts("echo", "completed", 1, ran_for=1.5, completed_at=AT)
-FAILED = TaskFacts("echo", "failed", 3, completed_at=AT, last_error="no such file")
+PENDING = Facts(Task(status="pending"))
+LATER = Facts(Task(status="pending", due_at=AT), due_in=90.0)
+RUNNING = Facts(Task(status="processing", attempts=2, node="n", started_at=AT, timeout=30.0), ran_for=3.21)
+COMPLETED = Facts(Task(status="completed", attempts=1, completed_at=AT), ran_for=1.5)
 BUSY = NodeFacts(4, 4, active=4, running=4)
 FREE = NodeFacts(4, 4, active=3, running=3)
 BOB, ALICE = Drain(AT, "bob", "new model"), Drain(AT, "alice")
@@ -28,45 +26,52 @@ STEADY = [Ended(2.0, 0.5 * n) for n in range(20)]
 
 
 def queued(*nodes: NodeFacts, **more: Any) -> Facts:
-    return Facts(PENDING, nodes, living=len(nodes), **more)
+    return replace(PENDING, nodes=nodes, living=len(nodes), **more)
+
+
+def retried(error: str | None, budget: int | None = 3) -> Facts:
+    task = Task(status="pending", due_at=AT, attempts=2, retries=2, max_retries=budget, last_error=error)
+    return Facts(task, due_in=2.4, living=1)
 
 
 def failed(reason: FailureReason, attempts: int = 3) -> Facts:
-    return Facts(replace(FAILED, failure_reason=reason.value, attempts=attempts))
+    task = Task(status="failed", attempts=attempts, failure_reason=reason.value, completed_at=AT)
+    task.last_error = "no such file"
+    return Facts(task)
 
 
 CASES: list[tuple[str, Facts, list[str], str]] = [
-    ("scheduled", Facts(LATER, living=1), ["scheduled"], "it is scheduled to start in 90 s"),
-    ("scheduled, nobody serves it yet", Facts(LATER), ["scheduled"], "it is scheduled to start in 90 s"),
+    ("scheduled", replace(LATER, living=1), ["scheduled"], "it is scheduled to start in 90 s"),
+    ("scheduled, nobody serves it yet", LATER, ["scheduled"], "it is scheduled to start in 90 s"),
     (
         "its time has come",
-        Facts(replace(LATER, due_in=-0.5), living=1),
+        replace(LATER, due_in=-0.5, living=1),
         ["scheduled"],
         "its time has come, which a worker notices within a second",
     ),
     (
         "its time has come and no worker lives",
-        Facts(replace(LATER, due_in=-99.0)),
+        replace(LATER, due_in=-99.0),
         ["scheduled", "no_node"],
         "its time has come, which a worker notices within a second; no worker lives",
     ),
     (
         "retry",
-        Facts(RETRY, living=1),
+        retried("it is\naway"),
         ["retry"],
         "attempt 2 failed (it is away); it is tried again in 2.4 s (retry 2 of 3)",
     ),
     (
         "retry without an error or a budget",
-        Facts(replace(RETRY, last_error=None, max_retries=None), living=1),
+        retried(None, budget=None),
         ["retry"],
         "attempt 2 failed; it is tried again in 2.4 s",
     ),
     ("no worker", queued(), ["no_node"], "no worker lives"),
-    ("one worker for others", Facts(PENDING, living=1), ["no_node"], "the only worker does not serve its type"),
+    ("one worker for others", replace(PENDING, living=1), ["no_node"], "the only worker does not serve its type"),
     (
         "workers for others, unknown type",
-        Facts(PENDING, living=3, known=False),
+        replace(PENDING, living=3, known=False),
         ["no_node"],
         "none of 3 workers serves its type, and this server's handlers.toml does not have it",
     ),
@@ -182,14 +187,16 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "paused until a moment, and no worker serves it",
-        Facts(PENDING, living=1, paused=HandlerPause(paused_by="al\nice", paused_at=AT, until=AT, reason="new\nmodel")),
+        replace(
+            PENDING, living=1, paused=HandlerPause(paused_by="al\nice", paused_at=AT, until=AT, reason="new\nmodel")
+        ),
         ["paused", "no_node"],
         "its type is paused by al ice since 2026-01-31 09:00:00 UTC, until 2026-01-31 09:00:00 UTC "
         "(new model); the only worker does not serve its type",
     ),
     (
         "scheduled and paused",
-        Facts(LATER, living=1, paused=HandlerPause(paused_by="alice", paused_at=AT)),
+        replace(LATER, living=1, paused=HandlerPause(paused_by="alice", paused_at=AT)),
         ["scheduled", "paused"],
         "it is scheduled to start in 90 s; its type is paused by alice since 2026-01-31 09:00:00 UTC",
     ),
@@ -213,31 +220,31 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "running while its type is paused",
-        Facts(RUNNING, paused=HandlerPause(paused_by="alice", paused_at=AT)),
+        replace(RUNNING, paused=HandlerPause(paused_by="alice", paused_at=AT)),
         ["running"],
         "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
     (
         "running",
-        Facts(RUNNING),
+        RUNNING,
         ["running"],
         "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
     (
         "running on a worker that was killed",
-        Facts(RUNNING, living=1, node_lives=False),
+        replace(RUNNING, living=1, node_lives=False),
         ["lost", "running"],
         "its worker n has ended; another one takes the task over; "
         "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
     (
         "running on a silent worker, the only one",
-        Facts(RUNNING, node_lives=False, silent=40.0),
+        replace(RUNNING, node_lives=False, silent=40.0),
         ["lost", "running"],
         "its worker n has been silent for 40 s; no other worker lives to take the task over; "
         "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
-    ("completed", Facts(COMPLETED), ["final"], "it completed with attempt 1, which took 1.5 s"),
+    ("completed", COMPLETED, ["final"], "it completed with attempt 1, which took 1.5 s"),
     (
         "crash",
         failed(FailureReason.CRASH),
@@ -293,12 +300,12 @@ def test_under_a_cap_the_estimate_counts_the_slots_that_run_now() -> None:
 
 def test_a_long_error_is_cut_in_the_sentence_and_whole_in_its_value() -> None:
     error = "x " * 10_000
-    found = only(Facts(replace(RETRY, last_error=error), living=1))
+    found = only(retried(error))
     assert len(found.sentence) < 400 and found.values["last_error"] == error
 
 
 def test_what_a_terminal_would_obey_is_escaped_in_the_sentence() -> None:
     hostile = "\x1b]0;title\x07\u202eback"
-    for facts in (Facts(replace(RETRY, last_error=hostile), living=1), queued(replace(BROKEN, problem=hostile))):
+    for facts in (retried(hostile), queued(replace(BROKEN, problem=hostile))):
         said = only(facts).sentence
         assert said.isprintable() and r"\x1b]0;title\x07\u202eback" in said
