@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 
-from tasks_app.features.callbacks.waking import woken
 from tasks_app.node.threads import NodeThread, OutageGuard
 from tasks_app.queue.current import BatchSize
 from tasks_app.queue.due_work import DueWork
 
 #: After a failure of the database.
 RETRY_SECONDS = 5.0
+#: Set after deliveries were committed, and by a beat that finds one due: the thread that sends looks at once.
+woken = threading.Event()
 
 
 class Telling:
@@ -32,7 +33,8 @@ class Telling:
         from tasks_app.features.callbacks.telling import TASKS_PER_TRANSACTION, tell_ended
 
         self._size = self._size or BatchSize(TASKS_PER_TRANSACTION)
-        tell_ended(self._size)
+        if tell_ended(self._size):
+            woken.set()
 
 
 class Sending(NodeThread):
@@ -59,4 +61,4 @@ class Sending(NodeThread):
             return
         from tasks_app.features.callbacks.node import Sender
 
-        Sender(self._node).run(self._stopped)
+        Sender(self._node, woken).run(self._stopped)

@@ -28,7 +28,6 @@ from tasks_app.features.callbacks.fairness import Hosts, Lane
 from tasks_app.features.callbacks.models import SINCE, Delivery, State, pending
 from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courier, Message, Outcome
 from tasks_app.features.callbacks.verbs import fail_pending
-from tasks_app.features.callbacks.waking import woken
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.node.threads import Retrying
 from tasks_app.queue import counters
@@ -130,9 +129,12 @@ class Sent(NamedTuple):
 class Sender:
     """Sends what is due, fairly among hosts."""
 
-    def __init__(self, node: str, env: Environment | None = None, courier: Courier | None = None) -> None:
+    def __init__(
+        self, node: str, woken: threading.Event, env: Environment | None = None, courier: Courier | None = None
+    ) -> None:
+        """`woken`: set once something may be due; it then looks at once."""
         env = env or conf.environment()
-        self._node, self._secrets, self._hurry = node, env.signing_secrets, env.callback_hurry
+        self._node, self._woken, self._secrets, self._hurry = node, woken, env.signing_secrets, env.callback_hurry
         self._courier = courier or Courier(env.private_hosts)
         self._retrying = Retrying("send callbacks")
         self._loop = asyncio.new_event_loop()
@@ -149,8 +151,8 @@ class Sender:
         _allow_files()
         threading.Thread(target=self._loop.run_forever, name="callbacks-loop", daemon=True).start()
         while not stopped.is_set():
-            woken.wait(self._round(take=True))
-            woken.clear()
+            self._woken.wait(self._round(take=True))
+            self._woken.clear()
             stopped.wait(TOGETHER_SECONDS)
         self._end()
 
@@ -173,8 +175,8 @@ class Sender:
     def _end(self) -> None:
         until = time.monotonic() + END_SECONDS
         while self._under_way and time.monotonic() < until and not self._retrying.failing:
-            woken.wait(0.1)
-            woken.clear()
+            self._woken.wait(0.1)
+            self._woken.clear()
             self._round(take=False)
         # Before they are given back: another node sends them at once.
         with suppress(TimeoutError):
@@ -268,7 +270,7 @@ class Sender:
         self._over.append(Sent(leased, lane, outcome))
         # What no host has answered can wait for the next look: hosts that are dead cost a look a second in all.
         if outcome.status is not None:
-            woken.set()
+            self._woken.set()
 
     # What became of it.
 

@@ -21,7 +21,6 @@ from tasks_app.api.errors import dump
 from tasks_app.api.pages import objects_by_id
 from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
-from tasks_app.features.callbacks.waking import woken
 from tasks_app.handlers.words import rfc3339
 from tasks_app.node.threads import MAX_CALL_SECONDS
 from tasks_app.process import fail_point
@@ -70,10 +69,7 @@ def tell_ended(size: BatchSize | None = None) -> int:
     `size`: of a transaction, for a next call too; a database that does not finish one in time halves it.
     """
     batch = partial(_tell_in_time, store().first_times().untold_at, size or BatchSize(TASKS_PER_TRANSACTION))
-    told = run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
-    if told:
-        woken.set()
-    return told
+    return run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
 
 
 def _tell_in_time(first: datetime, size: BatchSize) -> int:

@@ -17,7 +17,6 @@ from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery
 from tasks_app.features.callbacks.node import Sender
 from tasks_app.features.callbacks.sending import Courier, Lookups
-from tasks_app.features.callbacks.waking import woken
 from testkit.callback_receivers import SECRET
 from testkit.process import until
 
@@ -65,8 +64,8 @@ def sender(
     """A node's thread that sends, during the block, with this machine's addresses allowed; beats wake it."""
     given = {"callback_secrets": secrets, "callback_hosts": "127.0.0.1,.hooks.test", "callback_hurry": hurry}
     env = conf.environment().model_copy(update=given)
-    made = Sender(node, env, Courier(env.private_hosts, Lookups(resolve), timeout))
-    stopped, over = threading.Event(), threading.Event()
+    woken, stopped, over = threading.Event(), threading.Event(), threading.Event()
+    made = Sender(node, woken, env, Courier(env.private_hosts, Lookups(resolve), timeout))
 
     def beat() -> None:
         while not over.wait(0.5):

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks_app import conf
-from tasks_app.features.callbacks.jobs import Sending, Telling
-from tasks_app.features.callbacks.waking import woken
+from tasks_app.features.callbacks.jobs import Sending, Telling, woken
 from tasks_app.queue.due_work import DueWork
 from testkit.callback_receivers import SECRET
 from testkit.process import PROJECT
@@ -55,6 +54,17 @@ def test_an_end_that_a_beat_has_found_is_told() -> None:
     assert untold() == 1
     job.run(NOTHING._replace(untold=True))
     assert told() == [(task, "task.completed")]
+
+
+def test_the_sender_of_this_process_is_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(woken, "set", lambda: seen.append(len(told())))
+    job, work = Telling("node"), NOTHING._replace(untold=True)
+    job.run(work)
+    assert seen == []
+    ended(2)
+    job.run(work)
+    assert seen == [2]
 
 
 def test_a_node_imports_neither_the_api_nor_what_sends_before_there_is_a_callback() -> None:

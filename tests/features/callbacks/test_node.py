@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,7 +208,7 @@ def test_what_is_due_to_hosts_without_room_is_passed_along_the_index_alone() -> 
 @contextmanager
 def idle() -> Iterator[Sender]:
     """A sender that does not run."""
-    node = Sender("node", conf.environment())
+    node = Sender("node", threading.Event(), conf.environment())
     try:
         yield node
     finally:

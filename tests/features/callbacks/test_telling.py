@@ -18,7 +18,6 @@ from django.utils import timezone
 from tasks_app.features.callbacks import telling
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, tell_ended
-from tasks_app.features.callbacks.waking import woken
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue
@@ -293,13 +292,3 @@ def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -
         together(look)
     together(look)
     assert found == [0, 1]
-
-
-def test_the_senders_of_this_process_are_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    monkeypatch.setattr(woken, "set", lambda: seen.append(len(told())))
-    tell_ended()
-    assert seen == []
-    ended(2)
-    tell_ended()
-    assert seen == [2]
