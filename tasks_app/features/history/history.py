@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import F, Q
 from django.db.models.fields.json import KeyTransform
@@ -172,13 +172,13 @@ class Trends:
         return all(value is None for value in self.outcomes["completed"])
 
 
-@dataclass(frozen=True)
-class _Sample:
+class _Sample(NamedTuple):
     minute: int
     entry: Mapping[str, Any]
 
-    def counts(self) -> dict[str, int]:
-        return {"completed": self.entry.get("completed", 0), **self.entry.get("failed", {})}
+
+def _counts(entry: Mapping[str, Any]) -> dict[str, int]:
+    return {"completed": entry.get("completed", 0), **entry.get("failed", {})}
 
 
 def present_minute() -> int:
@@ -217,21 +217,17 @@ def failing(reading: SystemReading, minutes: int) -> tuple[list[Failing], int] |
     before = rows.values_list("minute", "handlers").first()
     if before is None:
         return None
-    then = {name: _Sample(before[0], sums) for name, sums in before[1].items()}
-    totals, nothing, found = reading.totals, _Sample(before[0], {}), list[Failing]()
+    totals, found = reading.totals, list[Failing]()
     for name in reading.handlers:
-        sums = {"completed": totals.sum("completed", name), "failed": totals.summed("failed", name)}
-        grown = _growth(_Sample(now, sums).counts(), then.get(key(name), nothing).counts())
+        sums = {"completed": totals.sum("completed", name), **totals.summed("failed", name)}
+        then = _counts(before[1].get(key(name), {}))
+        grown = {outcome: _grown(sums, then, outcome) for outcome in sums}
         completed = grown.pop("completed")
         grown.pop(FailureReason.CANCELLED, None)
         if failed := sum(grown.values()):
             found.append(Failing(name, failed, failed + completed))
     found.sort(key=lambda one: (-one.failed, one.ended, one.handler))
     return found, max(now - before[0], 1)
-
-
-def _growth(now: Mapping[str, int], then: Mapping[str, int]) -> dict[str, int]:
-    return {name: _grown(now, then, name) for name in now}
 
 
 def trends(minutes: int, step: int, now: int, handler: str | None = None, every: int | None = None) -> Trends:
@@ -245,7 +241,7 @@ def trends(minutes: int, step: int, now: int, handler: str | None = None, every:
     reasons = [
         reason.value
         for reason in FailureReason
-        if any(_grown(now.counts(), then.counts(), reason.value) for now, then in steps if now and then)
+        if any(_grown(_counts(now.entry), _counts(then.entry), reason) for now, then in steps if now and then)
     ]
     return Trends(
         minutes=grid,
@@ -298,7 +294,7 @@ def _rates(steps: Sequence[_Step], name: str) -> Values:
         if then is None:
             following = None
         elif now is not None:
-            following = round(_grown(now.counts(), then.counts(), name) / (now.minute - then.minute), 3)
+            following = round(_grown(_counts(now.entry), _counts(then.entry), name) / (now.minute - then.minute), 3)
         rates.append(following)
     return rates[::-1]
 

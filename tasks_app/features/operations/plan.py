@@ -139,10 +139,6 @@ OPTIONS: Mapping[str, Option] = {
 }  # fmt: skip
 
 
-class PlanRefused(Exception):
-    """No operation can be started by the plan; the message has a sentence for each fault."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """`types`: the only ones that the caller may act on; None: all. The others are columns of Operation."""
@@ -182,11 +178,6 @@ class Plan:
         if self.verb == Verb.PRIORITY and self.priority is None:
             found.append(("priority", f"priority is missing; it must be {OPTIONS['priority'].valid}"))
         return found
-
-    def check(self) -> None:
-        """Raise PlanRefused if it has faults."""
-        if faults := self.faults():
-            raise PlanRefused("; ".join(text for _, text in faults))
 
     @property
     def scope(self) -> TaskFilter:

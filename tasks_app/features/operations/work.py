@@ -205,7 +205,7 @@ def _advance(operation: Operation, now: float, size: int, give_up: bool) -> floa
     if room == 0:
         _end(operation, OperationState.COMPLETED, completed(operation))
         return None
-    batch = move(operation, min(size, _size(operation), room), give_up)
+    batch = move(operation, min(size, room), give_up)
     if batch.busy:
         return BUSY_SECONDS
     _add(operation, batch)
@@ -227,15 +227,11 @@ def _advance(operation: Operation, now: float, size: int, give_up: bool) -> floa
     return max(operation.due - now, 0.0)
 
 
-def _size(operation: Operation) -> int:
-    """Tasks of a batch without other limits: short, so that claims and submits do not wait long."""
-    most = store().tasks_per_batch
-    return most if operation.rate is None else max(1, min(most, int(operation.rate * RATE_TICK_SECONDS)))
-
-
 def _room(operation: Operation) -> int:
     """How many tasks may go now."""
     room = store().tasks_per_batch
+    if operation.rate is not None:
+        room = max(1, min(room, int(operation.rate * RATE_TICK_SECONDS)))
     if operation.limit is not None:
         room = min(room, operation.limit - operation.done)
     if operation.canary is not None and _has_canary(operation):
