@@ -96,7 +96,7 @@ def check_drain(node: Node, handler: str | None) -> None:
         raise NodeTooOld(node.name)
 
 
-def check_undrain(node: Node, handler: str | None) -> None:
+def check_undrain(node: Node, handler: str | None = None) -> None:
     """Raise NodeEnded, or NotServed for a type that is neither served nor drained."""
     if node.stopped_at is not None:
         raise NodeEnded(f"node {node.name[:100]} has ended")
@@ -106,10 +106,7 @@ def check_undrain(node: Node, handler: str | None) -> None:
 
 def _as_seen(name: str, handler: str | None, seen: str | None) -> tuple[Node, Drain | None]:
     """The node, locked, and its drain. Raises UnknownNode and DrainChanged."""
-    node = _living(name).select_for_update().first()
-    if node is None:
-        _check(name)
-        raise UnknownNode(f'no node is named "{name[:100]}"')
+    node = _living(Node.objects.select_for_update(), name)
     drain = node.drain if handler is None else node.type_drains.get(handler)
     if seen is not None and seen != ("" if drain is None else drain.revision):
         raise DrainChanged(drain, last_actor(name, "undrain", type=handler) if drain is None else drain.by)
@@ -135,7 +132,7 @@ def _write(node: Node, actor: Actor, act: str, handler: str | None, drain: Drain
 def running_on(name: str, handler: str | None = None) -> int | None:
     """How many tasks a drained node still runs, all or those of a type; None while it may still claim some. Raises
     UnknownNode, NodeEnded once it lives no more, and DatabaseError."""
-    _check(name)
+    _living(Node.objects.all(), name)
     node = next((node for node in living() if node.name == name), None)
     if node is None:
         raise NodeEnded(f"node {name} was killed or is silent, and others take over its tasks")
@@ -145,12 +142,10 @@ def running_on(name: str, handler: str | None = None) -> int | None:
     return sum(on == name and handler in (None, task_type) for _, task_type, on in store().running())
 
 
-def _living(name: str) -> QuerySet[Node]:
-    return Node.objects.filter(pk=name, stopped_at=None)
-
-
-def _check(name: str) -> None:
-    if not _living(name).exists():
-        if Node.objects.filter(pk=name).exists():
-            raise NodeEnded(f"node {name[:100]} has ended")
+def _living(nodes: QuerySet[Node], name: str) -> Node:
+    """The one of this name. Raises UnknownNode."""
+    node = nodes.filter(pk=name).first()
+    if node is None:
         raise UnknownNode(f'no node is named "{name[:100]}"')
+    check_undrain(node)
+    return node

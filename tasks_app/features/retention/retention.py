@@ -274,7 +274,7 @@ def retention_of(node: str) -> Retention:
     def rules() -> Sequence[RetentionRule]:
         return retention_rules(conf.handlers(), env.retention_completed, env.retention_failed)
 
-    return Retention(node, rules(), env.retention_audit, rules)
+    return Retention(node, rules, env.retention_audit)
 
 
 class Retention(NodeThread):
@@ -283,22 +283,18 @@ class Retention(NodeThread):
     name = "retention"
 
     def __init__(
-        self,
-        node: str,
-        rules: Sequence[RetentionRule],
-        audit_seconds: float | None,
-        read_rules: Callable[[], Sequence[RetentionRule]] | None = None,
+        self, node: str, read_rules: Callable[[], Sequence[RetentionRule]], audit_seconds: float | None
     ) -> None:
-        """`audit_seconds`: how long a line of the audit log or of the log of logins is kept, and what features have as
-        `forgets`; None: for ever. `read_rules`: the rules as they are now; a reload changes them. None: they stay."""
-        self._node, self._read_rules = node, read_rules or (lambda: rules)
+        """`read_rules`: the rules as they are now; a reload changes them. `audit_seconds`: how long a line of the audit
+        log or of the log of logins is kept, and what features have as `forgets`; None: for ever."""
+        self._node, self._read_rules = node, read_rules
         forgets = (forget_audit, *registered("forgets"), forget_logins)
         self._acts = [(forget, audit_seconds) for forget in forgets]
         self._acts.append((forget_sessions, KEEP_SESSIONS_SECONDS))
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
-        self._progress = {rule: _Progress() for rule in rules}
+        self._progress = {rule: _Progress() for rule in read_rules()}
         self._pace = Pace(store().single_writer)
         self._turn_at = float("-inf")
         self._begun_at: float | None = None

@@ -40,7 +40,7 @@ def kept() -> set[str]:
 
 
 def removed_by(rules: Sequence[RetentionRule], audit: float | None = None) -> None:
-    Retention("node", rules, audit).remove_due()
+    Retention("node", lambda: rules, audit).remove_due()
 
 
 def test_each_is_kept_as_long_as_a_task_of_its_type_that_ended_so() -> None:

@@ -67,7 +67,7 @@ def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion(
 def test_a_round_removes_what_is_old_by_each_rule() -> None:
     gone = [ended("completed", 1.1 * DAY), ended("failed", 2.1 * DAY)]
     kept = {ended("completed", 0.9 * DAY), ended("failed", 1.9 * DAY)}
-    assert Retention("one", RULES, None).remove_due() == len(gone)
+    assert Retention("one", lambda: RULES, None).remove_due() == len(gone)
     assert set(Task.objects.values_list("pk", flat=True)) == kept
 
 
@@ -75,7 +75,7 @@ def test_a_reload_changes_the_rules_from_the_next_step_on(monkeypatch: pytest.Mo
     for _ in range(3):
         ended("completed", 2 * DAY)
     rules: list[RetentionRule] = []
-    node = Retention("one", (), None, lambda: tuple(rules))
+    node = Retention("one", lambda: tuple(rules), None)
     assert node.remove_due() == 0
     rules[:] = RULES
     node._pace.rows = 1
@@ -88,27 +88,27 @@ def test_a_reload_changes_the_rules_from_the_next_step_on(monkeypatch: pytest.Mo
 def test_the_longest_retention_reaches_back_beyond_the_first_possible_id() -> None:
     ended("completed", 1.1 * DAY)
     longest = RetentionRule("completed", MAX_RETENTION_SECONDS)
-    assert Retention("one", [longest], MAX_RETENTION_SECONDS).remove_due() == 0
+    assert Retention("one", lambda: [longest], MAX_RETENTION_SECONDS).remove_due() == 0
     assert longest.old(timezone.now()).counted().total() == 0
 
 
 def test_a_node_without_the_turn_removes_nothing() -> None:
     old = ended("completed", 2 * DAY)
     take_turn(retention.TURN, "another", 60.0)
-    assert Retention("one", RULES, None).remove_due() == 0
+    assert Retention("one", lambda: RULES, None).remove_due() == 0
     assert Task.objects.get().pk == old
     take_turn(retention.TURN, "another", -1.0)  # it is over
-    assert Retention("one", RULES, None).remove_due() == 1
+    assert Retention("one", lambda: RULES, None).remove_due() == 1
 
 
 def test_what_ended_late_is_found_by_a_later_walk_from_the_first_task_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    late, node = ended("completed", 2 * DAY), Retention("one", RULES, None)
+    late, node = ended("completed", 2 * DAY), Retention("one", lambda: RULES, None)
     Task.objects.filter(pk=late).update(completed_at=timezone.now())
     monkeypatch.setattr(retention, "MAX_WHOLE_SHARE", 1e-9)
     assert node.remove_due() == 0
     Task.objects.filter(pk=late).update(completed_at=timezone.now() - 2 * DAY)
     assert node.remove_due() == 0, "the next walk begins where this one ended"
-    assert Retention("one", RULES, None).remove_due() == 1
+    assert Retention("one", lambda: RULES, None).remove_due() == 1
 
 
 def test_operations_are_removed_as_long_after_their_end_as_lines_of_the_audit_log() -> None:
@@ -120,9 +120,9 @@ def test_operations_are_removed_as_long_after_their_end_as_lines_of_the_audit_lo
         state = "running" if ended_at is None else "completed"
         Operation.objects.filter(pk=identity).update(id=moved, created_at=long_ago, state=state, ended_at=ended_at)
     Operation.objects.filter(pk=new).update(state="completed", ended_at=timezone.now())
-    Retention("one", [], 8 * 86_400.0).remove_due()
+    Retention("one", lambda: [], 8 * 86_400.0).remove_due()
     assert Operation.objects.count() == 3 and not Operation.objects.filter(ended_at=long_ago).exists()
-    Retention("one", [], None).remove_due()
+    Retention("one", lambda: [], None).remove_due()
     assert Operation.objects.count() == 3
 
 
@@ -131,16 +131,16 @@ def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:
         record(Actor("admin", "ada"), "redrive", "old")
     AuditEntry.objects.update(at=timezone.now() - 1.1 * DAY)
     record(Actor("admin", "ada"), "redrive", "new")
-    Retention("one", (), None).remove_due()
+    Retention("one", lambda: (), None).remove_due()
     assert AuditEntry.objects.count() == 31
-    Retention("one", (), 86_400.0).remove_due()
+    Retention("one", lambda: (), 86_400.0).remove_due()
     assert [entry.target for entry in AuditEntry.objects.all()] == ["new"]
 
 
 def test_expired_sessions_are_removed_and_those_in_use_stay() -> None:
     for n, age in enumerate([*[1.1] * 30, 0.9, -0.1]):
         Session.objects.create(session_key=f"key{n}", session_data="", expire_date=timezone.now() - age * DAY)
-    Retention("one", (), None).remove_due()
+    Retention("one", lambda: (), None).remove_due()
     assert {*Session.objects.values_list("pk", flat=True)} == {"key30", "key31"}
 
 
@@ -148,21 +148,23 @@ def test_the_log_of_logins_is_kept_as_long_as_the_audit_log() -> None:
     for n in range(31):
         AccessLog.objects.create(username=f"user{n}", path_info="/admin/login/")
     AccessLog.objects.exclude(username="user30").update(attempt_time=timezone.now() - 1.1 * DAY)
-    Retention("one", (), None).remove_due()
+    Retention("one", lambda: (), None).remove_due()
     assert AccessLog.objects.count() == 31
-    Retention("one", (), 86_400.0).remove_due()
+    Retention("one", lambda: (), 86_400.0).remove_due()
     assert [each.username for each in AccessLog.objects.all()] == ["user30"]
 
 
 def test_it_looks_once_a_minute_and_more_often_for_what_is_kept_briefly() -> None:
-    assert Retention("one", RULES, 86_400.0).interval == 60.0
-    assert Retention("one", [*RULES, RetentionRule("failed", 100.0, frozenset({"echo"}))], None).interval == 10.0
-    assert Retention("one", [RetentionRule("failed", 1.0)], None).interval == 1.0
-    assert Retention("one", (), 86_400.0).interval == 60.0
+    assert Retention("one", lambda: RULES, 86_400.0).interval == 60.0
+    assert (
+        Retention("one", lambda: [*RULES, RetentionRule("failed", 100.0, frozenset({"echo"}))], None).interval == 10.0
+    )
+    assert Retention("one", lambda: [RetentionRule("failed", 1.0)], None).interval == 1.0
+    assert Retention("one", lambda: (), 86_400.0).interval == 60.0
 
 
 def test_a_round_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    node, said, real, after = Retention("one", RULES[:1], None), [], time.monotonic, [0.0]
+    node, said, real, after = Retention("one", lambda: RULES[:1], None), [], time.monotonic, [0.0]
     ended("completed", 2 * DAY)
 
     class Slow(PruneWalk):
@@ -185,7 +187,7 @@ def test_a_round_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: py
 def test_the_thread_removes_survives_a_lost_connection_and_ends_within_a_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    node = Retention("one", [RetentionRule("completed", 1.0)], None)
+    node = Retention("one", lambda: [RetentionRule("completed", 1.0)], None)
     looks, real = [], node.remove_due
 
     def look() -> int:
@@ -219,7 +221,7 @@ def test_a_stop_cuts_a_look_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "MIN_STEP_TASKS", 10)
     for _ in range(11):
         ended("completed", 2 * DAY)
-    node = Retention("one", RULES, None)
+    node = Retention("one", lambda: RULES, None)
     node.stop()
     assert node.remove_due() == 10
     assert Task.objects.count() == 1
