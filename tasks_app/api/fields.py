@@ -343,10 +343,11 @@ def digits(
 
 
 def choice(help: str, known: Sequence[str]) -> Field:
-    def read(name: str, text: str, faults: Faults) -> str:
-        if text not in known:
-            refuse(faults, name, f"one of {', '.join(known)}", literal(text) + near(text[:100], known))
-        return text
+    def read(name: str, value: Any, faults: Faults) -> Any:
+        if value not in known:
+            given = literal(value) + near(value[:100], known) if isinstance(value, str) else shown(value)
+            refuse(faults, name, f"one of {', '.join(known)}", given)
+        return value
 
     return Field({"type": "string", "enum": known, "description": help}, read)
 

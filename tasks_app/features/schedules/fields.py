@@ -24,7 +24,6 @@ from tasks_app.api.fields import (
     number,
     read_body,
     refuse,
-    shown,
 )
 from tasks_app.api.new_tasks import TASK_FIELDS, task_of
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition, NotUnderstood
@@ -57,24 +56,17 @@ def _text(help: str, read: Callable[[str], Any], *examples: str, **more: Any) ->
     return Field(schema, check, **more)
 
 
-def _word(help: str, known: tuple[str, ...]) -> Field:
-    field = choice(help, known)
-
-    def check(name: str, value: Any, faults: Faults) -> Any:
-        if isinstance(value, str):
-            return field.read(name, value, faults)
-        refuse(faults, name, f"one of {', '.join(known)}", shown(value))
-        return None
-
-    return replace(field, read=check, default=known[0])
-
-
 _OWN = {
     "cron": _text(f"When it fires, by the clock of `timezone`: {CRON}.", cron_of, "0 6 * * MON-FRI", "@daily"),
     "every": _text(f"The interval, instead of `cron`: {EVERY}. It counts from 1970 in UTC.", every_of, "15m"),
     "timezone": _text("The time zone of `cron`: an IANA name.", zone_of, "Europe/Berlin", default="UTC"),
-    "overlap": _word("`skip`: a tick makes no task while a task of the schedule is not final.", OVERLAP),
-    "catch_up": _word("Of the ticks that a downtime missed, one makes its task later, or none does.", CATCH_UP),
+    "overlap": replace(
+        choice("`skip`: a tick makes no task while a task of the schedule is not final.", OVERLAP), default=OVERLAP[0]
+    ),
+    "catch_up": replace(
+        choice("Of the ticks that a downtime missed, one makes its task later, or none does.", CATCH_UP),
+        default=CATCH_UP[0],
+    ),
     "jitter": replace(
         number(
             0,
