@@ -11,8 +11,8 @@ from django.db.models import Q, QuerySet
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from tasks_app.features.schedules.definition import Timing
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule
-from tasks_app.features.schedules.timing import Timing
 
 #: A day has so many parts, of a quarter of an hour.
 PARTS, PART = 96, timedelta(minutes=15)

@@ -26,9 +26,18 @@ from tasks_app.api.fields import (
     refuse,
 )
 from tasks_app.api.new_tasks import TASK_FIELDS, task_of
-from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition, NotUnderstood
+from tasks_app.features.schedules.definition import (
+    CATCH_UP,
+    CRON,
+    EVERY,
+    OVERLAP,
+    Definition,
+    NotUnderstood,
+    cron_of,
+    every_of,
+    zone_of,
+)
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.timing import CRON, EVERY, cron_of, every_of, zone_of
 from tasks_app.features.schedules.verbs import MAX_SCHEDULES
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
 from tasks_app.queue.strict_json import BadJSON, loads

@@ -19,9 +19,8 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.db.write_health import first_line
-from tasks_app.features.schedules.definition import Definition, NotUnderstood
+from tasks_app.features.schedules.definition import Definition, Missed, NotUnderstood, Timing
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule
-from tasks_app.features.schedules.timing import Missed, Timing
 from tasks_app.handlers.words import moment_text, span
 from tasks_app.logs import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.local_counters import process

@@ -10,11 +10,10 @@ import pytest
 from django.db import OperationalError
 
 from tasks_app.features.schedules import firing
-from tasks_app.features.schedules.definition import Definition
+from tasks_app.features.schedules.definition import Definition, Timing
 from tasks_app.features.schedules.firing import MAX_NAMED, fire_due, late, prune, step
 from tasks_app.features.schedules.jobs import Schedules
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.timing import Timing
 from tasks_app.features.schedules.verbs import pause, put, remove, resume, run
 from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.cancel import cancel

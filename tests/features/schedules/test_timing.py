@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks_app.features.schedules.timing import NICKNAMES, Timing, cron_of, every_of, zone_of, zones
+from tasks_app.features.schedules.definition import NICKNAMES, Timing, cron_of, every_of, zone_of, zones
 
 ZONES = (
     "UTC", "Europe/Berlin", "Europe/London", "Europe/Dublin", "Europe/Moscow", "America/New_York", "America/St_Johns",
