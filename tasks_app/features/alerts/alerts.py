@@ -241,18 +241,13 @@ def take_round(seconds: float) -> bool:
     """Whether this process is to evaluate now: one of all does every `seconds`. Raises DatabaseError."""
     free = Q(seen_at__isnull=True) | Q(seen_at__lte=_ago(seconds)) | Q(seen_at__gt=_ago(-seconds))
     this = Alert.objects.filter(pk=ROUND)
-    if not probe():
+    if evaluated_at() is None:
         with writing():
             Alert.objects.bulk_create([Alert(key=ROUND)], ignore_conflicts=True)
     if not this.filter(free).exists():  # a read: most processes take no lock
         return False
     with writing():
         return this.filter(free).update(seen_at=Now()) == 1
-
-
-def probe() -> bool:
-    """Whether alerts were evaluated before. Raises DatabaseError."""
-    return Alert.objects.filter(pk=ROUND).exists()
 
 
 def evaluated_at() -> datetime | None:

@@ -245,7 +245,7 @@ class Watch:
         """Evaluate and send what is due, if it is this process's turn."""
         try:
             with store().limited(DATABASE_TIMEOUT_SECONDS):
-                alerts.probe()
+                alerts.evaluated_at()  # raises also while nothing is judged
                 mine = self._trusts() and alerts.take_round(self._interval * 0.9)
                 if mine:
                     self._evaluate()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Set
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,9 +22,9 @@ _URL = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,247}[a-z0-9_.])?|[0-9a-f:.]*:[0-9a-f:.]*")
 _PORTS = {"http": 80, "https": 443}
 
-#: What is refused of IPv4, and what it is called.
-_IPV4 = tuple(
-    (IPv4Network(network), kind)
+#: What is refused, and what it is called.
+_REFUSED = tuple(
+    (ip_network(network), kind)
     for network, kind in {
         "0.0.0.0/8": "an unspecified address",
         "10.0.0.0/8": "a private address",
@@ -44,13 +44,6 @@ _IPV4 = tuple(
         "203.0.113.0/24": "a reserved address",
         "224.0.0.0/4": "a multicast address",
         "240.0.0.0/4": "a reserved address",
-    }.items()
-)
-#: Of IPv6: everything outside of the first network, and the others within it.
-_GLOBAL = IPv6Network("2000::/3")
-_IPV6 = tuple(
-    (IPv6Network(network), kind)
-    for network, kind in {
         "::/128": "an unspecified address",
         "::1/128": "a loopback address",
         "fc00::/7": "a private address",
@@ -63,6 +56,8 @@ _IPV6 = tuple(
         "3fff::/20": "a reserved address",
     }.items()
 )
+#: Of IPv6, all that is outside is refused too.
+_GLOBAL = IPv6Network("2000::/3")
 #: Their last 32 bits are the address of IPv4 that is reached. A network without IPv4 has NAT64 for all of its names.
 _EMBEDDING = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
@@ -162,11 +157,10 @@ def refused(address: str) -> str | None:
     if isinstance(ip, IPv6Address):
         if ip.scope_id is not None:
             return "a link-local address"
-        if not any(ip in network for network in _EMBEDDING):
-            kind = next((kind for network, kind in _IPV6 if ip in network), None)
-            return kind or (None if ip in _GLOBAL else "a reserved address")
-        ip = IPv4Address(int(ip) & 0xFFFFFFFF)
-    return next((kind for network, kind in _IPV4 if ip in network), None)
+        if any(ip in network for network in _EMBEDDING):
+            ip = IPv4Address(int(ip) & 0xFFFFFFFF)
+    inside = isinstance(ip, IPv4Address) or ip in _GLOBAL
+    return next((kind for network, kind in _REFUSED if ip in network), None if inside else "a reserved address")
 
 
 # Whether a new task may have a `callback_url`.
