@@ -54,18 +54,15 @@ class Preview:
         for matches, task_type, status, reason, count, oldest in counted:
             if not matches:
                 continue
-            if status in fits:
-                self._add(task_type, status, reason, count, oldest)
-            else:
+            if status not in fits:
                 self.unfit[status] += count
-
-    def _add(self, task_type: str, status: str, reason: str | None, count: int, oldest: datetime) -> None:
-        self.matched += count
-        self.by_type[task_type] += count
-        self.by_status[status] += count
-        if reason is not None:
-            self.by_reason[reason] += count
-        self.oldest = oldest if self.oldest is None else min(oldest, self.oldest)
+                continue
+            self.matched += count
+            self.by_type[task_type] += count
+            self.by_status[status] += count
+            if reason is not None:
+                self.by_reason[reason] += count
+            self.oldest = min(oldest, self.oldest or oldest)
 
 
 def preview(plan: Plan, seconds: float = 0.0) -> Preview:

@@ -59,12 +59,12 @@ class Step(NamedTuple):
     missed: tuple[datetime, datetime, int] | None = None
 
 
-def step(timing: Timing, due: datetime, now: datetime, catches_up: bool, most: int = MAX_MISSED) -> Step:
-    """The next step of a schedule whose tick `due` has come. `most`: missed ticks that one step counts."""
+def step(timing: Timing, due: datetime, now: datetime, catches_up: bool) -> Step:
+    """The next step of a schedule whose tick `due` has come."""
     before = now - timedelta(seconds=LATE_SECONDS)
     if due >= before:
         return Step(timing.next(due), due)
-    missed: Missed = timing.missed(due, before, most)
+    missed: Missed = timing.missed(due, before, MAX_MISSED)
     # The last tick that was missed, after which one comes that was not.
     if not catches_up or missed.following < before:
         return Step(missed.following, None, (missed.first, missed.last, missed.number))

@@ -119,13 +119,12 @@ def resume(name: str, actor: Actor) -> None:
             record(actor, "resume_schedule", name)
 
 
-def run(name: str, actor: Actor, at: datetime | None = None) -> UUID:
+def run(name: str, actor: Actor) -> UUID:
     """Make a task of a schedule now, also while it is paused or a task of it runs. Returns the task's id.
 
-    `at`: what the ledger calls its moment; None: now, by the database's clock. Raises UnknownSchedule, NotChanged,
-    Refused and DatabaseError.
+    Raises UnknownSchedule, NotChanged, Refused and DatabaseError.
     """
-    refusals, at = Refusals(), at or store().moment()[1]
+    refusals, at = Refusals(), store().moment()[1]
     with acting(actor, f"{name} {at.isoformat()}"):
         definition = definition_of(_locked(name))
         if why := refusals.of(name, definition.task.task_type):
