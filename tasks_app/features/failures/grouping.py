@@ -114,17 +114,11 @@ KEEP_SINGLE_DAYS = 1
 MAX_HOURS = 7 * 24
 
 
-class _Failure(NamedTuple):
-    task: UUID
-    handler: str
-    reason: str
-    error: str
-    ended_at: datetime
-
-
-#: Of a task, for a _Failure.
+#: By what a failure has, the column of the task that shows it.
 _ERROR = Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value(""))
-_COLUMNS = ("pk", "task_type", "failure_reason", _ERROR, "completed_at")
+_COLUMNS: dict[str, str | Coalesce] = {
+    "task": "pk", "handler": "task_type", "reason": "failure_reason", "error": _ERROR, "ended_at": "completed_at"
+}  # fmt: skip
 
 
 def group_failures() -> int:
@@ -142,16 +136,21 @@ def _group_batch(first: datetime) -> int:
         if not _alone():
             return 0
         left = list(UngroupedFailure.objects.order_by("pk")[:TASKS_PER_TRANSACTION])
-        rows = failed.order_by("completed_at").select_for_update(skip_locked=True).values_list(*_COLUMNS)
-        failures = [_Failure(*row) for row in rows[: TASKS_PER_TRANSACTION - len(left)]]
+        rows = failed.order_by("completed_at").select_for_update(skip_locked=True)
+        failures = _failures(rows, TASKS_PER_TRANSACTION - len(left))
         UngroupedFailure.objects.filter(pk__in=[row.pk for row in left]).delete()
-        _count(_by_group(failures), _by_group(_Failure(r.task, r.handler, r.reason, r.error, r.ended_at) for r in left))
+        _count(_by_group(failures), _by_group(left))
         fail_point("inside_grouping")
     return len(failures) + len(left)
 
 
 def _to_count() -> TaskQuerySet:
     return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+
+
+def _failures(rows: TaskQuerySet, most: int | None = None) -> list[UngroupedFailure]:
+    stored = rows.values_list(*_COLUMNS.values())[:most]
+    return [UngroupedFailure(**dict(zip(_COLUMNS, row, strict=True))) for row in stored]
 
 
 def _alone() -> bool:
@@ -168,10 +167,10 @@ class _Kind(NamedTuple):
     earlier: str
 
 
-_Groups = dict[_Kind, list[_Failure]]
+_Groups = dict[_Kind, list[UngroupedFailure]]
 
 
-def _by_group(failures: Iterable[_Failure]) -> _Groups:
+def _by_group(failures: Iterable[UngroupedFailure]) -> _Groups:
     groups: _Groups = {}
     for failure in failures:
         error = failure.error
@@ -246,7 +245,7 @@ def _room(handler: str, wanted: int) -> int:
     return room
 
 
-def _add(group: FailureGroup, failures: Sequence[_Failure]) -> None:
+def _add(group: FailureGroup, failures: Sequence[UngroupedFailure]) -> None:
     latest = max(failures, key=lambda failure: failure.ended_at)
     if group.count == 0 or latest.ended_at >= group.last_seen:
         group.sample_error, group.sample_task = latest.error, latest.task
@@ -267,8 +266,7 @@ def hour_of(moment: datetime) -> int:
 def keep_ungrouped(ids: Sequence[UUID]) -> None:
     """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
     # Locked: `group_failures` may be counting it.
-    rows = _to_count().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
-    UngroupedFailure.objects.bulk_create(UngroupedFailure(**_Failure(*row)._asdict()) for row in rows)
+    UngroupedFailure.objects.bulk_create(_failures(_to_count().filter(pk__in=ids).select_for_update()))
 
 
 def remove_old_groups() -> int:
