@@ -76,7 +76,6 @@ def test_what_a_downtime_missed_is_one_line_and_at_most_one_task(
 
 def test_missed_ticks_of_a_cron_line_are_counted_in_steps_and_stay_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firing, "MAX_MISSED", 7)
-    monkeypatch.setattr(step, "__defaults__", (7,))
     row = schedule(due_before=3600.0, cron="* * * * *")
     fire_due(seconds=5.0)
     first, *others = Firing.objects.order_by("scheduled_for")
@@ -287,7 +286,7 @@ def test_a_change_that_fires_at_the_same_times_loses_no_tick_that_is_due() -> No
 
 
 def test_ticks_of_others_do_not_wait_until_what_a_downtime_missed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "__defaults__", (1,))
+    monkeypatch.setattr(firing, "MAX_MISSED", 1)
     schedule("backlog", due_before=86_400.0 * 300, cron="* * * * *")
     schedule("fresh", due_before=1.0)
     fire_due(seconds=1.0, together=1)
