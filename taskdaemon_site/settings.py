@@ -4,8 +4,8 @@ import logging
 from datetime import timedelta
 
 from tasks_app.conf import RELEASE, environment
+from tasks_app.conf.environment import CODE
 from tasks_app.conf.logging import configure_logging
-from tasks_app.conf.place import CODE
 from tasks_app.conf.reading import signing_key
 from tasks_app.queue.settings import database_settings
 

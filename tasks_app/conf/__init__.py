@@ -1,7 +1,6 @@
 """The settings of a deployment, read once: the environment and handlers.toml, and every fault in them."""
 
-from tasks_app.conf.environment import LOOPBACK, Environment
-from tasks_app.conf.place import FOLDER, INSTALLED, PROGRAM, ours
+from tasks_app.conf.environment import FOLDER, INSTALLED, LOOPBACK, PROGRAM, Environment, ours
 from tasks_app.conf.reading import (
     RELEASE,
     BadEnvironment,

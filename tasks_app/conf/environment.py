@@ -1,4 +1,4 @@
-"""The settings of a deployment, typed."""
+"""The settings of a deployment, typed, and where this code lies: in a checkout, or where a wheel was installed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,20 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks_app.conf import weak_secrets
-from tasks_app.conf.place import CODE, FOLDER
 from tasks_app.handlers.keys import memory
 from tasks_app.handlers.mounts import MountRules, normal
 from tasks_app.handlers.words import retention
+
+#: The folder of the packages: a checkout, or where a wheel was installed, where nothing may be written beside it.
+CODE = Path(__file__).resolve().parents[2]
+#: A wheel has the examples there, a checkout does not. Relative to `CODE`.
+EXAMPLES = Path("taskdaemon_site/examples")
+#: What pip writes beside an installed package, and beside no checkout.
+INSTALLED = any(CODE.glob("taskdaemon_platform-*.dist-info"))
+#: Where relative paths of settings begin: in the folder of `manage.py`, or in the current one.
+FOLDER = Path.cwd() if INSTALLED else CODE
+#: What users type before a command's name.
+PROGRAM = "taskdaemon-platform" if INSTALLED else "manage.py"
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process`).
@@ -32,6 +42,11 @@ ENCODED = "special characters in a user or password are percent-encoded (p%40ss)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: What a Host header can name, as Django reads it: a part of a name, an IPv6 address.
 _NAME, _IPV6 = "[a-z0-9-]+", r"\[[a-f0-9]*:[a-f0-9.:]+\]"
+
+
+def ours(command: str) -> str:
+    """A command of the platform as users type it here, such as `manage.py prepare`."""
+    return f"{PROGRAM} {command}"
 
 
 def _named(variable: str, default: Any, **limits: Any) -> Any:

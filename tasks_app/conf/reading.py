@@ -16,8 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tasks_app.conf.environment import Environment
-from tasks_app.conf.place import CODE, EXAMPLES
+from tasks_app.conf.environment import CODE, EXAMPLES, Environment
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules

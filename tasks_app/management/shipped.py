@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import tomli
 
-from tasks_app.conf.place import CODE, EXAMPLES
+from tasks_app.conf.environment import CODE, EXAMPLES
 
 # From a checkout: the shipped handlers run in containers if HANDLER_CONFIG is not set and the Docker engine has their
 # images. Only the unchanged handlers.toml has a counterpart for containers; a changed one is used as it is.
