@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pkgutil import resolve_name
@@ -19,7 +20,6 @@ import tomli
 from tasks_app.handlers import keys
 from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
-from tasks_app.handlers.sources import content_digest, named_files, sources
 from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
@@ -64,7 +64,7 @@ class HandlersError(Exception):
 
 @dataclass(frozen=True)
 class Defaults:
-    """The values of keys that a handler leaves out, and what it may mount. Seconds and bytes."""
+    """The fields of a handler that leaves out their keys, and what it may mount. Seconds and bytes."""
 
     timeout: float = 30.0
     max_retries: int = 3
@@ -285,12 +285,7 @@ class _Reading:
             self._key(name, "", f"{shown(table)} is not a table; write [handlers.{name}] above its keys")
             return None
         # A deployment's defaults may be for containers only; in a handler without an image that is no fault.
-        d = self._defaults
-        values: dict[str, Any] = {
-            "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
-            "profile": d.profile, "memory_limit": d.memory_limit, "mount_rules": d.mount_rules,
-            "retention_completed": d.retention_completed, "retention_failed": d.retention_failed,
-        }  # fmt: skip
+        values: dict[str, Any] = {**vars(self._defaults)}
         wrong = set()
         for key, value in table.items():
             known = KEYS.get(key)
@@ -304,7 +299,7 @@ class _Reading:
                 for sentence in error.args:
                     self._key(name, key, sentence)
             for mount in values.get(key, ()) if key == "mounts" else ():
-                if refusal := d.mount_rules.refusal(mount.source, mount.writable):
+                if refusal := self._defaults.mount_rules.refusal(mount.source, mount.writable):
                     self._key(name, key, refusal)
             if known.get("needs_image") and "image" not in table and "command" in table:
                 self._key(name, key, "applies only to containers, and there is no `image`; leave it out or add one")
