@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from tasks_app.conf.reading import handlers, read_handlers, use
-from tasks_app.handlers.handlers_toml import Handler, Handlers, HandlersError
-from tasks_app.handlers.sources import content_digest
+from tasks_app.handlers.handlers_toml import Handler, Handlers, HandlersError, content_digest
 
 log = structlog.get_logger(__name__)
 

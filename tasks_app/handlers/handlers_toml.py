@@ -1,4 +1,4 @@
-"""Reads and checks handlers.toml: the task types and how each is run."""
+"""Reads and checks handlers.toml: the task types and how each is run, and the files that commands name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pkgutil import resolve_name
@@ -325,7 +325,8 @@ class _Reading:
         for path in named:
             if path not in self.files:
                 self.files[path] = content_digest(path)
-        return sources(named, self.files)
+        there = [self.files[path] for path in named if self.files[path]]
+        return hashlib.sha256(" ".join(there).encode()).hexdigest()[:16] if there else ""
 
     def _key(self, name: str, key: str, message: str) -> None:
         self._fault(("handlers", name, key), f"[handlers.{name}]{' ' + key if key else ''}: {message}")
@@ -333,6 +334,31 @@ class _Reading:
     def _fault(self, path: tuple[str, ...], message: str) -> None:
         line = self._positions.line(*path)
         self.faults.append((line, f"{self._path.name}:{line}: {message}"))
+
+
+#: A word of a command with such an ending names a file.
+SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lua", ".jar")
+
+
+def named_files(command: Sequence[str], folder: Path) -> list[Path]:
+    """The program and the scripts that a command names below the folder of handlers.toml, whether they exist or not.
+
+    Other words may name what the handler writes.
+    """
+    words = [word for word in command[1:] if word.endswith(SCRIPT_ENDINGS) and not word.startswith("-")]
+    paths = (os.path.normpath(folder / word) for word in (*(command[:1] if "/" in command[0] else ()), *words))
+    return [Path(path) for path in dict.fromkeys(paths) if path.startswith(f"{folder}{os.sep}")]
+
+
+def content_digest(path: Path) -> str:
+    """A SHA-256 in hex of a regular file's content; blank for anything else, also for a file that cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a FIFO would wait for its writer
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 class Positions:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.handlers_toml import SCRIPT_ENDINGS, Handler
 from tasks_app.handlers.keys import SEALED_USER
-from tasks_app.handlers.sources import SCRIPT_ENDINGS
 from tasks_app.handlers.words import nearest
 
 #: A first word of a command that means the interpreter of this process.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks_app.handlers.handlers_toml import Defaults, load
-from tasks_app.handlers.sources import content_digest
+from tasks_app.handlers.handlers_toml import Defaults, content_digest, load
 
 
 def test_a_command_names_its_program_and_scripts_below_the_folder_unless_it_runs_in_an_image(
