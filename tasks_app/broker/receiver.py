@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import select
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +17,6 @@ from tasks_app.broker.queues import NotANotification, handler_of
 
 logger = logging.getLogger(__name__)
 
-#: On Redis: the end of a message. Nothing else may follow, because a key that comes again replaces the first one.
-END = re.compile(rb'"delivery_tag": "[0-9a-f-]{36}"}}')
-END_BYTES = len(b'"delivery_tag": "00000000-0000-0000-0000-000000000000"}}')
-#: Each process that notifies has a message of its own for each handler. A notification has 1,300 at most.
-MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
 #: How long Redis waits for a message before it says that there is none, and how much later its answer is overdue.
 WAIT_SECONDS, OVERDUE_SECONDS = 1, 5.0
 #: How many messages are taken at once from a queue with messages that are no notifications, of any size.
@@ -35,8 +29,6 @@ class Receiver:
     def __init__(self, notify: Callable[[str], object]) -> None:
         """`notify` gets the handler's name of each notification."""
         self._notify = notify
-        #: The handler of each message from Redis, without its end.
-        self._known: dict[bytes, str] = {}
 
     def take(self, message: Any) -> str | None:
         """The handler that a message of kombu's is about; None if it is no notification."""
@@ -61,19 +53,10 @@ class Receiver:
 
     def _fault(self, item: bytes, channel: Any, accept: Any) -> Exception | None:
         """Tell what a notification is about; otherwise return why it is none."""
-        # All messages of a process about a handler differ in their delivery tag alone.
-        end = len(item) - END_BYTES
-        same = item[:end] if len(item) <= MAX_KNOWN_BYTES and END.fullmatch(item, end) else None
-        handler = None if same is None else self._known.get(same)
-        if handler is None:
-            try:
-                handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
-            except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                return error
-            if same is not None:
-                if len(self._known) >= MAX_KNOWN:
-                    self._known.clear()
-                self._known[same] = handler
+        try:
+            handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
+        except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            return error
         self._notify(handler)
         return None
 

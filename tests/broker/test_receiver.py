@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from kombu import Connection, Producer, disable_insecure_serializers, enable_insecure_serializers
 
-from tasks_app.broker import receiver as receivers
 from tasks_app.broker.queues import NOTIFICATION_TASK
 from tasks_app.broker.receiver import Receiver
 
@@ -49,55 +47,18 @@ def message(channel: Any, body: Any, task: str = NOTIFICATION_TASK, serializer: 
 
 
 def as_item(raw: dict[str, Any]) -> bytes:
-    """What is in Redis, with a delivery tag of its own, which comes last."""
-    properties = {name: value for name, value in raw["properties"].items() if name != "delivery_tag"}
-    return json.dumps(raw | {"properties": properties | {"delivery_tag": str(uuid.uuid4())}}).encode()
+    """What is in Redis."""
+    return json.dumps(raw).encode()
 
 
-def test_each_notification_counts_also_those_that_differ_in_their_delivery_tag_alone(
-    receiving: Receiving, channel: Any
-) -> None:
+def test_each_notification_counts(receiving: Receiving, channel: Any) -> None:
     echo, resize = (message(channel, [[name], {}, {}]) for name in ("echo", "resize"))
     for raw in (echo, echo, resize, echo, resize):
         receiving.take(as_item(raw))
     assert receiving.received == ["echo", "echo", "resize", "echo", "resize"]
-    assert len(receiving.receiver._known) == 2, "each was decoded once"
 
 
-def test_messages_whose_last_value_is_no_delivery_tag_are_told_apart(receiving: Receiving, channel: Any) -> None:
-    for name in ("echo", "resize"):
-        raw = message(channel, [[name], {}, {}])
-        properties = json.dumps(raw.pop("properties") | {"delivery_tag": "1"})
-        receiving.take(f'{{"properties": {properties}, {json.dumps(raw)[1:]}'.encode())
-    assert receiving.received == ["echo", "resize"]
-
-
-def test_messages_are_remembered_up_to_a_limit(
-    receiving: Receiving, channel: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receivers, "MAX_KNOWN", 3)
-    for number in range(8):
-        receiving.take(as_item(message(channel, [[f"h{number}"], {}, {}])))
-        assert len(receiving.receiver._known) <= 3
-    assert len(receiving.received) == 8
-
-
-def test_messages_that_are_remembered_are_small(receiving: Receiving, channel: Any) -> None:
-    large = message(channel, [["echo"], {}, {}])
-    large["headers"]["more"] = "x" * 1_000_000
-    assert receiving.take(as_item(large)) == ["echo"]
-    assert receiving.receiver._known == {}
-
-
-def test_what_follows_the_delivery_tag_counts(receiving: Receiving, channel: Any) -> None:
-    """A second body, which replaces the first one, is the message's alone."""
-    item = as_item(message(channel, [["echo"], {}, {}]))
-    another = json.dumps(message(channel, [["resize"], {}, {}])["body"]).encode()
-    assert receiving.take(item.removesuffix(b"}") + b', "body": ' + another + b"}") == ["resize"]
-    assert receiving.take(item) == ["resize", "echo"]
-
-
-def test_garbage_after_a_message_without_a_delivery_tag_of_ours_is_dropped(
+def test_garbage_after_a_message_is_dropped(
     receiving: Receiving, channel: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     dense = json.dumps(message(channel, [["echo"], {}, {}]), separators=(",", ":")).encode()
@@ -126,7 +87,6 @@ def test_anything_else_is_dropped_with_the_reason(
         assert receiving.take(item) == []
     (record,) = caplog.records
     assert record.getMessage().startswith("dropped a message that is not a notification: ")
-    assert receiving.receiver._known == {}
 
 
 @pytest.fixture
