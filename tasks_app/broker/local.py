@@ -22,9 +22,10 @@ import stat
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
@@ -65,12 +66,6 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         return self.connection.take(queue)
 
-    def _size(self, queue: str) -> int:
-        return self.connection.waiting(queue)
-
-    def _purge(self, queue: str) -> int:
-        return self.connection.forget(queue)
-
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> None:
         self.connection.listen(queue)
         super().basic_consume(queue, *args, **kwargs)
@@ -101,9 +96,6 @@ class Transport(virtual.Transport):
         #: The message that waits in each queue.
         self._received: dict[str, dict[str, Any] | None] = {}
 
-    def driver_version(self) -> str:
-        return "1"
-
     def listen(self, queue: str) -> None:
         """Start to receive this queue. Raises `OSError` if no socket can be bound."""
         if self._listener is None:
@@ -122,16 +114,6 @@ class Transport(virtual.Transport):
             raise Empty
         self._received[queue] = None
         return message
-
-    def waiting(self, queue: str) -> int:
-        return int(self._received.get(queue) is not None)
-
-    def forget(self, queue: str) -> int:
-        """Drop the message that waits. Returns how many did."""
-        waited = self.waiting(queue)
-        if waited:
-            self._received[queue] = None
-        return waited
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Wait for one notification and deliver it.
@@ -188,8 +170,8 @@ class Transport(virtual.Transport):
                     self._received[queue] = message
 
 
-def send(home: Path, queue: str, message: dict[str, Any]) -> int:
-    """Send to every node of `home`. Returns how many had room for it. Removes the sockets of dead nodes.
+def send(home: Path, queue: str, message: dict[str, Any]) -> None:
+    """Send to every node of `home`. Removes the sockets of dead nodes.
 
     Never blocks. Raises `DirectoryRefused` as `check_directory` does.
     """
@@ -197,9 +179,8 @@ def send(home: Path, queue: str, message: dict[str, Any]) -> int:
     try:
         check_directory(directory)
     except FileNotFoundError:
-        return 0
+        return
     datagram = queue.encode() + b"\n" + json.dumps(message, separators=(",", ":")).encode()
-    sent = 0
     # A new socket for each message: what a stopped node has not read counts against the send buffer, so a socket that
     # is kept would fill, and then reach no node.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
@@ -207,12 +188,10 @@ def send(home: Path, queue: str, message: dict[str, Any]) -> int:
         for path in sockets(directory):
             try:
                 out.sendto(datagram, path)
-                sent += 1
             except ConnectionRefusedError:
-                remove_dead(Path(path))
+                _unlink(path)
             except OSError:  # the node is gone, or its buffer is full: it polls
                 pass
-    return sent
 
 
 def decode(datagram: bytes) -> tuple[str, dict[str, Any] | None]:
@@ -242,15 +221,6 @@ class Listener:
         self._home = home
         self._bind()
 
-    def __repr__(self) -> str:
-        return f"<Listener {self.path}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def fileno(self) -> int:
         return self._socket.fileno()
 
@@ -262,17 +232,14 @@ class Listener:
             except BlockingIOError:
                 return
 
-    def check(self) -> bool:
-        """Bind again if the file is gone or replaced; True if it was. Notifications sent meanwhile are lost."""
-        try:
+    def check(self) -> None:
+        """Bind again if the file is gone or replaced. Notifications sent meanwhile are lost."""
+        with suppress(OSError):
             file = os.lstat(self.path)
             if (file.st_dev, file.st_ino) == self._inode:
-                return False
-        except OSError:
-            pass
+                return
         self.close()
         self._bind()
-        return True
 
     def close(self) -> None:
         """Remove the file and close the socket; idempotent."""
@@ -303,44 +270,35 @@ def _remove(listener: socket.socket, path: Path, inode: tuple[int, int], owner: 
     listener.close()
     if os.getpid() != owner:  # a forked child has a copy of the socket; the file is its parent's
         return
-    try:
+    with suppress(OSError):
         file = os.lstat(path)
         if (file.st_dev, file.st_ino) == inode:
             path.unlink()
         if path.parent.name != DIRECTORY_NAME:  # in /tmp: the last node removes the directory
             path.parent.rmdir()
-    except OSError:
-        pass
 
 
-def sweep(directory: Path) -> int:
-    """Remove the sockets of dead nodes. Returns their number."""
-    removed = 0
+def sweep(directory: Path) -> None:
+    """Remove the sockets of dead nodes."""
     for path in sockets(directory):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.setblocking(False)
             try:
                 probe.connect(path)
             except ConnectionRefusedError:
-                removed += remove_dead(Path(path))
+                _unlink(path)
             except OSError:
                 pass
     for unfinished in directory.glob(".*"):
-        try:
+        with suppress(OSError):
             if time.time() - unfinished.lstat().st_mtime > UNFINISHED_AFTER_SECONDS:
                 unfinished.unlink()
-        except OSError:
-            pass
-    return removed
 
 
-def remove_dead(path: Path) -> bool:
-    """Remove a socket that refused a connection; True if it was still there."""
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True
+def _unlink(path: str) -> None:
+    """Remove a socket that refused a connection, if it is still there."""
+    with suppress(OSError):
+        os.unlink(path)
 
 
 class DirectoryRefused(PermissionError):

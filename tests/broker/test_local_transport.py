@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_home_is_the_same_by_each_of_its_names(home: Path, notifier: Notifier)
 
 
 def test_a_node_that_does_not_read_delays_no_other(home: Path, notify) -> None:
-    with Listener(home), listening(home) as listener:
+    with closing(Listener(home)), listening(home) as listener:
         for _ in range(600):  # more than its buffer holds
             notify("echo")
             assert listener.receive() == ("echo", 5)

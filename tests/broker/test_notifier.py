@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_a_notification_from_a_process_that_ends_arrives(local_app: Celery, home
         notification.configure("test", app)
         notification.notify("echo")
     """
-    with Listener(home) as listener:
+    with closing(Listener(home)) as listener:
         subprocess.run([sys.executable, "-c", script, home], cwd=PROJECT, check=True)
         assert len(list(listener.receive())) == 1
 
@@ -264,7 +265,7 @@ def test_handlers_without_end_do_not_grow_memory(notifier: Notifier) -> None:
 def test_a_notifier_that_was_closed_works_again(local_app: Celery, home: Path, notifier: Notifier) -> None:
     others = set(threading.enumerate())
     notifier.configure("test", local_app)
-    with Listener(home) as listener:
+    with closing(Listener(home)) as listener:
         for _ in range(2):
             notifier.notify("echo")
             assert notifier.close(10)

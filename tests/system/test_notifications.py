@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_a_hundred_notifications_run_a_task_once(daemon: Daemon) -> None:
 
 def record(daemon: Daemon) -> bytes:
     """A real notification, received by a second listener."""
-    with Listener(daemon.home) as listener:
+    with closing(Listener(daemon.home)) as listener:
         daemon.post("act")
         return until(lambda: next(listener.receive(), b""), what="a notification")
 
