@@ -36,10 +36,6 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.1, 5.0
 KEEP_ALIVE_SECONDS = 5.0
 #: Between two rounds, so that a burst of submits does not become a burst of notifications.
 ROUND_SECONDS = 0.002
-#: Pending notifications merge by handler; no real deployment has this many handlers.
-MAX_PENDING_HANDLERS = 1000
-#: AMQP cannot name a longer queue: each attempt would fail, and delay all other notifications.
-MAX_NAME_BYTES = 200
 #: At the end of the process. The import of Celery is part of it.
 FLUSH_AT_EXIT_SECONDS = 1.0
 
@@ -52,7 +48,7 @@ class NotifierStats:
     merged: int  # merged with a pending one for the same handler
     skipped: int  # not sent, because enough of them wait in the broker
     failed: int  # rounds that failed; their notifications stay pending
-    dropped: int  # lost: too many handlers, no thread, or invalid arguments
+    dropped: int  # lost: there is no thread for them
     waiting: int
     problem: str | None  # why the last round failed; None once one succeeds
 
@@ -81,14 +77,13 @@ class Notifier:
         with self._changed:
             self._target = (deployment, app or self._target[1])
 
-    def notify(self, handler: str, priority: int | None = DEFAULT_PRIORITY) -> None:
-        """Announce work for a handler. Never blocks, never raises. `priority` 0-100; None is 50."""
+    def notify(self, handler: str, priority: int = DEFAULT_PRIORITY) -> None:
+        """Announce work for a handler. Never blocks, never raises. `priority`: 0-100."""
         try:
-            level = DEFAULT_PRIORITY if priority is None else int(priority)
-            if len(handler.encode()) > MAX_NAME_BYTES:
-                raise ValueError(f"a handler name of more than {MAX_NAME_BYTES} bytes cannot name an AMQP queue")
             with self._changed:
-                self._add(handler, level)
+                pending = self._pending.get(handler)
+                self._merged += pending is not None
+                self._pending[handler] = priority if pending is None else max(pending, priority)
                 if self._thread is None:
                     self._start()
                 self._changed.notify_all()
@@ -155,16 +150,6 @@ class Notifier:
         except BaseException:  # no more threads; the next notification tries again
             self._thread = None
             raise
-
-    def _add(self, handler: str, priority: int) -> None:
-        pending = self._pending.get(handler)
-        if pending is not None:
-            self._merged += 1
-            self._pending[handler] = max(pending, priority)
-        elif len(self._pending) < MAX_PENDING_HANDLERS:
-            self._pending[handler] = priority
-        else:
-            self._dropped += 1
 
     # The rest runs in the notifier's thread. Its connection is its own, so a hung thread does not block its successor.
 
@@ -240,10 +225,7 @@ class Notifier:
             self._opening = False
             for handler, priority in batch.items():
                 # Other threads may have added some meanwhile.
-                if handler in self._pending or len(self._pending) < MAX_PENDING_HANDLERS:
-                    self._pending[handler] = max(priority, self._pending.get(handler, 0))
-                else:
-                    self._dropped += 1
+                self._pending[handler] = max(priority, self._pending.get(handler, 0))
             self._changed.notify_all()
 
     def _wait(self, me: threading.Thread, seconds: float) -> None:

@@ -242,26 +242,6 @@ def test_a_notifier_that_is_not_configured_keeps_its_notifications(local_app: Ce
     assert notifier.stats().sent == 1
 
 
-def test_no_argument_raises_or_delays_the_next_notification(local_app: Celery, notifier: Notifier) -> None:
-    notifier.configure("test", local_app)
-    for handler in (None, 7, "", "x" * 201, "\udc80", ["echo"]):
-        notifier.notify(handler)  # type: ignore[arg-type]
-    for priority in ("high", object(), float("nan")):
-        notifier.notify("echo", priority)  # type: ignore[arg-type]
-    for priority in (None, -5, 1000, True):
-        notifier.notify("echo", priority)
-    assert notifier.flush(10)
-    assert notifier.stats().failed == 0
-    assert notifier.stats().dropped == 8
-
-
-def test_handlers_without_end_do_not_grow_memory(notifier: Notifier) -> None:
-    for number in range(module.MAX_PENDING_HANDLERS + 100):
-        notifier.notify(f"handler-{number}")
-    # The thread restores what it has taken, or drops it like the rest.
-    until(lambda: (now := notifier.stats()).dropped >= 100 and now.waiting <= module.MAX_PENDING_HANDLERS)
-
-
 def test_a_notifier_that_was_closed_works_again(local_app: Celery, home: Path, notifier: Notifier) -> None:
     others = set(threading.enumerate())
     notifier.configure("test", local_app)
