@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from django.db import connection
@@ -26,6 +26,7 @@ from tasks_app.node.threads import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
+from tasks_app.runner.reactor import Reactor
 
 log = structlog.get_logger(__name__)
 
@@ -64,28 +65,19 @@ class WaitingResults(NamedTuple):
 NO_RESULTS = WaitingResults(0, frozenset(), False)
 
 
-class DispatcherTurns(Protocol):
-    """When the dispatcher reads results; the reactor knows."""
-
-    def in_turn(self) -> bool:
-        """True if called in the dispatcher's thread while it reads."""
-
-    def interrupt(self) -> None:
-        """Let the dispatcher go on with its round."""
-
-
 class ResultWriter:
     """Keeps each result until the database has saved it, or has dropped it because the attempt is no longer current."""
 
     def __init__(
-        self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None], dispatcher: DispatcherTurns
+        self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None], reactor: Reactor
     ) -> None:
-        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
-        self._dispatcher = dispatcher
+        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once. `reactor`: knows when
+        the dispatcher reads results, and lets it go on with its round."""
+        self._reactor = reactor
         settling = Settling(node, in_flight, mark_ready)
-        self._alone = RefusedResults(settling, dispatcher.interrupt)
+        self._alone = RefusedResults(settling, reactor.interrupt)
         self._small = ResultLane(settling, self._alone.add)
-        self._large = ResultLane(settling, self._alone.add, dispatcher.interrupt, large=True)
+        self._large = ResultLane(settling, self._alone.add, reactor.interrupt, large=True)
 
     def threads(self) -> Mapping[str, Callable[[], None]]:
         """What its threads run, by their names. Each ends after `stop`."""
@@ -100,10 +92,10 @@ class ResultWriter:
         large = result.result_size is not None and result.result_size > MAX_SMALL_BYTES
         lane = self._large if large else self._small
         lane.queue.put(result)
-        if lane.has_thread and (large or not self._dispatcher.in_turn()):
+        if lane.has_thread and (large or not self._reactor.in_turn()):
             lane.wake()
         else:
-            self._dispatcher.interrupt()  # it reads all that is there, then writes or wakes the thread
+            self._reactor.interrupt()  # it reads all that is there, then writes or wakes the thread
 
     def wake(self) -> None:
         """Let the thread write the small results that wait. Never blocks."""

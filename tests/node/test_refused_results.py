@@ -362,7 +362,7 @@ def test_connections_for_large_results_are_closed_when_none_comes(monkeypatch: p
         writer.put(large(plain))
         writer.put(large(slow))
         until(lambda: statuses([plain, slow]) == ["completed"] * 2, what=writer.problem)
-        assert writer._dispatcher.interrupts >= 2  # type: ignore[attr-defined]  # claims may go on
+        assert writer._reactor.interrupts >= 2  # type: ignore[attr-defined]  # claims may go on
         until(lambda: sessions() <= others, what=sessions)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
+from tasks_app.runner.reactor import Reactor
 from tests.queue.moves.kit import success
 
 
-class Turns:
-    """The dispatcher's, as the reactor knows them."""
+class Turns(Reactor):
+    """A reactor that says whether the dispatcher reads, and counts its interrupts."""
 
     def __init__(self) -> None:
         self.dispatcher_reads, self.interrupts = False, 0
