@@ -145,6 +145,11 @@ def living_processes(nodes: Iterable[Node]) -> list[Process]:
     return [process("node", node) for node in nodes] + [process("web", row) for row in living_web_processes()]
 
 
+def silence() -> ExpressionWrapper:
+    """Of a node's row: the seconds since its last heartbeat, below 0 if the database's clock was set back."""
+    return ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
+
+
 def known_dead(node: Node) -> bool:
     """Whether a node was killed: its lock file is unlocked, which can only be seen in the same lock domain."""
     home = conf.environment().home
@@ -160,12 +165,11 @@ def _is_starting(node: Node) -> bool:
 def _nodes() -> tuple[list[Node], list[Node]]:
     """The living and the silent ones, each with its `age`: the seconds since its last heartbeat."""
     # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
-    age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
     alive: list[Node] = []
     silent: list[Node] = []
     recent = (
         Node.objects.filter(stopped_at=None, clock=store().clock_id())
-        .annotate(age=Abs(age), settled=ExpressionWrapper(settled(), BooleanField()))
+        .annotate(age=Abs(silence()), settled=ExpressionWrapper(settled(), BooleanField()))
         .filter(age__lt=FORGET_SECONDS)
     )
     for node in recent.order_by("name"):  # type: Any

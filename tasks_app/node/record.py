@@ -10,11 +10,10 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from django.db.models import ExpressionWrapper, F, FloatField
 from django.db.models.functions import Now
 
 from tasks_app import conf
-from tasks_app.metrics.system_reading import FORGET_SECONDS, living
+from tasks_app.metrics.system_reading import FORGET_SECONDS, living, silence
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.node_models import Deployment, Node, RevisionCommand
@@ -23,6 +22,8 @@ from tasks_app.runner.pool import Pool
 
 #: How many commands of revisions are stored: those that were used last.
 KEEP_COMMANDS = 10_000
+#: What the row of a node that has stopped says.
+STOPPED: Mapping[str, Any] = {"stopped_at": Now(), "draining": False, "pools": {}, "problems": []}
 #: What is said if `deployment_id` raises Deployment.DoesNotExist.
 NO_DEPLOYMENT = (
     "the database has lost the row of its deployment (table taskdaemon_deployment), which the first migration writes: "
@@ -135,7 +136,7 @@ class NodeRecord:
     def close(self) -> None:
         """Mark the node as stopped."""
         with writing():
-            Node.objects.filter(pk=self.name).update(stopped_at=Now(), draining=False, pools={}, problems=[])
+            Node.objects.filter(pk=self.name).update(**STOPPED)
 
     def sharing_locks(self, names: Collection[str]) -> list[str]:
         """Those of these nodes to which a lock file here with their name belongs, sorted. Sends one statement."""
@@ -192,7 +193,7 @@ def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) 
     """
     retired = []
     busy: set[str] | None = None
-    for node in _not_stopped().exclude(pk=me):  # type: Any
+    for node in Node.objects.filter(stopped_at=None).exclude(pk=me).annotate(age=silence()):  # type: Any
         # On SQLite a row with another clock is from an earlier boot of the only host. A row whose time is in the future
         # was written before the database's clock was set back; a living node would have updated it since.
         gone = node.clock != store().clock_id() or (trusted and abs(node.age) > FORGET_SECONDS)
@@ -202,9 +203,7 @@ def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) 
         if node.name not in busy:
             with writing():
                 # `seen`: if the database stood still, the node's own update may be committed only now.
-                marked = Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(
-                    stopped_at=Now(), draining=False, pools={}, problems=[]
-                )
+                marked = Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(**STOPPED)
             if marked:
                 retired.append(node.name)
     return retired
@@ -217,8 +216,3 @@ def remove_rows() -> int:
         return 0
     with writing():
         return old.delete()[0]
-
-
-def _not_stopped() -> Any:
-    age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
-    return Node.objects.filter(stopped_at=None).annotate(age=age)

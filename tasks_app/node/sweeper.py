@@ -8,10 +8,10 @@ from pathlib import Path
 
 import structlog
 from django.db import Error, connection
-from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app.db.node_lock import has_lock, is_dead
 from tasks_app.logs import LogOnce
+from tasks_app.metrics.system_reading import silence
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
@@ -94,12 +94,11 @@ class Sweeper:
                 return False
             # A node that stopped or was retired has no lock file; but a user may also have removed a living node's.
             return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
-        age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
-        row = Node.objects.filter(pk=node).annotate(age=age).values_list("stopped_at", "clock", "age").first()
+        row = Node.objects.filter(pk=node).annotate(age=silence()).values_list("stopped_at", "clock", "age").first()
         if row is None:
             return False
-        stopped_at, its_clock, silence = row
+        stopped_at, its_clock, age = row
         if stopped_at is not None:
             return True
         # Another clock is that of an earlier boot of the only host that SQLite has.
-        return its_clock != store().clock_id() or (silence > DEAD_AFTER_SECONDS and self._trusts_silence())
+        return its_clock != store().clock_id() or (age > DEAD_AFTER_SECONDS and self._trusts_silence())
