@@ -42,10 +42,7 @@ class AttemptStarter:
         still unsent."""
         assert task.task_data is not None
         if self._in_flight.adopt(task, lease_from):
-            log.info(
-                "the database lost the claim of an attempt that runs here", task_id=task.id, handler=task.task_type,
-                attempt=task.attempt,
-            )  # fmt: skip
+            log.info("the database lost the claim of an attempt that runs here", **task.in_log)
             return False
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
         late = store().elapsed() > lease_from + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
@@ -84,23 +81,19 @@ class CallResults:
         result = attempt_result(call_result)
         self._in_flight.end(task)
         if result.ended_by_verb:
-            log.info(
-                "stopped: the task was taken from this node", task_id=task.id, handler=task.task_type,
-                attempt=task.attempt,
-            )  # fmt: skip
+            log.info("stopped: the task was taken from this node", **task.in_log)
         if result.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
             error, last_words = result.error or "", ""
             if result.kind is OutcomeKind.CRASH:
                 # Apart: crashes that differ only in their last words are one kind of line for the limit on lines.
                 error, last_words = split_stderr(error)
             log.warning(
-                "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
-                outcome=str(result.kind), error=error, **({"stderr": last_words} if last_words else {}),
+                "attempt failed", **task.in_log, outcome=str(result.kind), error=error,
+                **({"stderr": last_words} if last_words else {}),
             )  # fmt: skip
         if isinstance(call_result.outcome, Failure) and (why := call_result.outcome.ignored):
             log.warning(
-                "a reply's retry_in is ignored", task_id=task.id, handler=task.task_type, attempt=task.attempt,
-                reason=why,
+                "a reply's retry_in is ignored", **task.in_log, reason=why,
                 hint='reply {"status": "error", "error": ..., "retryable": true, "retry_in": SECONDS}',
             )  # fmt: skip
         self._put(result)
@@ -188,10 +181,7 @@ class Settling:
             return
         for result in batch:
             if (result.task.id, result.task.attempt) not in kept:
-                log.info(
-                    "result dropped: the attempt was taken away",
-                    task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
-                )  # fmt: skip
+                log.info("result dropped: the attempt was taken away", **result.task.in_log)
 
     def prolong(self, batch: Sequence[AttemptResult]) -> None:
         """The database has taken too long for these results: renew their leases, which are longer from now on."""
@@ -206,9 +196,7 @@ class Settling:
         """Fail the task of a result that the database refuses, without a retry. `tried`: how often, for the log."""
         size, reason = result.result_size or 0, first_line(error)
         log.error(
-            "the database refuses a result: its task fails",
-            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, bytes=size,
-            error=f"{reason}{tried}",
+            "the database refuses a result: its task fails", **result.task.in_log, bytes=size, error=f"{reason}{tried}",
             hint="let the handler return a smaller or simpler result, for example the place where it has stored it; "
             "then redrive the task",
         )  # fmt: skip
@@ -225,7 +213,4 @@ class Settling:
         """Give tasks back without their results and without a retry."""
         self.settle([result.without_result(OutcomeKind.RELEASED, why) for result in results])
         for result in results:
-            log.warning(
-                "a result is not stored: its task goes back to pending",
-                task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, reason=why,
-            )  # fmt: skip
+            log.warning("a result is not stored: its task goes back to pending", **result.task.in_log, reason=why)

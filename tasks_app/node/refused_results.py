@@ -176,8 +176,7 @@ class RefusedResults:
             self._settling.release([result], f"its node ends, and the database refuses its result: {refused.reason}")
             return True
         log.warning(
-            "the database refuses a result; it is tried again",
-            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
+            "the database refuses a result; it is tried again", **result.task.in_log,
             bytes=result.bytes_to_write, refusals=refused.refusals, error=refused.reason,
         )  # fmt: skip
         return False

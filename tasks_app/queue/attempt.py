@@ -80,6 +80,11 @@ class ClaimedTask(NamedTuple):
     started_at: str | None = None
 
     @property
+    def in_log(self) -> dict[str, Any]:
+        """What a line of the log says of it."""
+        return {"task_id": self.id, "handler": self.task_type, "attempt": self.attempt}
+
+    @property
     def known_wait(self) -> float | None:
         """`wait`; None if the clock was set back in between."""
         return self.wait if self.wait >= 0.0 else None
