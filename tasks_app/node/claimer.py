@@ -57,11 +57,10 @@ class Claimer:
     process undoes none. Results are written durably.
     """
 
-    def __init__(
-        self, node: str, policies: Mapping[str, Policy], order: Selection, locks: bool, on_hold: TypesOnHold
-    ) -> None:
-        """`locks`: the database has one writer at a time, so a claim takes the write lock."""
-        self._node, self._order, self._locks, self._on_hold = node, order, locks, on_hold
+    def __init__(self, node: str, policies: Mapping[str, Policy], order: Selection, on_hold: TypesOnHold) -> None:
+        self._node, self._order, self._on_hold = node, order, on_hold
+        #: With one writer at a time, a claim takes the write lock.
+        self._locks = store().single_writer
         #: Replaced by the dispatcher.
         self.policies = policies
         self._session = store().session(durable=False)

@@ -168,8 +168,6 @@ class Dispatcher:
         poll: Callable[[Collection[str]], Collection[str]],
         result_writer: ResultWriter,
         lost_claims: LostClaims,
-        claim_limits: ClaimLimits,
-        large_data: LargeData,
         writes_results: bool,
     ) -> None:
         """`cap`: the most tasks that run at once. `poll` returns those of some types that have ready tasks: a
@@ -179,7 +177,7 @@ class Dispatcher:
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
         self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
         self._result_writer, self._writes_results = result_writer, writes_results
-        self._lost_claims, self._claim_limits, self._large_data = lost_claims, claim_limits, large_data
+        self._lost_claims, self.claim_limits, self.large_data = lost_claims, ClaimLimits(), LargeData()
         #: Written by `stop`, in any thread.
         self._stopping = False
         #: Written by the heartbeat.
@@ -261,7 +259,7 @@ class Dispatcher:
             self._ready_types.types = generation.types
             self._on_hold.serve(generation.types)
             self._claimer.policies = generation.policies
-            self._claim_limits.keep(generation.types)
+            self.claim_limits.keep(generation.types)
             self._generation, self._rolling = generation, generation.rolling
         self._rolling = [pool for pool in self._rolling if pool.roll()]
         if generation is not None:
@@ -305,7 +303,7 @@ class Dispatcher:
     def _claim_and_start(self, todo: Plan) -> None:
         limit, unsent = todo.limit, False
         try:
-            for slots in self._claim_limits.statements(todo.claim):
+            for slots in self.claim_limits.statements(todo.claim):
                 if (claim := self._claim(slots, limit)) is None:
                     self._reactor.interrupt()  # the next round asks in another way
                     continue
@@ -330,10 +328,10 @@ class Dispatcher:
         try:
             claim = self._claimer.claim(slots, limit)
         except DatabaseError as error:
-            if not self._claim_limits.refused(slots, error, time.monotonic() - begun):
+            if not self.claim_limits.refused(slots, error, time.monotonic() - begun):
                 raise
             return None
-        self._claim_limits.taken(slots)
+        self.claim_limits.taken(slots)
         return claim
 
     def _start(self, claim: Claim) -> bool:
@@ -347,7 +345,7 @@ class Dispatcher:
             elif self._starter.start(task, claim.lease_from):
                 unsent = True
         for task in large:  # none of the others waits for their data
-            read = self._large_data.read(task)
+            read = self.large_data.read(task)
             if self._on_hold.last.too_old:  # to read it may have taken seconds
                 self._on_hold.read()
             if not isinstance(read, ClaimedTask):

@@ -19,7 +19,7 @@ from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.metrics import local_counters
 from tasks_app.node.attempts import AttemptStarter, CallResults
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
+from tasks_app.node.claimer import Claimer, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.generation import Reload, served
 from tasks_app.node.heartbeat import Heartbeat
@@ -91,18 +91,18 @@ class Node:
         self._reload = Reload(engine, make_pool, lambda generation: self._dispatcher.swap(generation), frozenset(only))
         first = self._reload.first(handlers)
         pools = first.pools
-        claimer = Claimer(self.name, first.policies, order, self._dispatcher_writes, on_hold)
+        claimer = Claimer(self.name, first.policies, order, on_hold)
         starter = AttemptStarter(pools, self.in_flight, self._result_writer.put)
-        claim_limits, large_data = ClaimLimits(), LargeData()
         self._dispatcher = Dispatcher(
             pools, self._reactor, self.in_flight, cap, claimer, starter, self.ready_types,
             on_hold, lambda types: ready_types(list(types)), self._result_writer,
-            LostClaims(self.name, self.in_flight, starter.release), claim_limits, large_data, self._dispatcher_writes,
+            LostClaims(self.name, self.in_flight, starter.release), self._dispatcher_writes,
         )  # fmt: skip
         self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
         problems = (
-            broker_problem, watcher.problem, self._reload.image_names.problem, claim_limits.problem,
-            large_data.problem, self._result_writer.problem, *(thread.problem for thread in self._feature_threads),
+            broker_problem, watcher.problem, self._reload.image_names.problem, self._dispatcher.claim_limits.problem,
+            self._dispatcher.large_data.problem, self._result_writer.problem,
+            *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         uses = RevisionColumns(watcher, self._reload.waits_for)
         self._record = NodeRecord(

@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.node.claimer import Claim, ClaimLimits, LargeData
+from tasks_app.node.claimer import Claim
 from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
 from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
@@ -51,7 +51,7 @@ class Parts:
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
             pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
-            ClaimLimits(), LargeData(), False,
+            False,
         )  # fmt: skip
         self.tasks: list[ClaimedTask] = []
         self.not_to_start: Set[str] = frozenset()

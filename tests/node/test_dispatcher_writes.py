@@ -13,7 +13,7 @@ from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
+from tasks_app.node.claimer import Claimer, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.generation import policies_of
 from tasks_app.node.in_flight import InFlightTasks
@@ -57,9 +57,9 @@ class Parts:
         on_hold = TypesOnHold("node", pools, self.ready_types.mark)
         in_flight = InFlightTasks()
         self.dispatcher = Dispatcher(
-            pools, self.reactor, in_flight, None, Claimer("node", policies_of(handlers), "fifo", True, on_hold),
+            pools, self.reactor, in_flight, None, Claimer("node", policies_of(handlers), "fifo", on_hold),
             self.starter, self.ready_types, on_hold, lambda types: self.poll(), self.result_writer,
-            LostClaims("node", in_flight, self.starter.release), ClaimLimits(), LargeData(), writes_results=True,
+            LostClaims("node", in_flight, self.starter.release), writes_results=True,
         )  # fmt: skip
 
     def round(self) -> None:

@@ -35,7 +35,7 @@ class Parts:
         self.marked: list[str] = []
         self.types = TypesOnHold("node", TYPES, self.marked.append)
         handlers = {name: Handler(name=name, command=("cat",)) for name in TYPES}
-        self.claimer = Claimer("node", policies_of(handlers), "fifo", store().single_writer, self.types)
+        self.claimer = Claimer("node", policies_of(handlers), "fifo", self.types)
         self.during_claim: Callable[[], object] = lambda: None
 
     def claim(self, *more: Any) -> list[ClaimedTask]:

@@ -16,7 +16,7 @@ from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer
 from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
+from tasks_app.node.claimer import Claimer, ClaimLimits, LostClaims
 from tasks_app.node.dispatcher import ON_HOLD, Dispatcher
 from tasks_app.node.generation import policies_of
 from tasks_app.node.in_flight import InFlightTasks
@@ -65,13 +65,13 @@ class Node:
         self.types = ReadyTypes(pools, self.reactor.interrupt)
         self.on_hold = on_hold = TypesOnHold("node", pools, self.types.mark)
         writer = ResultWriter("node", InFlightTasks(), self.types.mark, self.reactor)
-        self.limits, self.large = ClaimLimits(), LargeData()
-        claimer = Claimer("node", policies_of(handlers), "fifo", False, on_hold)
+        claimer = Claimer("node", policies_of(handlers), "fifo", on_hold)
         self.dispatcher = Dispatcher(
             pools, self.reactor, InFlightTasks(), None, claimer, self.starter,
             self.types, on_hold, lambda types: ready_types(list(types)), writer,
-            LostClaims("node", InFlightTasks(), self.starter.release), self.limits, self.large, False,
+            LostClaims("node", InFlightTasks(), self.starter.release), False,
         )  # fmt: skip
+        self.limits, self.large = self.dispatcher.claim_limits, self.dispatcher.large_data
 
     def rounds(self, count: int) -> None:
         for _ in range(count):
