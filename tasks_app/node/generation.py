@@ -27,12 +27,12 @@ SWAP_SECONDS = 5.0
 class Generation:
     """The handlers that a node serves, by name, with their pools and what a claim writes onto its tasks."""
 
-    def __init__(self, handlers: Mapping[str, Handler], pools: Mapping[str, Pool], rolling: Collection[Pool]) -> None:
-        """`rolling`: the pools in which something may have changed: see `Pool.roll`."""
+    def __init__(self, handlers: Mapping[str, Handler], pools: Mapping[str, Pool]) -> None:
+        """`pools`: also those of removed handlers, which may have tasks left: see `Pool.roll`."""
         self.pools = MappingProxyType({name: pools[name] for name in handlers})
         self.types: Set[str] = frozenset(handlers)
         self.policies = policies_of(handlers)
-        self.rolling = tuple(rolling)
+        self.rolling = tuple(pools.values())
         #: Set by the dispatcher once it works by this generation.
         self.in_force = threading.Event()
 
@@ -74,7 +74,7 @@ class Reload:
         """The generation with which the node starts."""
         self.handlers = served(handlers, self._only)
         self.pools = {name: self._make_pool(handler) for name, handler in self.handlers.items()}
-        return Generation(self.handlers, self.pools, ())
+        return Generation(self.handlers, self.pools)
 
     def adopt(self, handlers: Mapping[str, Handler]) -> Generation | None:
         """Serve these handlers from now on. None: the node ends.
@@ -110,11 +110,7 @@ class Reload:
         with self._lock:
             chosen = {name: self.handlers[name] for name in names if name in self.handlers}
             if chosen and not self._ended.is_set():
-                moved = self._moved_images(chosen)
-                for name, handler in self.handlers.items():
-                    if name in chosen or handler.image in moved:
-                        self.pools[name].adopt(handler, replace=True)
-                self._swapped()
+                self._replace(chosen, self._moved_images(chosen))
 
     def waits_for(self) -> str | None:
         """What keeps a reload from being in use, beside running tasks, in a sentence; None: nothing. Thread-safe."""
@@ -142,13 +138,17 @@ class Reload:
         """Replace the containers whose images have moved, as the engine says after the reload."""
         with self._lock:
             if not self._ended.is_set():
-                for name, handler in self.handlers.items():
-                    if handler.image in images:
-                        self.pools[name].adopt(handler, replace=True)
-                self._swapped()
+                self._replace((), images)
+
+    def _replace(self, names: Collection[str], images: Set[str]) -> None:
+        """Replace the containers of these handlers, and of those with these images."""
+        for name, handler in self.handlers.items():
+            if name in names or handler.image in images:
+                self.pools[name].adopt(handler, replace=True)
+        self._swapped()
 
     def _swapped(self) -> Generation:
-        generation = Generation(self.handlers, self.pools, self.pools.values())
+        generation = Generation(self.handlers, self.pools)
         self._swap(generation)
         if not generation.in_force.wait(SWAP_SECONDS) and not self._ended.is_set():
             log.warning("a reload comes into force once the database answers", seconds=SWAP_SECONDS)

@@ -130,7 +130,7 @@ def test_a_generation_is_in_force_from_the_next_round_on_as_a_whole(parts: Parts
     rolls = [True, True, False]
     pool = cast(Pool, SimpleNamespace(free=lambda: 2, roll=lambda: rolls.pop(0)))
     handler = Handler(name="resize", command=("cat",), timeout=7.0)
-    generation = Generation({"resize": handler}, {"resize": pool}, [pool])
+    generation = Generation({"resize": handler}, {"resize": pool})
     parts.dispatcher.swap(generation)
     parts.ready_types.mark("echo")  # while the dispatcher still works by the one before
     parts.tasks = []
