@@ -68,13 +68,13 @@ class Refused(CommandError):
 
 
 class ApiClient:
-    """Calls the API at `base`, with the key of DAEMON_API_KEY if it is set.
+    """Calls the API at `url` (None: of this machine), with the key of DAEMON_API_KEY if it is set.
 
     `say`: gets a sentence for each call that is made again.
     """
 
-    def __init__(self, base: str, say: Callable[[str], object]) -> None:
-        self._base, self._say = base, say
+    def __init__(self, url: str | None, say: Callable[[str], object]) -> None:
+        self._base, self._say = (url or f"http://127.0.0.1:{conf.environment().port}").rstrip("/"), say
 
     def get(self, path: str, wait: int = 0) -> Answer:
         """Read something. `wait`: for how many seconds the server may keep the answer back, if it knows that."""
@@ -82,10 +82,6 @@ class ApiClient:
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         request = urllib.request.Request(self._base + path, headers=headers)
         return self._call(request, TIMEOUT_SECONDS + wait, "it is read again")
-
-    def get_list(self, path: str) -> list[dict[str, Any]]:
-        """Read a list."""
-        return list(self._call(urllib.request.Request(self._base + path), TIMEOUT_SECONDS, "it is read again").body)
 
     def events(self, path: str, last: str) -> Iterator[ServerEvent]:
         """The events after the one with the id `last`, on one connection. Raises Refused, OSError and HTTPException.
@@ -117,7 +113,8 @@ class ApiClient:
         pauses = iter(enumerate(RETRY_SECONDS if again else (), start=1))
         while True:
             try:
-                return self._send(request, timeout)
+                with self._open(request, timeout) as answer:
+                    return Answer(json.load(answer), answer.headers)
             except (OSError, http.client.HTTPException) as error:
                 number, pause = next(pauses, (0, 0.0))
                 if not number:
@@ -126,10 +123,6 @@ class ApiClient:
                     ) from None
                 self._say(f"the connection was lost ({_why(error)}): {again}, {number} of {len(RETRY_SECONDS)}")
             time.sleep(pause)
-
-    def _send(self, request: urllib.request.Request, timeout: float) -> Answer:
-        with self._open(request, timeout) as answer:
-            return Answer(json.load(answer), answer.headers)
 
     def _open(self, request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
         """The answer, to be read. Raises Refused, OSError and HTTPException."""

@@ -59,7 +59,7 @@ class Command(BaseCommand):
             options["metadata"] = _json("--metadata", options["metadata"])
         body = {"type": type, "data": _json("DATA", data)}
         body |= {name: options[name] for name in FIELDS if options[name] is not None}
-        client = ApiClient((options["url"] or f"http://127.0.0.1:{conf.environment().port}").rstrip("/"), self._say)
+        client = ApiClient(options["url"], self._say)
         until = time.monotonic() + wait
         posted = client.post("/queue", body, options["idempotency_key"])
         if posted.headers.get("Idempotent-Replayed") == "true":
@@ -110,7 +110,7 @@ class Command(BaseCommand):
                 key = f"{task['attempts']} {' '.join(reason['reason'] for reason in reasons)}"
                 sentence = f"the task waits: {_sentence(reasons)}"
             else:
-                running = client.get_list(f"{path}/attempts?running=true&limit=1&after={task['attempts'] - 1}")
+                running = client.get(f"{path}/attempts?running=true&limit=1&after={task['attempts'] - 1}").body
                 note = running[0].get("note") if running else None
                 key = sentence = f"attempt {task['attempts']}: {note}" if note else ""
         except Refused:  # an older server, a key that may not read tasks, or the task was deleted

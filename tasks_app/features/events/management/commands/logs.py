@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks_app import conf
 from tasks_app.logs import harmless
 from tasks_app.management.api_client import ApiClient, Refused, ServerEvent
 from tasks_app.queue.models import FINAL
@@ -32,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, id: UUID, follow: bool, all: bool, url: str | None, **options: Any) -> None:
         """Print it. Text of handlers goes to stdout, with control characters escaped; the rest to stderr."""
-        client = ApiClient((url or f"http://127.0.0.1:{conf.environment().port}").rstrip("/"), self._say)
+        client = ApiClient(url, self._say)
         path = f"/api/tasks/{id}"
         before = 0 if all else max(client.get(path).body["attempts"] - 1, 0)
         self._at_line_start = True
@@ -46,7 +45,7 @@ class Command(BaseCommand):
     def _print_attempts(self, client: ApiClient, path: str, before: int) -> None:
         """The logs of the attempts after number `before`, as they are now."""
         while True:
-            attempts = client.get_list(f"{path}/attempts?limit=1&running=true&after={before}")
+            attempts = client.get(f"{path}/attempts?limit=1&running=true&after={before}").body
             if not attempts:
                 return
             for attempt in attempts:
