@@ -9,7 +9,6 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,30 +26,23 @@ IN_CONTAINERS = Path("examples/docker/handlers.toml")
 ENGINE_TIMEOUT_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Choice:
-    """`config`: the handlers.toml to use instead, or None; `why`: a text for users, "" if there was no choice."""
-
-    config: Path | None
-    why: str
-
-
-def choose(project: Path, environment: Mapping[str, str]) -> Choice:
-    """Choose the handlers if `environment` does not. Never raises, and takes a second at most."""
+def choose(project: Path, environment: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Choose the handlers if `environment` does not: the handlers.toml to use instead, or None; and why, for users, ""
+    if there was no choice. Never raises, and takes a second at most."""
     if environment.get("HANDLER_CONFIG"):
-        return Choice(None, "")
+        return None, ""
     try:
         if hashlib.sha256((project / "handlers.toml").read_bytes()).hexdigest() != SHIPPED_SHA256:
-            return Choice(None, "")
+            return None, ""
         config = project / IN_CONTAINERS
         images = sorted({handler["image"] for handler in tomli.loads(config.read_text())["handlers"].values()})
     except (OSError, ValueError, KeyError):  # the start reports what is wrong with the file
-        return Choice(None, "")
+        return None, ""
     address = environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     fault = _fault(address, images)
     if fault is None:
-        return Choice(config, f"Docker at {address} has the images of {IN_CONTAINERS}")
-    return Choice(None, f"child processes, without a sandbox: {fault}")
+        return config, f"Docker at {address} has the images of {IN_CONTAINERS}"
+    return None, f"child processes, without a sandbox: {fault}"
 
 
 def _fault(address: str, images: list[str]) -> str | None:

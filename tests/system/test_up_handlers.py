@@ -104,9 +104,9 @@ def test_the_shipped_file_is_the_one_that_has_a_counterpart() -> None:
 
 
 def test_with_an_engine_that_has_the_images_it_is_containers(engine: Engine) -> None:
-    chosen = choose(PROJECT, {"DOCKER_HOST": engine(has_all)})
-    assert chosen.config == PROJECT / shipped.IN_CONTAINERS
-    assert chosen.why.startswith("Docker at unix://")
+    config, why = choose(PROJECT, {"DOCKER_HOST": engine(has_all)})
+    assert config == PROJECT / shipped.IN_CONTAINERS
+    assert why.startswith("Docker at unix://")
 
 
 def test_what_was_said_or_changed_stays_and_nobody_is_asked(engine: Engine, tmp_path: Path) -> None:
@@ -117,32 +117,32 @@ def test_what_was_said_or_changed_stays_and_nobody_is_asked(engine: Engine, tmp_
         return has_all(path)
 
     here = {"DOCKER_HOST": engine(listening)}
-    assert choose(PROJECT, here | {"HANDLER_CONFIG": "handlers.toml"}) == shipped.Choice(None, "")
+    assert choose(PROJECT, here | {"HANDLER_CONFIG": "handlers.toml"}) == (None, "")
     shutil.copytree(PROJECT / "examples/docker", tmp_path / "examples/docker")
-    assert choose(tmp_path, here) == shipped.Choice(None, "")
+    assert choose(tmp_path, here) == (None, "")
     (tmp_path / "handlers.toml").write_text((PROJECT / "handlers.toml").read_text() + "\n# mine\n")
-    assert choose(tmp_path, here) == shipped.Choice(None, "")
+    assert choose(tmp_path, here) == (None, "")
     assert asked == []
 
 
 def test_without_the_images_it_is_child_processes_and_says_what_makes_them(engine: Engine) -> None:
-    chosen = choose(PROJECT, {"DOCKER_HOST": engine(lacks_images)})
-    assert chosen.config is None
-    assert re.search(r"child processes.* no image localhost/taskdaemon/echo \(make images", chosen.why)
+    config, why = choose(PROJECT, {"DOCKER_HOST": engine(lacks_images)})
+    assert config is None
+    assert re.search(r"child processes.* no image localhost/taskdaemon/echo \(make images", why)
 
 
 @pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://10.1.2.3:2375", "ssh://there", "nonsense"])
 def test_without_an_engine_of_this_machine_it_is_child_processes(address: str) -> None:
-    chosen = choose(PROJECT, {"DOCKER_HOST": address})
-    assert chosen.config is None
-    assert chosen.why.startswith("child processes, without a sandbox: ")
+    config, why = choose(PROJECT, {"DOCKER_HOST": address})
+    assert config is None
+    assert why.startswith("child processes, without a sandbox: ")
 
 
 @pytest.mark.parametrize("oddity", ODD)
 def test_an_odd_engine_is_none(engine: Engine, oddity: str) -> None:
-    chosen = choose(PROJECT, {"DOCKER_HOST": engine(ODD[oddity])})
-    assert chosen.config is None
-    assert "does not answer as a Docker engine" in chosen.why
+    config, why = choose(PROJECT, {"DOCKER_HOST": engine(ODD[oddity])})
+    assert config is None
+    assert "does not answer as a Docker engine" in why
 
 
 def unsaid(daemon: Daemon, address: str) -> Daemon:

@@ -140,13 +140,12 @@ class Command(PlatformCommand):
 
 def _choose_handlers() -> str:
     """Use the shipped handlers in containers if possible. Returns why, or why not."""
-    choice = shipped.choose(conf.FOLDER, os.environ)
-    if choice.config is None:
-        return choice.why
-    os.environ["HANDLER_CONFIG"] = str(choice.config)  # for the children too
-    conf.environment.cache_clear()
-    conf.forget_handlers()
-    return choice.why
+    config, why = shipped.choose(conf.FOLDER, os.environ)
+    if config is not None:
+        os.environ["HANDLER_CONFIG"] = str(config)  # for the children too
+        conf.environment.cache_clear()
+        conf.forget_handlers()
+    return why
 
 
 def _run_command(command: str, lock: int) -> None:
