@@ -7,7 +7,6 @@ from tasks_app.conf.reading import (
     environment,
     forget_handlers,
     handlers,
-    handlers_faults,
     read,
     variables,
     version,
@@ -15,5 +14,5 @@ from tasks_app.conf.reading import (
 
 __all__ = [
     "FOLDER", "INSTALLED", "LOOPBACK", "PROGRAM", "RELEASE", "BadEnvironment", "Environment", "environment",
-    "forget_handlers", "handlers", "handlers_faults", "ours", "read", "variables", "version",
+    "forget_handlers", "handlers", "ours", "read", "variables", "version",
 ]  # fmt: skip
