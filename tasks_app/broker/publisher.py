@@ -28,10 +28,6 @@ HEARTBEAT_SECONDS = 10.0
 _open_connections: set[Connection] = set()
 
 
-class NotConfigured(RuntimeError):
-    """`configure` was not called."""
-
-
 class BrokerBlocked(ConnectionError):
     """RabbitMQ accepts no messages now (memory or disk alarm)."""
 
@@ -61,7 +57,7 @@ class Publisher:
     def send(self, handler: str, priority: int) -> bool:
         """Publish one notification. False if enough for this handler wait already (Redis only: it has no limit).
 
-        Raises `NotConfigured`, or any error of the deployment's callable, before anything is sent.
+        Raises any error of the deployment's callable before anything is sent.
         """
         if self._producer is None:
             self.open()
@@ -103,7 +99,7 @@ class Publisher:
         """Connect, and ask for the deployment's id, before the first notification."""
         deployment, app = self.target
         if deployment is None or app is None:
-            raise NotConfigured("notification.configure() was not called")
+            raise RuntimeError("notification.configure() was not called")
         if not self._deployment:
             self._deployment = deployment() if callable(deployment) else deployment
         if self._producer is None:
