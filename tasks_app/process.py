@@ -104,11 +104,8 @@ if ARMED:
 
 def fail_point(name: str) -> None:
     """Fail here if this point is set."""
-    if name == _armed:
-        _fail(name)
-
-
-def _fail(name: str) -> None:
+    if name != _armed:
+        return
     if _once:
         try:
             os.close(os.open(_once, os.O_CREAT | os.O_EXCL))

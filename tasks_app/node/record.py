@@ -88,8 +88,8 @@ class NodeRecord:
         self._revision.gone()
         with writing():
             Node.objects.create(
-                name=self.name, lock_domain=self.domain, version=conf.version(), started_at=Now(),
-                **self._uses(), **self._fields(),
+                name=self.name, lock_domain=self.domain, version=conf.version(), started_at=Now(), seen_at=Now(),
+                seen=store().now(), clock=store().clock_id(), **self._uses(), **self._state(),
             )  # fmt: skip
         self._revision.wrote()
 
@@ -170,9 +170,6 @@ class NodeRecord:
         """The columns of what it uses of handlers.toml."""
         columns = self._revision.values()
         return columns | {"digest": columns["revision"]["digest"]}
-
-    def _fields(self) -> dict[str, Any]:
-        return {"seen_at": Now(), "seen": store().now(), "clock": store().clock_id(), **self._state()}
 
 
 def _pool_state(pool: Pool) -> dict[str, Any]:
