@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
 #: A connection that lasted this long was stable: the next attempt comes at once.
 STABLE_SECONDS = 10.0
+#: A shorter time without a connection is no problem: a start, a reconnect.
+GRACE_SECONDS = 5.0
 #: Between two checks of known problems: a queue that the broker refuses, a setting of the broker.
 RECHECK_SECONDS = 10.0
 #: Between two checks that Redis still answers.
@@ -43,7 +45,7 @@ class Unreadable(OSError):
 
 
 class NotificationConsumer(Consumer):
-    """For Celery's setting `worker_consumer`. Runs in the worker's main thread; other threads may read `problem`.
+    """For Celery's setting `worker_consumer`. Runs in the worker's main thread; another one asks for `problem`.
 
     Whatever the broker does, the worker goes on: it retries, at least every 5 s, and logs once a minute.
     """
@@ -60,6 +62,8 @@ class NotificationConsumer(Consumer):
         self._redis: RedisPull | None = None
         self._backoff = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._connecting_since = time.monotonic()
+        #: When `problem` last found a connection. Written by the thread that asks.
+        self._connected_at = self._connecting_since
         self._log_once = LogOnce(REMINDER_SECONDS)
         # This class logs about connections itself, in sentences; only Celery's errors are kept.
         logging.getLogger(Consumer.__module__).setLevel(logging.ERROR)
@@ -70,10 +74,16 @@ class NotificationConsumer(Consumer):
         self._queues: dict[str, Queue] = dict(self.app.amqp.queues.consume_from)
         self._wanted = self._queues
 
-    @property
     def problem(self) -> str | None:
-        """What prevents notifications although the consumer is connected; None if nothing does."""
-        return "; ".join([*self.refused_queues.values(), *self.broker_problems]) or None
+        """What prevents notifications, in a sentence; None if nothing does."""
+        now = time.monotonic()
+        if self.connection is not None:
+            self._connected_at = now
+            return "; ".join([*self.refused_queues.values(), *self.broker_problems]) or None
+        if now - self._connected_at < GRACE_SECONDS:
+            return None
+        why = f" ({self.lost_because})" if self.lost_because else ""
+        return f"no connection to the broker{why}: no notifications arrive, tasks are found by polling"
 
     # Connecting.
 

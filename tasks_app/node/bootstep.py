@@ -18,7 +18,6 @@ from django.utils.module_loading import import_string
 from kombu import Queue
 
 from tasks_app import conf
-from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
 from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
@@ -38,29 +37,6 @@ log = structlog.get_logger(__name__)
 REMOVALS_AFTER_SECONDS = 2.0
 #: Written once, by the step. Read by the handler of a signal, which Celery gives nothing else.
 _node: Node | None = None
-
-
-class BrokerCheck:
-    """Reports whether a Celery worker's consumer is connected to the broker, and what prevents notifications."""
-
-    #: A shorter time without a connection is no problem: a start, a reconnect.
-    GRACE_SECONDS = 5.0
-
-    def __init__(self, worker: Any) -> None:
-        self._worker = worker
-        self._connected_at = time.monotonic()
-
-    def problem(self) -> str | None:
-        """Why notifications cannot arrive, in one sentence; None if they can."""
-        now = time.monotonic()
-        consumer: NotificationConsumer | None = getattr(self._worker, "consumer", None)
-        if consumer is not None and consumer.connection is not None:
-            self._connected_at = now
-            return consumer.problem
-        if now - self._connected_at < self.GRACE_SECONDS:
-            return None
-        why = f" ({consumer.lost_because})" if consumer is not None and consumer.lost_because else ""
-        return f"no connection to the broker{why}: no notifications arrive, tasks are found by polling"
 
 
 class StartRefused(SystemExit):
@@ -108,7 +84,7 @@ class NodeStep(bootsteps.StartStopStep):
             home=env.home,
             order=env.task_selection,
             cap=env.workers,
-            broker_problem=BrokerCheck(worker).problem,
+            broker_problem=worker.consumer.problem,
             on_types=lambda types: worker.consumer.serve(self._queues(types)),
         )
         worker.app.task(node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
