@@ -88,15 +88,10 @@ def on_hangup(call: Callable[[], object]) -> None:
 # database error instead; `before_settle:kill:/some/file` fails only in the first process that creates the file.
 
 
-def _spec() -> tuple[str | None, str, str]:
-    name, _, rest = (conf.environment().fail_point or "").partition(":")
-    action, _, once = rest.partition(":")
-    return name or None, action or "kill", once
-
-
-_armed, _action, _once = _spec()
+_armed, _, _rest = (conf.environment().fail_point or "").partition(":")
+_action, _, _once = (_rest or "kill").partition(":")
 #: Whether one is set. What every task passes asks this first, and calls nothing in production.
-ARMED = _armed is not None
+ARMED = bool(_armed)
 
 if ARMED:
     log.warning("DAEMON_FAIL_POINT is set: this process will fail on purpose", fail_point=_armed, action=_action)

@@ -78,12 +78,9 @@ def _min_different(name: str) -> int:
 
 def default_passwords(urls: Mapping[str, str | None]) -> list[str]:
     """A fault for each variable whose URL has a server's default password or a placeholder."""
+    passwords = {name: unquote(urlsplit(url or "").password or "") for name, url in urls.items()}
     return [
         f"{name}: its password is a default or a placeholder; set another (bin/env generates one)"
-        for name, url in urls.items()
-        if _is_guessable(unquote(urlsplit(url or "").password or ""))
+        for name, password in passwords.items()
+        if password.lower() in _DEFAULTS or _PLACEHOLDER.search(password)
     ]
-
-
-def _is_guessable(password: str) -> bool:
-    return password.lower() in _DEFAULTS or _PLACEHOLDER.search(password) is not None

@@ -29,15 +29,6 @@ def open_directly(request: urllib.request.Request | str, timeout: float) -> HTTP
     return answer
 
 
-def open_url(request: urllib.request.Request, timeout: float) -> HTTPResponse:
-    """As urlopen, without a proxy if the address is of loopback."""
-    host = urlsplit(request.full_url).hostname or ""
-    if host in LOOPBACK:
-        return open_directly(request, timeout)
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
-    return answer
-
-
 TIMEOUT_SECONDS = 30
 #: Pauses before a call is made again whose connection was lost.
 RETRY_SECONDS = (0.5, 1.0, 2.0)
@@ -124,12 +115,15 @@ class ApiClient:
                 self._say(f"the connection was lost ({_why(error)}): {again}, {number} of {len(RETRY_SECONDS)}")
             time.sleep(pause)
 
-    def _open(self, request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    def _open(self, request: urllib.request.Request, timeout: float) -> HTTPResponse:
         """The answer, to be read. Raises Refused, OSError and HTTPException."""
         for name, value in _credentials().items():
             request.add_header(name, value)
         try:
-            return open_url(request, timeout)
+            if urlsplit(request.full_url).hostname in LOOPBACK:
+                return open_directly(request, timeout)
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+            return answer
         except urllib.error.HTTPError as error:
             raise Refused(request.full_url, error.code, error.read().decode(errors="replace")) from None
 

@@ -21,7 +21,7 @@ from tasks_app import conf
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
 from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
-from tasks_app.handlers.handlers_toml import Handlers, HandlersError
+from tasks_app.handlers.handlers_toml import HandlersError
 from tasks_app.node.generation import served
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
@@ -57,7 +57,10 @@ class NodeStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, handler: tuple[str, ...] = (), **options: Any) -> None:
         super().__init__(worker, **options)
-        known = _known_handlers()
+        try:
+            known = conf.handlers()
+        except HandlersError as error:
+            raise StartRefused(*error.faults) from None
         unknown = sorted(set(handler) - set(known))
         if unknown:
             have = ", ".join(sorted(known))
@@ -108,13 +111,6 @@ class NodeStep(bootsteps.StartStopStep):
         if self.node is not None:
             node, self.node = self.node, None
             node.drain(timeout)
-
-
-def _known_handlers() -> Handlers:
-    try:
-        return conf.handlers()
-    except HandlersError as error:
-        raise StartRefused(*error.faults) from None
 
 
 def _deployment() -> str:

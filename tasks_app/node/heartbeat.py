@@ -139,7 +139,9 @@ class Heartbeat:
             thread.on_beat(work)
         # What is over, and the store's own maintenance.
         self._expire_and_forget(work)
-        self._maintain()
+        for name in maintain():
+            self._mark_ready(name)
+        local_counters.process.flush()
         # Side jobs: they raise nothing.
         self._live_job.run(self._live_log.write)
         self._commands_job.run(self._record.write_commands)
@@ -222,11 +224,6 @@ class Heartbeat:
         if (now := store().elapsed()) >= self._forget_lost_at:
             forget_lost_live_events()
             self._forget_lost_at = now + FORGET_LOST_SECONDS
-
-    def _maintain(self) -> None:
-        for name in maintain():
-            self._mark_ready(name)
-        local_counters.process.flush()
 
 
 #: Attempts that end earlier have no live events.
