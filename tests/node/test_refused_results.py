@@ -107,6 +107,18 @@ LARGE = f"NEW.result_size > {MAX_SMALL_BYTES}"
 HANGS = "PERFORM pg_sleep(60)"
 
 
+@pytest.fixture(params=["to execute", "to send"])
+def takes_long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent for longer than the driver's limit is not executed, as here what a lost client has sent."""
+    if request.param == "to send":
+        options = connection.settings_dict["OPTIONS"]
+        slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
+        monkeypatch.setitem(options, "options", slow_link)
+        monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
+        monkeypatch.setattr(result_writer, "LATE_SECONDS", LIMIT_SECONDS / 2)
+
+
+@pytest.mark.usefixtures("takes_long")
 def test_a_batch_that_takes_too_long_is_halved_until_it_passes_and_no_task_spends_a_retry(batches: Batches) -> None:
     tasks, writer = running(40), new_writer()
     for task in tasks:
@@ -235,21 +247,6 @@ def test_each_try_of_a_refused_result_renews_its_lease_first(monkeypatch: pytest
         until(lambda: row(task).status == "completed", what=writer.problem)
 
 
-def test_a_batch_that_takes_too_long_to_send_is_halved(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = connection.settings_dict["OPTIONS"]
-    slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
-    monkeypatch.setitem(options, "options", slow_link)
-    monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
-    monkeypatch.setattr(result_writer, "LATE_SECONDS", LIMIT_SECONDS / 2)
-    tasks, writer = running(40), new_writer()
-    for task in tasks:
-        writer.put(success(task))
-    with at_each_settle("PERFORM pg_sleep(0.03)"), threads(writer):
-        until(lambda: statuses(tasks) == ["completed"] * 40, what=lambda: statuses(tasks))
-    assert [len(batch) for batch in batches.sent][:3] == [40, 20, 10]
-    assert all(tries(task) == [(1, "success")] for task in tasks)
-
-
 DEEP = "[" * 20_000 + "]" * 20_000
 
 
@@ -322,21 +319,8 @@ def test_what_a_person_cancels_is_written_at_the_next_try(batches: Batches) -> N
     assert tries(task) == [(1, "success")]
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_result_that_takes_longer_than_a_statement_may_has_more_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)
-    [task], writer = running(1), new_writer()
-    with at_each_settle("PERFORM pg_sleep(0.8)", LARGE), threads(writer):
-        writer.put(large(task))
-        until(lambda: row(task).status == "completed", what=writer.problem)
-    assert tries(task) == [(1, "success")]
-
-
-def test_it_has_more_time_also_if_it_takes_too_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What is sent for longer than the driver's limit is not executed, as here what a lost client has sent.
-    options = connection.settings_dict["OPTIONS"]
-    slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
-    monkeypatch.setitem(options, "options", slow_link)
-    monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
     monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)
     [task], writer = running(1), new_writer()
     with at_each_settle("PERFORM pg_sleep(0.8)", LARGE), threads(writer):
