@@ -100,12 +100,12 @@ class Handler:
     timeout_limit: float | None = _key(keys.seconds(0, above=True))
     handler_selection: str = _key(keys.choice(*keys.SELECTIONS), "round-robin")
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), metadata={"check": keys.env})
-    env_from: tuple[str, ...] = _key(lambda value: keys.words(value, keys.secret), ())
+    env_from: tuple[str, ...] = _key(keys.list_of(keys.secret), ())
     max_retries: int = _key(keys.integer(0, 1000), 3)
     retries_limit: int | None = _key(keys.integer(0, 1000))
     retry_backoff: float = _key(keys.seconds(0), 1.0)
     retry_on: frozenset[str] = _key(
-        lambda value: frozenset(keys.words(value, keys.choice(*keys.RETRY_ON))), frozenset(keys.RETRY_ON)
+        lambda value: frozenset(keys.list_of(keys.choice(*keys.RETRY_ON))(value)), frozenset(keys.RETRY_ON)
     )
     error_tail: bool = _key(keys.flag, True)
     start_timeout: float = _key(keys.seconds(0), 30.0)
@@ -124,9 +124,9 @@ class Handler:
     tmpfs_exec: bool | None = _key(keys.flag, needs_image=True)
     shm_size: int | None = _key(keys.size(4096), needs_image=True)
     user: str | None = _key(keys.text, needs_image=True)
-    cap_add: tuple[str, ...] = _key(lambda value: keys.words(value, keys.capability), (), needs_image=True)
+    cap_add: tuple[str, ...] = _key(keys.list_of(keys.capability), (), needs_image=True)
     runtime: str | None = _key(keys.text, needs_image=True)
-    mounts: tuple[Mount, ...] = _key(keys.mounts, (), needs_image=True)
+    mounts: tuple[Mount, ...] = _key(keys.list_of(keys.mount, '["/here:/there"]'), (), needs_image=True)
     mount_rules: MountRules = NO_MOUNTS
     #: Identifies the contents of the files below `cwd` that the command of a child process names; blank: it names none.
     sources: str = ""

@@ -134,16 +134,15 @@ def choice(*known: str) -> Check:
     return check
 
 
-def mounts(value: Any) -> tuple[Mount, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f'{shown(value)} is not a list; write ["/here:/there"]')
-    return tuple(_all(mount, value))
+def list_of(of: Check, example: str = '["...", "..."]') -> Check:
+    """A check for lists, each item of which passes `of`."""
 
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"{shown(value)} is not a list; write {example}")
+        return tuple(_all(of, value))
 
-def words(value: Any, of: Check = text) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f'{shown(value)} is not a list; write ["...", "..."]')
-    return tuple(_all(of, value))
+    return check
 
 
 def _all(check: Check, items: Iterable[Any]) -> list[Any]:
