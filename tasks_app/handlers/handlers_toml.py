@@ -150,8 +150,13 @@ class Handlers(dict[str, Handler]):
     """One revision of the file: the handlers by name, in the file's order. Never changed.
 
     `files`: what was read, the file and what its commands name, each with the digest of its content (blank: it is no
-    file). `tables`: the further tables that it has, as JSON values. `digest` identifies what the handlers run (see
-    `digest()`), `revision` all values and the contents of what commands name, in 12 hex digits.
+    file). `tables`: the further tables that it has, as JSON values. `revision` identifies all values and the contents
+    of what commands name, in 12 hex digits.
+
+    `digest` is a SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
+    It covers values, not text: comments, order and keys with their default value change nothing. It leaves out
+    `description`, what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`,
+    the file's folder, the contents of what it names, and what may be mounted.
     """
 
     def __init__(
@@ -163,7 +168,7 @@ class Handlers(dict[str, Handler]):
     ) -> None:
         super().__init__(handlers)
         self.path, self.files, self.tables = path, files, tables
-        self.digest = digest(handlers)
+        self.digest = _hash(handlers, _NOT_RUN)
         self.revision = _hash(handlers, _NOT_OF_REVISION, tables)[:12]
 
 
@@ -401,16 +406,6 @@ def _path(dotted: str) -> tuple[str, ...]:
         name, level = next(iter(level.items()))
         names.append(name)
     return tuple(names)
-
-
-def digest(handlers: Mapping[str, Handler]) -> str:
-    """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
-
-    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
-    what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`, the file's
-    folder, the contents of what it names, and what may be mounted.
-    """
-    return _hash(handlers, _NOT_RUN)
 
 
 def _hash(handlers: Mapping[str, Handler], without: Set[str], tables: Mapping[str, Any] = MappingProxyType({})) -> str:
