@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ from tasks_app.conf import RELEASE, reading, version
 
 
 @pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project whose version is asked for."""
     (tmp_path / "tasks_app" / "node").mkdir(parents=True)
     (tmp_path / "taskdaemon_site").mkdir()
     (tmp_path / "tasks_app" / "node" / "plan.py").write_text("A = 1\n")
     (tmp_path / "taskdaemon_site" / "settings.py").write_text("")
     monkeypatch.setattr(reading, "CODE", tmp_path)
-    return tmp_path
+    version.cache_clear()
+    yield tmp_path
+    version.cache_clear()  # later tests of this process ask for its own version
 
 
 def of(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
