@@ -8,8 +8,8 @@ import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.endings import KillReason, OutcomeKind
-from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import Success
+from testkit.polled_reactor import PolledReactor
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import client, is_gone, owned_engine
 from tests.runner.caller import Caller
@@ -69,8 +69,7 @@ def test_a_flood_never_makes_the_engine_wait() -> None:
 
 
 def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
-    reactor = Reactor()
-    others = threading.Thread(target=reactor.poll_in_background)
+    reactor = PolledReactor(begin=False)
     with Caller(intruder(), engine, reactor=reactor) as caller:
         while (slot := caller.pool.take()) is None:
             reactor.turn(0.1)
@@ -82,13 +81,10 @@ def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
         container = slot.container
         assert container is not None
         slot.kill(KillReason.DRAINED)
-        others.start()
+        reactor.begin()
         assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
         assert is_gone(container.id)
         assert caller.ask("echo").outcome == ECHO
-    reactor.close()
-    others.join()
-    reactor.release()
 
 
 def test_a_handler_that_sleeps_past_its_deadline_is_removed(intrude: Intrude) -> None:

@@ -10,7 +10,6 @@ from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.endings import NoReply
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
-from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.wire import Success, request_line
 from testkit.polled_reactor import PolledReactor
@@ -38,7 +37,7 @@ class Caller:
         handler: Handler,
         engine: Engine,
         ready_after: float = 0.0,
-        reactor: Reactor | None = None,
+        reactor: PolledReactor | None = None,
         may_begin: Callable[[float], bool | None] = lambda waited: True,
     ) -> None:
         self.engine = engine
@@ -46,10 +45,8 @@ class Caller:
         #: How many slots were free when each result was reported.
         self.free_at_results: list[int] = []
         self._changed = threading.Event()
-        self._own_reactor: PolledReactor | None = None
-        if reactor is None:
-            reactor = self._own_reactor = PolledReactor()
-        self.pool = Pool(handler, engine, reactor, self._freed, self._finished, ready_after, may_begin)
+        self._reactor = reactor or PolledReactor()
+        self.pool = Pool(handler, engine, self._reactor, self._freed, self._finished, ready_after, may_begin)
         self.pool.start()
 
     def __enter__(self) -> Caller:
@@ -57,8 +54,7 @@ class Caller:
 
     def __exit__(self, *error: object) -> None:
         assert self.pool.close(TIMEOUT_SECONDS), f"slots live on: {self.pool}"
-        if self._own_reactor is not None:
-            self._own_reactor.close()
+        self._reactor.close()
 
     def until(self, true: Callable[[], Any]) -> Any:
         """Wait until the condition is true. Checks it after each callback of the pool, and now and then."""

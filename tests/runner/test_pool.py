@@ -18,9 +18,9 @@ from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.engine import Chunk, Container, Engine
 from tasks_app.runner.pool import CHOICES
 from tasks_app.runner.process_engine import ProcessEngine
-from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
+from testkit.polled_reactor import PolledReactor
 from tests.runner.caller import Caller, not_begun
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
@@ -142,8 +142,7 @@ def test_a_call_for_a_container_that_was_lost_after_the_take_is_not_an_attempt(k
 
 
 def test_a_slot_whose_call_was_not_sent_is_free_once_it_has_a_container_again() -> None:
-    reactor, kit = Reactor(), KITS["process"]
-    others = threading.Thread(target=reactor.poll_in_background)
+    reactor, kit = PolledReactor(begin=False), KITS["process"]
     with Caller(kit.handler(), kit.make_engine(), reactor=reactor) as caller:
         while (slot := caller.pool.take()) is None:
             reactor.turn(0.1)
@@ -154,11 +153,8 @@ def test_a_slot_whose_call_was_not_sent_is_free_once_it_has_a_container_again() 
         # No thread polls the reactor, so only the send can notice the end.
         _, call = caller.begin({"do": "echo"}, slot=slot)
         assert caller.results and not_begun(caller.result(call).outcome)
-        others.start()
+        reactor.begin()
         assert caller.ask("echo").outcome == Success({"do": "echo"})
-    reactor.close()
-    others.join()
-    reactor.release()
 
 
 def test_a_container_that_closed_its_stdin_is_replaced() -> None:

@@ -17,9 +17,9 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.engine import NotYet
 from tasks_app.runner.process_engine import ProcessEngine
-from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import Success
+from testkit.polled_reactor import PolledReactor
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 from tests.runner.test_pool import ReadEngine
@@ -264,20 +264,16 @@ def test_a_roll_back_to_what_containers_have_leaves_them(pool: Reloading, tmp_pa
 
 
 def test_a_slot_that_was_chosen_before_a_roll_back_is_free_again() -> None:
-    reactor = Reactor()
+    reactor = PolledReactor(begin=False)
     with Reloading(handler(instances=2), ProcessEngine(), reactor=reactor) as caller:
         while caller.pool.free() < 2:
             reactor.turn(0.1)
         caller.pool.adopt(handler("two", instances=2))
         assert caller.pool.roll() and caller.pool.free() == 1
         caller.pool.adopt(handler(instances=2))  # before the thread that polls has looked
-        others = threading.Thread(target=reactor.poll_in_background)
-        others.start()
+        reactor.begin()
         caller.settled()
         assert caller.versions(2) == ["one"] * 2
-    reactor.close()
-    others.join()
-    reactor.release()
 
 
 def test_instances_grow_and_shrink_without_touching_the_others(pool: Reloading) -> None:
