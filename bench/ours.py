@@ -63,7 +63,7 @@ class Ours:
         # Counted from here on, without the servers' work for the sender.
         first, before = self.deployment.completed(), self._cpu()
         self.deployment.none_left(self.worker)
-        if first == count:  # all have completed already
+        if first > count / 2:  # of the few that are left, the kernel's tick of 10 ms may say nothing
             first, before = 0, self._before
         self.cost = (self._cpu() - before) / (count - first) * 1e6
         found = self.deployment.stamps(count + self._first)
