@@ -46,7 +46,7 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     left_out = {test for test in everything.keys() - on_redis if test.startswith("system/")}
     assert [test for test in left_out if "one_leg" not in everything[test]] == []
     on_rabbitmq = {test for test, marks in everything.items() if "system" in marks and "one_broker" not in marks}
-    assert "system/test_rolling.py::test_sigquit_gives_back_what_runs_at_once" in on_rabbitmq
+    assert "system/test_previous_version.py::test_a_post_to_one_version_wakes_a_node_of_the_other" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
 
 

@@ -12,7 +12,11 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.process import until
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("does-not-start")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.xdist_group("does-not-start"),
+    pytest.mark.one_broker("attempts in rows, which the database makes ready again"),
+]
 
 #: Loads for longer than a new container is watched, so that it has a task by then, and ends without its model.
 LOADS = """

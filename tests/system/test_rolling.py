@@ -14,7 +14,10 @@ from testkit.daemon import Daemon
 from testkit.process import Process, until
 from tests.system.checker import faults
 
-pytestmark = pytest.mark.long("restarts under load", seconds=90)
+pytestmark = [
+    pytest.mark.long("restarts under load", seconds=90),
+    pytest.mark.one_broker("rows of tasks and attempts; nodes that stop, on RabbitMQ: chaos/test_short.py"),
+]
 
 NODES, SLOTS = 2, 2
 
