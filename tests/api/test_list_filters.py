@@ -18,7 +18,7 @@ from tests.api.list_reference import ERRORS, TAGS, TYPES, listed, store_tasks
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
-TASKS = 80
+TASKS = 60
 #: Small enough that a page often ends before it is full.
 ROWS_READ = 20
 SERVED = {"status", "type", "ids", "limit", "order", "cursor", "fields"}

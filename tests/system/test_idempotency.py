@@ -13,7 +13,7 @@ from tests.system.two_webs import TwoWebs
 
 pytestmark = [pytest.mark.long("kills", seconds=30), pytest.mark.one_broker("keys in the database")]
 
-POSTS, KEYS = 500, 50
+POSTS, KEYS = 300, 30
 #: Seconds between two kills, and how many of them at most: the start of a web server costs as much as 300 posts.
 APART, KILLS = 0.5, 2
 

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.one_broker("rows of tasks and attempts; kills on RabbitMQ: chaos/test_short.py"),
 ]
 
-TASKS, CLIENTS, KILLS = 504, 8, 5
+TASKS, CLIENTS, KILLS = 304, 8, 4
 #: Seconds between two kills: enough for what was killed to be at work again before most of them.
 APART = (1.0, 2.5)
 

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.one_broker("rows of operations and tasks"),
 ]
 #: More than a few batches.
-TASKS = 3000
+TASKS = 2000
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.database, pytest.mark.long("load, and what must not ha
 
 #: A paused type, or a drained node, starts no task later than this after the answer.
 DELAY_SECONDS = 2.0
+#: Tasks before a drain: two nodes with two slots need about as long as the command takes to start, and more.
+BACKLOG = 120
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def test_a_drained_node_empties_while_the_other_goes_on_and_takes_tasks_again_on
     daemon: Daemon, two: tuple[Process, Process]
 ) -> None:
     name, other = (hosts.name(daemon, node) for node in two)
-    ids = load(daemon, 300, seconds=0.15)
+    ids = load(daemon, BACKLOG, seconds=0.15)
     until(lambda: {name, other} <= {each["node"] for each in attempts(daemon, ids)}, what="a task on each node")
     drain = daemon.manage("drain", name, "--wait")
     assert drain.ends() == 0, drain.said()
@@ -138,7 +140,7 @@ def test_a_node_that_is_drained_for_a_type_starts_none_of_it_and_goes_on_with_ot
     daemon: Daemon, two: tuple[Process, Process]
 ) -> None:
     name = hosts.name(daemon, two[0])
-    ids = load(daemon, 300, seconds=0.15)
+    ids = load(daemon, BACKLOG, seconds=0.15)
     until(lambda: name in {each["node"] for each in attempts(daemon, ids)}, what="its first tasks")
     drain = daemon.manage("drain", name, "--handler", "act", "--reason", "new model", "--wait")
     assert drain.ends() == 0, drain.said()
