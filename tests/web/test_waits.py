@@ -12,7 +12,7 @@ from tasks_app.web.requests import BODY_BUDGET_BYTES
 from testkit.daemon import Daemon, read_all, serving
 from testkit.process import until
 from tests.web.answers import error, only
-from tests.web.test_streams import new_key
+from tests.web.test_streams import new_key, revoke
 
 #: The longest wait.
 LONG = 60
@@ -61,7 +61,7 @@ def test_a_wait_ends_with_its_key(tmp_path: Path) -> None:
         read, post = begin("GET", f"/api/tasks/{task}", "first"), begin("POST", "/queue", "first", TASK)
         expiring, good = begin("GET", f"/api/tasks/{task}", "second"), begin("GET", f"/api/tasks/{task}", "third")
         until(partial(begun, server, 4), what="4 waits")
-        assert server.manage("apikey", "revoke", "first").ends() == 0
+        revoke(server, "first")
         refusal = read_all(read)
         assert error(refusal, 401) == "this API key is unknown or revoked"
         assert b'www-authenticate: Bearer realm="tasks", error="invalid_token"' in refusal

@@ -15,7 +15,7 @@ import pytest
 from testkit.daemon import Daemon, read_all, serving
 from testkit.process import until
 from tests.web.answers import error, only
-from tests.web.test_streams import new_key
+from tests.web.test_streams import new_key, revoke
 from tests.web.test_waits import LONG, begun
 
 
@@ -53,7 +53,6 @@ def listed(connection: socket) -> dict[str, Any]:
     return {task["id"]: task["status"] for task in json.loads(body)}
 
 
-@pytest.mark.database
 def test_a_list_waits_for_the_first_of_its_tasks_or_for_all(tmp_path_factory: pytest.TempPathFactory) -> None:
     with serving(tmp_path_factory.mktemp("many")) as server, lister(server) as lists:
         one, two, three = (server.post("echo") for _ in range(3))
@@ -81,16 +80,15 @@ def test_a_list_waits_for_the_first_of_its_tasks_or_for_all(tmp_path_factory: py
         assert [each["field"] for each in refused.json()["details"]] == ["wait", "wait_for"]
 
 
-@pytest.mark.database
 def test_a_list_waits_as_long_as_its_key_allows_and_for_what_it_knows(tmp_path_factory: pytest.TempPathFactory) -> None:
     with serving(tmp_path_factory.mktemp("keys")) as server, lister(server) as lists:
         echo, prime = server.post("echo"), server.post("prime")
-        limited, other = (f"Authorization: Bearer {new_key(server, name, '--type', 'echo')}\r\n" for name in "ab")
+        limited, other = (f"Authorization: Bearer {new_key(server, name, 'echo')}\r\n" for name in "ab")
         # A task of another type is gone to it, also when all are waited for.
         assert listed(lists.ask([echo, prime], headers=limited)) == {echo: "pending"}
         revoked = lists.waiting([echo, prime], "&wait_for=all", limited)
         goes_on = lists.waiting([echo, prime], "&wait_for=all", other)
-        assert server.manage("apikey", "revoke", "a").ends() == 0
+        revoke(server, "a")
         assert error(read_all(revoked), 401) == "this API key is unknown or revoked"
         key = {"Authorization": other.split(": ")[1].strip()}
         assert server.http.post(f"/api/tasks/{echo}/cancel", headers=key).status_code == 200
