@@ -226,7 +226,7 @@ def main(arguments: list[str]) -> int:
         }
     missing = {name: fault for name, fault in servers.items() if fault}
     embedded = " and ".join(f"not {name}" for name in ("several_hosts", *missing))
-    legs = [Leg("embedded: SQLite + local transport", embedded, {}, 5)]
+    legs = [Leg("embedded: SQLite + local transport", embedded, {}, 8)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen, processes in (
         ("redis", REDIS, "database or system", 3),
