@@ -32,6 +32,7 @@ from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tasks_app.runner.endings import OutcomeKind
 from testkit.sessions import snapshot
+from testkit.sizes import size
 from tests.queue.moves.kit import ALWAYS
 
 pytestmark = [
@@ -244,7 +245,7 @@ class Queue:
 
 
 @pytest.mark.parametrize("returned", [200, 2])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(size(1, large=8)))
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
 def test_each_claim_gets_the_best_ready_tasks(
     order: Selection, seed: int, returned: int, monkeypatch: pytest.MonkeyPatch
