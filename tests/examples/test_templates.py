@@ -15,6 +15,7 @@ import pytest
 
 from tasks_app.runner.starter import last_line
 from tasks_app.runner.wire import request_line
+from testkit.kept import GO
 from testkit.needs import program, whole_path
 from tests.examples.conftest import TOP
 
@@ -38,8 +39,7 @@ def command(language: str, folder: Path) -> list[str]:
             build = [program("gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", binary, "hello.c"]
         case _:
             build = [program("go"), "build", "-o", binary, "hello.go"]
-    # Go keeps what it has compiled of its own library in HOME.
-    subprocess.run(build, cwd=folder, env={**whole_path(), "CGO_ENABLED": "0"}, check=True)
+    subprocess.run(build, cwd=folder, env={**whole_path(), **GO}, check=True)
     return [binary]
 
 
