@@ -75,6 +75,7 @@ def scenario(client: Client) -> Iterator[object]:
     yield client.health().status
 
 
+@pytest.mark.one_leg("the client; that the API answers alike on each database: tests/api")
 def test_the_same_calls_have_the_same_answers(daemon: Daemon) -> None:
     with FakePlatform({"echo": handle}).client() as fake, Client(daemon.base) as real:
         for number, (in_memory, answered) in enumerate(zip(scenario(fake), scenario(real), strict=True)):

@@ -81,6 +81,7 @@ def test_the_headers_may_be_in_any_case() -> None:
     assert verify_webhook(BODY, headers, NEW, now=AT).id == "delivery"
 
 
+@pytest.mark.one_leg("the client; that callbacks are sent on each database: features/callbacks")
 def test_a_task_tells_its_end_and_tells_it_again_when_asked(deployment: Callable[..., Daemon]) -> None:
     told: list[Webhook] = []
 
