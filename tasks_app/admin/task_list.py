@@ -137,7 +137,7 @@ def filters() -> tuple[type[TaskListFilter], ...]:
     )  # fmt: skip
 
 
-class KnownRows:
+class FoundTasks:
     """Tasks whose ids are known, for Django's paginator and list: a page of them is read by its keys, and none is read
     to count them."""
 
@@ -161,7 +161,7 @@ class NewestFirst(StrictList):
     """
 
     end: UUID | None = None
-    known: KnownRows | None = None
+    known: FoundTasks | None = None
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
@@ -176,7 +176,7 @@ class NewestFirst(StrictList):
         if isinstance(found, QuerySet):
             return found.defer(*deferred)
         self.end = found.end
-        self.known = KnownRows(found.ids, Task.objects.order_by("-pk").defer(*deferred))
+        self.known = FoundTasks(found.ids, Task.objects.order_by("-pk").defer(*deferred))
         return self.known[:]
 
     def get_results(self, request: HttpRequest) -> None:
