@@ -92,13 +92,9 @@ class DueWork(NamedTuple):
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> DueWork:
         """`row`: of `sql.due_work`. The answer to a question is null if there is no row at all."""
-        now, next_due, holders, *more = row
-        work = cls(now, next_due, tuple(json.loads(holders or "[]")))
-        if not more:
-            return work
-        *questions, names, minute, reload = more[:-3]
-        rest = (frozenset(names.split()), minute, reload, OnHold.from_row(more[-3:]))
-        return cls._make([*work[:3], *map(bool, questions), *rest])
+        now, next_due, holders, *questions, names, minute, reload = row[:-3]
+        rest = (frozenset(names.split()), minute, reload, OnHold.from_row(row[-3:]))
+        return cls._make([now, next_due, tuple(json.loads(holders or "[]")), *map(bool, questions), *rest])
 
     @property
     def due(self) -> bool:

@@ -38,7 +38,7 @@ FORGETS_PER_CALL = 10
 
 def due_work(node: str) -> DueWork:
     """Read what maintenance is due for `node`. Raises DatabaseError."""
-    return store().due_work(node, full=True)
+    return store().due_work(node)
 
 
 def maintain(ending: bool = False) -> set[str]:

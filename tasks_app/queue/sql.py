@@ -37,6 +37,11 @@ SELECT {id}, (
   FROM taskdaemon_task AS task WHERE task.id = watched.{id}
 ) FROM {ids}
 """
+#: Three columns: the paused types as JSON, whether the node is drained, and its drained types, the keys of an object.
+ON_HOLD = """
+  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL),
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})"""
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
 LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
@@ -44,16 +49,7 @@ DUE_WORK = """
 SELECT {now},
   (SELECT due FROM taskdaemon_task
     WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1),
-  (SELECT {array} FROM ({holders}) AS holder)
-"""
-#: Three columns: the paused types as JSON, whether the node is drained, and its drained types, the keys of an object.
-ON_HOLD = """
-  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})"""
-DUE_WORK_FULL = (
-    DUE_WORK.rstrip()
-    + """,
+  (SELECT {array} FROM ({holders}) AS holder),
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE status = 'pending' AND due IS NOT NULL AND clock < {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS a)
   OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
@@ -71,17 +67,15 @@ DUE_WORK_FULL = (
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE {untold} {from_end} ORDER BY completed_at LIMIT 1) AS e),
   {features}, {minute},
-  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),"""
-    + ON_HOLD
-    + "\n"
-)
+  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),{on_hold}
+"""
 
 
-def due_work(full: bool) -> str:
-    """DUE_WORK or DUE_WORK_FULL. `{features}` is a text: the names of what is due of the features of the deployment."""
+def due_work() -> str:
+    """DUE_WORK with ON_HOLD; `{features}` is a text: the names of what is due of the features of the deployment."""
     conditions = [item for feature in features() for item in feature.due_work.items()]
     named = [f"CASE WHEN {condition} THEN '{name} ' ELSE '' END" for name, condition in conditions]
-    return DUE_WORK_FULL.replace("{features}", "\n  || ".join([*named, "''"])) if full else DUE_WORK
+    return DUE_WORK.replace("{features}", "\n  || ".join([*named, "''"])).replace("{on_hold}", ON_HOLD)
 
 
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run

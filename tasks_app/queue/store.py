@@ -154,8 +154,8 @@ class Store(Protocol):
         15. Each is given out once, and is higher than all before.
         """
 
-    def due_work(self, node: str, full: bool) -> DueWork:
-        """What maintenance is due for `node`, read by one statement. Not `full`: only the first three fields.
+    def due_work(self, node: str) -> DueWork:
+        """What maintenance is due for `node`, read by one statement.
 
         16. Takes no lock. Reads one row for each question, however many tasks are stored, and one for each node that
             holds tasks.
@@ -334,7 +334,7 @@ class Store(Protocol):
         """What `node` must not start, read by one statement. Takes no lock.
 
         41. It has every pause and every drain, of the node or of a type, that was committed before the call, and no
-            pause that has ended by the database's clock. `due_work` reads the same, if it is full.
+            pause that has ended by the database's clock. `due_work` reads the same.
         """
 
     def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:

@@ -162,18 +162,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @cache
-def due_work_statement(full: bool) -> str:
-    """$1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING.
-
-    If it is full, $5 from when on they expire, $6 from when on failures have no group, and $7 ends are to be told.
-    """
-    return sql.due_work(full).format(**_PARTS, **_ADDED)
+def due_work_statement() -> str:
+    """$1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING, $5 from when on tasks expire, $6 failures have no
+    group, and $7 ends are to be told."""
+    return sql.due_work().format(**_PARTS, **_ADDED)
 
 
-def due_work(node: str, full: bool) -> DueWork:
+def due_work(node: str) -> DueWork:
     start = scan_start() or ScanStart()
-    values = (node, start.due, *start.began, *((start.expires, start.ungrouped, start.untold) if full else ()))
-    [row] = prepared(due_work_statement(full), values)
+    values = (node, start.due, *start.began, start.expires, start.ungrouped, start.untold)
+    [row] = prepared(due_work_statement(), values)
     return DueWork.from_row(row)
 
 

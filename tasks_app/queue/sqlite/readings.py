@@ -77,12 +77,12 @@ READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 
 
 @cache
-def due_work_statement(full: bool) -> str:
-    return sql.due_work(full).format(**_PARTS, holders=_HOLDERS, lost=_LOST)
+def due_work_statement() -> str:
+    return sql.due_work().format(**_PARTS, holders=_HOLDERS, lost=_LOST)
 
 
-def due_work(node: str, full: bool) -> DueWork:
-    [row] = read(due_work_statement(full), {"now": seconds(), "clock": clock_id(), "node": node})
+def due_work(node: str) -> DueWork:
+    [row] = read(due_work_statement(), {"now": seconds(), "clock": clock_id(), "node": node})
     return DueWork.from_row(row)
 
 

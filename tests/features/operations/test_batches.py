@@ -379,9 +379,9 @@ def test_a_small_operation_can_be_done_where_it_was_started() -> None:
 
 def test_the_running_operations_are_found_without_reading_those_that_are_over() -> None:
     operation = begun(ids=frozenset([UUID(int=7)]))
-    assert "operations" in store().due_work("node-1", full=True).features
+    assert "operations" in store().due_work("node-1").features
     over(operation)
-    assert "operations" not in store().due_work("node-1", full=True).features
+    assert "operations" not in store().due_work("node-1").features
     assert connection.in_atomic_block
 
 

@@ -38,7 +38,7 @@ def test_21_the_expression_and_the_number_are_of_one_clock() -> None:
     [*moments] = Task.objects.values_list(store().now(), flat=True)
     assert before <= min(moments) <= max(moments) <= store().seconds()
     Task.objects.update(due=store().now() + 10.0, due_at="2999-01-01T00:00Z", clock=store().clock_id())
-    assert 0.0 < store().due_work("node", False).next_due - before < 60.0  # type: ignore[operator]
+    assert 0.0 < store().due_work("node").next_due - before < 60.0  # type: ignore[operator]
 
 
 def test_elapsed_goes_on_and_asks_no_server() -> None:

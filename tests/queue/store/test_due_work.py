@@ -36,7 +36,7 @@ NOTHING = {
 
 def found(**different: object) -> bool:
     """Whether a node called `node` finds exactly this work, and maybe a minute without a row of the history."""
-    work = store().due_work("node", True)
+    work = store().due_work("node")
     fields = work._asdict() | {"due": work.due, "features": work.features - {"history"}}
     del fields["now"], fields["next_due"], fields["minute"]
     return fields == NOTHING | different
@@ -58,7 +58,7 @@ def test_without_due_work_it_finds_nothing_and_reads_the_clock() -> None:
     Task.objects.filter(pk=submitted(50)[0]).update(expires_at=FUTURE)
     assert found()
     before = store().seconds()
-    assert before <= store().due_work("node", True).now <= store().seconds()
+    assert before <= store().due_work("node").now <= store().seconds()
 
 
 def test_the_last_reload_is_found() -> None:
@@ -73,10 +73,10 @@ def test_a_due_row_is_found_behind_one_that_is_not_due() -> None:
 
 
 def test_the_next_due_time_is_found() -> None:
-    assert store().due_work("node", True).next_due is None
+    assert store().due_work("node").next_due is None
     for seconds in (3600.0, 60.0, 600.0):
         waits(due=store().now() + seconds)
-    work = store().due_work("node", True)
+    work = store().due_work("node")
     assert work.next_due is not None and 50 < work.next_due - work.now <= 60
 
 
@@ -194,13 +194,12 @@ def test_a_tick_that_has_come_is_found() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("full", [False, True])
-def test_16_due_work_waits_for_no_lock_and_takes_none(full: bool) -> None:
+def test_16_due_work_waits_for_no_lock_and_takes_none() -> None:
     insert(50, 50)
     take()
     with elsewhere(take):
-        assert store().due_work("other", full).holders == ("node",)
-    with elsewhere(lambda: store().due_work("other", full)):
+        assert store().due_work("other").holders == ("node",)
+    with elsewhere(lambda: store().due_work("other")):
         if not store().single_writer:
             assert len(take()) == 1
 
@@ -208,10 +207,9 @@ def test_16_due_work_waits_for_no_lock_and_takes_none(full: bool) -> None:
 def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> None:
     HistoryRow.objects.create(minute=1, totals={}, handlers={}, last_attempt=0)
     before = int(store().moment()[1].timestamp() // 60)
-    work = store().due_work("node", True)
+    work = store().due_work("node")
     minute = work.minute
     assert "history" in work.features and before <= minute <= int(store().moment()[1].timestamp() // 60)
     for each in (minute, minute + 1):
         HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
-    assert "history" not in store().due_work("node", True).features
-    assert not store().due_work("node", False).features
+    assert "history" not in store().due_work("node").features

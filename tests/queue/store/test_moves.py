@@ -182,7 +182,7 @@ def test_4_a_connection_that_is_lost_is_an_operational_error() -> None:
 
 READS: dict[str, Callable[[], object]] = {
     "ready_types": lambda: store().ready_types(["echo"]),
-    "due_work": lambda: store().due_work("node", True),
+    "due_work": lambda: store().due_work("node"),
     "on_hold": lambda: store().on_hold("node"),
     "reading": lambda: store().reading(),
 }

@@ -26,7 +26,7 @@ def paused(name: str, until: datetime | None = None) -> None:
 def both() -> OnHold:
     """The answer of both methods."""
     alone = store().on_hold("node")
-    assert store().due_work("node", True).on_hold == alone
+    assert store().due_work("node").on_hold == alone
     return alone
 
 

@@ -337,7 +337,7 @@ def test_a_search_for_what_marks_hide_reads_along_an_index() -> None:
 def test_16_due_work_is_read_along_indexes() -> None:
     found = due_work("mine")
     assert found.due and found.holders == ("dead",) and found.due_on_old_clock and found.lost and found.expired
-    sql = part("due_work").due_work_statement(True)
+    sql = part("due_work").due_work_statement()
     if connection.vendor == "sqlite":
         assert scans(explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})) == []
         return
@@ -348,7 +348,7 @@ def test_16_due_work_is_read_along_indexes() -> None:
 
 def test_16_whether_the_history_has_the_present_minute_is_read_by_its_key() -> None:
     HistoryRow.objects.bulk_create(HistoryRow(minute=n, totals={}, handlers={}, last_attempt=0) for n in range(20_000))
-    sql = part("due_work").due_work_statement(True)
+    sql = part("due_work").due_work_statement()
     if connection.vendor == "sqlite":
         plan = explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})
         [line] = [line for line in plan if "taskdaemon_history" in line]
