@@ -1,5 +1,5 @@
 """A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and what is said of the
-database as a whole.
+database and its errors.
 
 The clock is the server's.
 """
@@ -7,18 +7,21 @@ The clock is the server's.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from shlex import quote
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
 from django.db.models import FloatField, Func
 
+from tasks_app.conf import ours
 from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS, encoding_fault, ends_session, is_refused, prepared
 from tasks_app.db.postgresql.calls import limited as call_limited
-from tasks_app.db.write_health import write_health
+from tasks_app.db.write_health import first_line, is_full, write_health
 from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 _SECONDS = "extract(epoch from clock_timestamp())::float8"
@@ -180,6 +183,13 @@ def fault() -> Fault | None:
     return None if sentence is None else Fault("E005", sentence)
 
 
+def where() -> str:
+    database = connection.settings_dict
+    return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"
+
+
+# What an error of the server means: for the verbs, and for whoever has set it up, with what to do next.
+
 #: The statement was cancelled, by `statement_timeout` or by a person; no memory for it.
 COST_STATES = ("57014", "53200")
 #: Program limits: a jsonb value with too many bytes, a text that is nested too deeply.
@@ -197,6 +207,47 @@ def refusal(error: Exception) -> DatabaseRefusal | None:
     return DatabaseRefusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
 
 
-def where() -> str:
-    database = connection.settings_dict
-    return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"
+NO_TABLE, NO_COLUMN = "42P01", "42703"
+_NO_DATABASE, _NO_USER, _NO_HOST, _PASSWORD, _OPTION = map(
+    re.compile,
+    (
+        r'database "[^"]*" does not exist', r'role "[^"]*" does not exist', "failed to resolve host",
+        "password authentication failed|no password supplied", "invalid (connection option|URI query|sslmode)",
+    ),
+)  # fmt: skip
+
+
+def lacks_tables(error: BaseException) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) in (NO_TABLE, NO_COLUMN)
+
+
+def advice(error: Exception) -> str:
+    if is_refused(error):
+        return str(error)
+    settings, text, reason = connection.settings_dict, str(error), first_line(error)
+    name, user, host, port = (str(settings[key] or "") for key in ("NAME", "USER", "HOST", "PORT"))
+    address = f"{host or 'the local socket'}{port and f':{port}'}"
+    # As the server's administrator, whatever user DATABASE_URL names.
+    as_administrator = f"{host and f'-h {quote(host)} '}{port and f'-p {port} '}-U postgres"
+    if lacks_tables(error):
+        return f"the database does not have all its tables ({reason}): run {ours('prepare')}"
+    if is_full(reason):
+        return f"the disk of the server {address} is full ({reason}): make room on it"
+    if _NO_DATABASE.search(text):
+        create = f"createdb {as_administrator}{user and f' -O {quote(user)}'} {quote(name)}"
+        return f'there is no database "{name}" on {address}: create it ({create}), or correct DATABASE_URL'
+    if _NO_USER.search(text):
+        create = f"createuser {as_administrator} --pwprompt {quote(user)}"
+        return f'there is no user "{user}" on {address}: create it ({create}), or correct DATABASE_URL'
+    if _PASSWORD.search(text):
+        return (
+            f'the server {address} does not let in the user "{user}" (wrong password, or none): correct it in '
+            "DATABASE_URL; special characters are percent-encoded (p%40ss)"
+        )
+    if _OPTION.search(text):
+        return f"DATABASE_URL: {reason}; correct what follows its ?"
+    if _NO_HOST.search(text):
+        return f"the database cannot be reached: {reason}; correct the host in DATABASE_URL"
+    if getattr(error.__cause__, "sqlstate", None) is None:
+        return f"the database cannot be reached: {reason}; start the server {address}, or correct DATABASE_URL"
+    return f"the database cannot be used: {reason}"

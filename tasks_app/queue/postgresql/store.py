@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.advice import advice, lacks_tables
 from tasks_app.queue.postgresql.claim import claim, ready_types
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.maintain import maintain, problem
@@ -35,11 +34,13 @@ from tasks_app.queue.postgresql.readings import (
 )
 from tasks_app.queue.postgresql.session import Session as session
 from tasks_app.queue.postgresql.session import (
+    advice,
     bare_writing,
     clock_id,
     elapsed,
     extended,
     fault,
+    lacks_tables,
     limited,
     moment,
     now,

@@ -1,4 +1,4 @@
-"""A session of SQLite: its statements, its clock, its limits, and what is said of the database as a whole.
+"""A session of SQLite: its statements, its clock, its limits, and what is said of the database and its errors.
 
 The clock is this host's monotonic one. It stands still while the host, and so every node, is suspended.
 """
@@ -6,18 +6,22 @@ The clock is this host's monotonic one. It stands still while the host, and so e
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Value
 
+from tasks_app.conf import ours
 from tasks_app.db.node_lock import boot_id
 from tasks_app.db.sqlite.write_lock import bare_writing
+from tasks_app.db.write_health import first_line, is_full
 from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 
@@ -103,11 +107,6 @@ def problem() -> str | None:
     return None
 
 
-def refusal(error: Exception) -> DatabaseRefusal | None:
-    """SQLite has no limit of time, so it refuses values only."""
-    return value_refusal(error)
-
-
 def fault() -> Fault | None:
     """E002: a SQLite without RETURNING."""
     if sqlite3.sqlite_version_info >= (3, 35):
@@ -121,3 +120,38 @@ def fault() -> Fault | None:
 
 def where() -> str:
     return f"sqlite {connection.settings_dict['NAME']}"
+
+
+# What an error of the file means: for the verbs, and for whoever has set it up, with what to do next.
+
+#: A database cannot be opened with less room on its disk.
+LEAST_BYTES = 64 * 1024
+ANOTHER_FILE = "set DAEMON_DB_PATH (or DATABASE_URL) to another file"
+
+
+def refusal(error: Exception) -> DatabaseRefusal | None:
+    """SQLite has no limit of time, so it refuses values only."""
+    return value_refusal(error)
+
+
+def lacks_tables(error: BaseException) -> bool:
+    text = str(error)
+    return text.startswith(("no such table", "no such column")) or "has no column named" in text
+
+
+def advice(error: Exception) -> str:
+    reason, file = first_line(error), Path(connection.settings_dict["NAME"])
+    if lacks_tables(error):
+        return f"the database does not have all its tables ({reason}): run {ours('prepare')}"
+    if not file.parent.is_dir():
+        return f"the database cannot be opened: there is no folder {file.parent}; create it, or {ANOTHER_FILE}"
+    # Without room for its log, SQLite says no more than "disk I/O error".
+    if is_full(reason) or (reason == "disk I/O error" and shutil.disk_usage(file.parent).free < LEAST_BYTES):
+        return f"the disk of {file} is full ({reason}): make room on it"
+    if "unable to open" in reason:
+        return f"the database {file} cannot be opened: let this user write to it and its folder, or {ANOTHER_FILE}"
+    if "readonly" in reason:
+        return f"the database {file} cannot be written ({reason}): let this user write to it and its folder"
+    if "not a database" in reason or "malformed" in reason:
+        return f"{file} is not a database of SQLite, or is damaged ({reason}): restore a backup, or {ANOTHER_FILE}"
+    return f"the database cannot be used: {reason}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tasks_app.db.sqlite.write_lock import bare_writing, writing
-from tasks_app.queue.sqlite.advice import advice, lacks_tables
 from tasks_app.queue.sqlite.claim import claim, ready_types
 from tasks_app.queue.sqlite.moves import (
     add_counts,
@@ -35,10 +34,12 @@ from tasks_app.queue.sqlite.readings import (
 )
 from tasks_app.queue.sqlite.session import Session as session
 from tasks_app.queue.sqlite.session import (
+    advice,
     clock_id,
     elapsed,
     extended,
     fault,
+    lacks_tables,
     limited,
     maintain,
     moment,
