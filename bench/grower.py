@@ -80,7 +80,7 @@ def _claims(count: int) -> list[float]:
     from tasks_app.queue.current import store
 
     # As the dispatcher does: without it the planner chooses another plan.
-    store().session(durable=False).configure()
+    store().configure_session(durable=False)
     request = ClaimRequest(handler.NAME, CLAIM_TASKS, Policy(30.0, 3, 1.0, frozenset()))
     took = []
     for _ in range(count + WARM_UP_CLAIMS):

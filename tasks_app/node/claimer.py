@@ -63,14 +63,13 @@ class Claimer:
         self._locks = store().single_writer
         #: Replaced by the dispatcher.
         self.policies = policies
-        self._session = store().session(durable=False)
 
     def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
         """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
 
         Raises DatabaseError, also if it cannot be read what is on hold.
         """
-        self._session.configure()
+        store().configure_session(durable=False)
         with bare_writing(durable=False) if self._locks else nullcontext():
             # With the lock held: on SQLite the wait for it may be long.
             if self._on_hold.last.too_old:

@@ -52,7 +52,7 @@ class RefusedResults:
 
     def __init__(self, settling: Settling, written: Callable[[], None] = lambda: None) -> None:
         """`written` is called once a result has ended."""
-        self._settling, self._session, self._after = settling, store().session(), written
+        self._settling, self._after = settling, written
         self.retrying = Retrying("write a result that is tried alone", RETRY_SECONDS)
         self._changed = threading.Condition()
         # What follows is written under its lock.
@@ -134,7 +134,7 @@ class RefusedResults:
         """Write one result. If it cannot be written now, it is due again later."""
         result = refused.result
         try:
-            self._session.configure()
+            store().configure_session()
             self._settling.prolong([result])
             ended = True
             try:

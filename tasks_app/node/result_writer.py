@@ -175,7 +175,6 @@ class ResultLane:
         """
         self.queue, self.retrying = ResultQueue(), Retrying("write results")
         self._settling, self._try_alone, self._after, self._large = settling, try_alone, written, large
-        self._session = store().session()
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         #: Written by the thread once, when it starts.
         self.has_thread = False
@@ -230,7 +229,7 @@ class ResultLane:
         if not len(self.queue):
             return False
         try:
-            self._session.configure()
+            store().configure_session()
             batch, began = self.queue.take(), time.monotonic()
             left = len(self.queue) > 0
             try:

@@ -70,13 +70,6 @@ def value_refusal(error: Exception) -> DatabaseRefusal | None:
     return None
 
 
-class Session(Protocol):
-    """The settings of the connections of one thread that claims or settles, for that thread."""
-
-    def configure(self) -> None:
-        """Connect if necessary, and configure a connection that is new. Raises DatabaseError."""
-
-
 class Store(Protocol):
     """What the platform asks of its database, as far as databases differ.
 
@@ -235,11 +228,11 @@ class Store(Protocol):
             may undo it, together with all that was committed after it.
         """
 
-    def session(self, durable: bool = True) -> Session:
-        """The settings of a thread that claims or settles often. Not `durable`: its commits need not wait for the disk.
+    def configure_session(self, durable: bool = True) -> None:
+        """Connect if necessary, and configure the connection of this thread, which claims, settles or reads often, if
+        it is new. Not `durable`: its commits need not wait for the disk.
 
-        26. After `configure` the thread's connection has the settings, also if it is a new one. Other connections do
-            not get them.
+        26. Only this connection gets the settings; a thread calls it each time, since it may have a new one.
         """
 
     def limited(self, seconds: float) -> AbstractContextManager[None]:

@@ -268,7 +268,6 @@ class Watcher:
         self._watched, self._ended, self._each_second = watched, ended, each_second
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
-        self._session = store().session()
         self._log_once = LogOnce()
         self._took = 0.0
         self._second_at = 0.0
@@ -292,7 +291,7 @@ class Watcher:
         begun = time.monotonic()
         try:
             with store().limited(TIMEOUT_SECONDS):
-                self._session.configure()
+                store().configure_session()
                 if begun >= self._second_at:
                     self._second_at = begun + EACH_SECONDS
                     self._each_second()

@@ -36,7 +36,7 @@ class Database:
         self.failure: Exception = OperationalError("away")
         monkeypatch.setattr(waiters, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
         monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
-        monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
+        monkeypatch.setattr(store(), "configure_session", lambda: None)
         self.each_second: Callable[[], None] = lambda: None
         self.watcher = Watcher(self.waited_for, self.ended.extend, lambda: self.each_second())
 

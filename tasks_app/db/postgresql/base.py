@@ -59,6 +59,8 @@ class TimeoutConnection(psycopg.Connection[Any]):
         # Makes the statements' names unique: a pooler may give us a session that still has those of another connection.
         self._prefix = secrets.token_hex(4)
         self._loader = Transformer(self)
+        #: What `queue/postgresql/session.py` has set: by `durable`.
+        self.configured: set[bool] = set()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """As psycopg's. Every call of a connection and of its cursors passes through here."""

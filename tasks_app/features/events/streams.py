@@ -203,7 +203,6 @@ class EventFeeder:
         self._sockets = ClientSockets()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._session = store().session()
         self._log_once = LogOnce()
         self._ask_at = self._round_at = self._keys_at = 0.0
 
@@ -248,7 +247,7 @@ class EventFeeder:
             self._round_at = now + ROUND_SECONDS
             self._send(self._round(now))
         with store().limited(TIMEOUT_SECONDS):
-            self._session.configure()
+            store().configure_session()
             if now >= self._ask_at:
                 self._ask(self._streams)
                 self._ask_at = time.monotonic() + min(

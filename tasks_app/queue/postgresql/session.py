@@ -109,18 +109,13 @@ PLANNER_SETTINGS = (
 NOT_DURABLE = "SET synchronous_commit = off"
 
 
-class Session:
-    def __init__(self, durable: bool = True) -> None:
-        self._statements = PLANNER_SETTINGS if durable else f"{PLANNER_SETTINGS}; {NOT_DURABLE}"
-        self._configured: Any = None
-
-    def configure(self) -> None:
-        if self._configured is not None and connection.connection is self._configured:
-            return
-        connection.ensure_connection()
-        with connection.cursor() as cursor:
-            cursor.execute(self._statements)
-        self._configured = connection.connection
+def configure_session(durable: bool = True) -> None:
+    if (session := connection.connection) is not None and durable in session.configured:
+        return
+    connection.ensure_connection()
+    with connection.cursor() as cursor:
+        cursor.execute(PLANNER_SETTINGS if durable else f"{PLANNER_SETTINGS}; {NOT_DURABLE}")
+    connection.connection.configured.add(durable)
 
 
 # Write transactions.

@@ -32,11 +32,11 @@ from tasks_app.queue.postgresql.readings import (
     task_data,
     versions,
 )
-from tasks_app.queue.postgresql.session import Session as session
 from tasks_app.queue.postgresql.session import (
     advice,
     bare_writing,
     clock_id,
+    configure_session,
     elapsed,
     extended,
     fault,

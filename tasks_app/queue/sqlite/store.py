@@ -32,10 +32,10 @@ from tasks_app.queue.sqlite.readings import (
     task_data,
     versions,
 )
-from tasks_app.queue.sqlite.session import Session as session
 from tasks_app.queue.sqlite.session import (
     advice,
     clock_id,
+    configure_session,
     elapsed,
     extended,
     fault,

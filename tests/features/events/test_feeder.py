@@ -26,7 +26,7 @@ class Feeding:
         self.texts: dict[UUID, list[bytes]] = {}
         self.version, self.reads, self.shut = 0, True, list[str]()
         self.failure: Exception | None = None
-        monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
+        monkeypatch.setattr(store(), "configure_session", lambda: None)
         monkeypatch.setattr(store(), "versions", lambda ids: {each: str(self.version) for each in ids})
         monkeypatch.setattr(streams, "read_events", self._read)
         monkeypatch.setattr(streams, "ClientSockets", lambda: self)

@@ -21,14 +21,14 @@ def shown(name: str) -> str:
 @pytest.fixture(autouse=True)
 def _on_a_server() -> None:
     if connection.vendor != "postgresql":
-        store().session(durable=False).configure()  # does nothing
+        store().configure_session(durable=False)  # does nothing
         pytest.skip("SQLite has no session settings")
+    connection.close()  # a test before may have undone its settings
 
 
 def test_26_each_new_connection_is_configured_and_no_other() -> None:
-    session = store().session(durable=False)
     for _ in range(2):
-        session.configure()
+        store().configure_session(durable=False)
         assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("off", "force_generic_plan")
         connection.close()
     connection.ensure_connection()
@@ -36,7 +36,7 @@ def test_26_each_new_connection_is_configured_and_no_other() -> None:
 
 
 def test_26_a_durable_session_waits_for_the_disk() -> None:
-    store().session().configure()
+    store().configure_session()
     assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("on", "force_generic_plan")
 
 
@@ -46,7 +46,7 @@ def test_the_server_compiles_no_statement_of_any_session() -> None:
 
 
 def test_submits_claims_and_settles_are_prepared_once() -> None:
-    store().session().configure()
+    store().configure_session()
     for _ in range(3):
         settle("node", [success(running())])
     with connection.cursor() as cursor:
