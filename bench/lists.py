@@ -100,7 +100,7 @@ def run(tasks: int, only: str, rounds: int) -> int:
     from tasks_app.queue.current import store
 
     call_command("migrate", verbosity=0)
-    with store().unlimited():
+    with store().extended(None):
         fill(connection, tasks)
     slow = 0
     for may, measured in zip(LIMITS[connection.vendor], (lists(), pages()), strict=True):

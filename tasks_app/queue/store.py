@@ -241,10 +241,11 @@ class Store(Protocol):
         27. A call that would take longer raises OperationalError, even if the server does not answer at all.
         """
 
-    def unlimited(self) -> AbstractContextManager[None]:
-        """Within it a statement of this thread may take any time, for migrations.
+    def extended(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Within it a statement of this thread may take `seconds`, in place of the usual limits; None: any time.
 
-        28. When it ends, however it ends, the limits are the usual ones again.
+        28. A statement that would take longer raises OperationalError. When it ends, however it ends, the limits are
+            the usual ones again.
         """
 
     def where(self) -> str:
@@ -381,27 +382,20 @@ class Store(Protocol):
         48. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
         """
 
-    def extended(self, seconds: float) -> AbstractContextManager[None]:
-        """Within it a statement of this thread may take `seconds`, in place of the usual limits.
-
-        49. A statement that would take longer raises OperationalError. When it ends, however it ends, the limits are
-            the usual ones again.
-        """
-
     def task_bytes(self) -> Combinable:
         """About how many bytes a task's data and result have, as an expression for a query.
 
-        50. Reads neither of them.
+        49. Reads neither of them.
         """
 
     def advice(self, error: Exception) -> str:
         """What is wrong with the database by this error, and what to do next: one sentence for people, one line.
 
-        51. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
+        50. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
         """
 
     def lacks_tables(self, error: BaseException) -> bool:
         """Whether a statement was refused because a table, or a column of one, is missing: nothing was done.
 
-        52. Migrating corrects it, and no retry does. False for any other error.
+        51. Migrating corrects it, and no retry does. False for any other error.
         """

@@ -16,5 +16,5 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Like Django's."""
-        with store().unlimited():
+        with store().extended(None):
             super().handle(*args, **options)

@@ -73,22 +73,14 @@ def limited(seconds: float) -> AbstractContextManager[None]:
     return call_limited(min(CALL_LIMIT_SECONDS, seconds))
 
 
-def unlimited() -> AbstractContextManager[None]:
-    return _lifted(0, None)
-
-
-def extended(seconds: float) -> AbstractContextManager[None]:
-    return _lifted(int(seconds * 1000), seconds + MARGIN_SECONDS)
-
-
 @contextmanager
-def _lifted(milliseconds: int, call_seconds: float | None) -> Iterator[None]:
-    """`milliseconds`: the server's limits, 0 for none. `call_seconds`: that of a call, which includes the sending."""
+def extended(seconds: float | None) -> Iterator[None]:
+    """The limit of a call includes the sending."""
     with connection.cursor() as cursor:
         for name in LIFTED:
-            cursor.execute(f"SET {name} = {milliseconds}")
+            cursor.execute(f"SET {name} = {int((seconds or 0) * 1000)}")  # 0: none
     try:
-        with call_limited(call_seconds):
+        with call_limited(None if seconds is None else seconds + MARGIN_SECONDS):
             yield
     finally:
         if connection.connection is not None and not connection.connection.closed:

@@ -46,7 +46,6 @@ from tasks_app.queue.postgresql.session import (
     now,
     refusal,
     seconds,
-    unlimited,
     update_node,
     where,
     writing,

@@ -59,15 +59,11 @@ def now() -> Value:
 # Statements have no time limit; only a wait for the write lock has one. A node's connections need no settings.
 
 
-def limited(seconds: float) -> AbstractContextManager[None]:
+def limited(seconds: float | None) -> AbstractContextManager[None]:
     return nullcontext()
 
 
 extended = limited
-
-
-def unlimited() -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 def configure_session(durable: bool = True) -> None:

@@ -47,7 +47,6 @@ from tasks_app.queue.sqlite.session import (
     problem,
     refusal,
     seconds,
-    unlimited,
     update_node,
     where,
 )

@@ -1,4 +1,4 @@
-"""How long statements may take (promises 27, 28 and 49)."""
+"""How long statements may take (promises 27 and 28)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_27_no_call_may_take_longer_than_usual() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_28_the_limits_are_lifted_and_then_as_before(fails: bool) -> None:
     usual = limits()
-    with suppress(Undo), store().unlimited():
+    with suppress(Undo), store().extended(None):
         if store().is_server:
             assert usual == (["10s", "10s", "10s"], 11.0)
             assert limits() == (["0", "0", "10s"], None)
@@ -53,13 +53,13 @@ def test_28_the_limits_are_lifted_and_then_as_before(fails: bool) -> None:
 
 def test_28_after_a_connection_that_was_lost_too() -> None:
     usual = limits()
-    with store().unlimited():
+    with store().extended(None):
         connection.close()
     assert limits() == usual
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_49_a_statement_may_take_longer_and_then_the_limits_are_as_before(fails: bool) -> None:
+def test_28_a_statement_may_take_longer_and_then_the_limits_are_as_before(fails: bool) -> None:
     usual = limits()
     with suppress(Undo), store().extended(60.0):
         if store().is_server:
@@ -69,7 +69,7 @@ def test_49_a_statement_may_take_longer_and_then_the_limits_are_as_before(fails:
     assert limits() == usual
 
 
-def test_49_a_statement_that_takes_longer_still_is_refused_and_the_connection_stays() -> None:
+def test_28_a_statement_that_takes_longer_still_is_refused_and_the_connection_stays() -> None:
     if not store().is_server:
         pytest.skip("SQLite has no limits of time")
     usual = limits()

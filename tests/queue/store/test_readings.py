@@ -95,7 +95,7 @@ def test_18_a_column_that_is_null_has_no_bytes() -> None:
     assert Task.objects.values_list(store().json_bytes("result")).get() == (0,)
 
 
-def test_50_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
+def test_49_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
     key = submit("echo", {"a": [*range(20_000)]})
     [task] = take()
     settle((success(task, '{"r": 1}', result_size=3_000_000), completed(task)[0][1]))
@@ -112,7 +112,7 @@ def test_50_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
         assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 8
 
 
-def test_50_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
+def test_49_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
     insert(50)
     [(size,)] = Task.objects.values_list(store().task_bytes())
     assert 2 <= size < 50
