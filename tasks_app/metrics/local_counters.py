@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from tasks_app.broker import notification
 from tasks_app.queue import counters
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 
 #: Counts since some moment, by series. They never decrease.
 Source = Callable[[], Mapping[str, int]]
@@ -61,7 +61,7 @@ class LocalCounters:
                 return False
             try:
                 with writing():
-                    counters.add(deltas)
+                    store().add_counts(deltas)
             except BaseException:
                 with self._lock:
                     for series, delta in deltas.items():

@@ -10,8 +10,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from tasks_app.feature import tell
-from tasks_app.queue import counters
-from tasks_app.queue.current import require_all, writing
+from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, Status, Task, TaskQuerySet
 from tasks_app.queue.settle import end_attempts
 from tasks_app.runner.endings import OutcomeKind
@@ -81,7 +80,7 @@ def _count(tasks: Sequence[Task], why: str) -> None:
     end_attempts(running, OutcomeKind.CANCELLED, why, {}, final=True)
     counts = Counter(f"failed|{task.task_type}|{FailureReason.CANCELLED}" for task in tasks)
     counts.update(f"attempts|{task.task_type}|{OutcomeKind.CANCELLED}" for task in running)
-    counters.add(counts)
+    store().add_counts(counts)
 
 
 # delete: any status -> gone. A settle that comes later matches no row.
@@ -101,7 +100,7 @@ def delete(task_id: UUID) -> bool:
         if status == Status.FAILED:
             tell("leaves_failed", [task_id])
         remove_rows([task_id])
-        counters.add([(f"deleted|{task_type}|{status}", 1)])
+        store().add_counts({f"deleted|{task_type}|{status}": 1})
     return True
 
 
@@ -109,7 +108,7 @@ def delete_many(tasks: Sequence[Task]) -> None:
     """Remove tasks that the caller's write transaction has locked, with their attempts."""
     tell("leaves_failed", [task.pk for task in tasks if task.status == Status.FAILED])
     remove_rows([task.pk for task in tasks])
-    counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
+    store().add_counts(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
 
 
 def remove_rows(ids: Sequence[UUID]) -> None:

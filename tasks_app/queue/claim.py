@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
-from tasks_app.queue import counters
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
@@ -148,7 +147,7 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
             deltas.update(_counts(group.decision, members))
         if tasks:
             store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
-        counters.add(deltas.items())
+        store().add_counts(deltas)
     return tasks
 
 

@@ -1,4 +1,4 @@
-"""Counters in the database, incremented in the transaction of the change that they count.
+"""Counters in the database, incremented (`Store.add_counts`) in the transaction of the change that they count.
 
 The name of a counter is its series: parts joined by `|`, as in `"received|echo"` (a handler's name has no `|`). Values
 are integers. Durations are in microseconds, so that sums are exact.
@@ -11,9 +11,6 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection
-
-from tasks_app.queue.current import store
-from tasks_app.queue.store import Counts
 
 #: Upper bounds of the histograms' buckets, in seconds. A bucket for +Inf follows.
 BUCKETS = (
@@ -34,11 +31,6 @@ def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Collec
             total += value
     if seconds:
         into[f"{name}|{labels}|us"] += round(total * 1e6)
-
-
-def add(deltas: Counts) -> None:
-    """Increment counters in the caller's transaction. Call once per transaction: two calls can deadlock."""
-    store().add_counts(deltas)
 
 
 # Detects steps of this machine's wall clock: a wait that spans one must not be counted.

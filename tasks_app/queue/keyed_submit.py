@@ -121,7 +121,7 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
         expire_at_once(late)
     known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
     stored = [index for index in storing if known[index] == ids[index]]
-    store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored).items())
+    store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored))
     return StoredTasks(known, [new[index] for index in stored if rows[index].due is None])
 
 

@@ -17,7 +17,6 @@ from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef,
 from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
-from tasks_app.queue import counters
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork
@@ -178,8 +177,7 @@ def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
         )
     )
     require_all(moved, len(rows))
-    types = Counter(row[1] for row in rows)
-    counters.add((f"failed|{name}|{FailureReason.EXPIRED}", count) for name, count in types.items())
+    store().add_counts(Counter(f"failed|{name}|{FailureReason.EXPIRED}" for _, name in rows))
 
 
 # Idempotency keys whose time has passed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.feature import tell
-from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.idempotency import MAX_ROUNDS
 from tasks_app.queue.keyed_submit import UniqueName, living_tasks
@@ -73,7 +72,7 @@ def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority:
             tell("leaves_end", [task_id])
         if not (_move(task_id, values) if key is None else _move_keyed(task_id, task_type, key, values)):
             return None
-        counters.add([(f"redriven|{task_type}", 1)])
+        store().add_counts({f"redriven|{task_type}": 1})
         notified = (task_type, values.get("priority", before))
         transaction.on_commit(partial(notify_types, [notified]), robust=True)
     return Changed(changes)
@@ -144,10 +143,11 @@ def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
                 done |= _move_many([rows[task.pk]])
         except IntegrityError:
             continue
-    counters.add((f"redriven|{name}", count) for name, count in _types(tasks, done).items())
-    priorities = [(task.task_type, task.priority) for task in tasks if task.pk in done]
+    redriven = [task for task in tasks if task.pk in done]
+    store().add_counts(Counter(f"redriven|{task.task_type}" for task in redriven))
+    priorities = [(task.task_type, task.priority) for task in redriven]
     transaction.on_commit(partial(notify_types, priorities), robust=True)
-    return [task.pk for task in tasks if task.pk in done], [task.pk for task in keyed if task.pk not in done]
+    return [task.pk for task in redriven], [task.pk for task in keyed if task.pk not in done]
 
 
 def _move_many(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
@@ -168,10 +168,6 @@ def _without_twins(keyed: Sequence[Task]) -> list[Task]:
         firsts.setdefault(_unique_name(task), task)
     twins = living_tasks(firsts)
     return [task for name, task in firsts.items() if name not in twins]
-
-
-def _types(tasks: Sequence[Task], done: Collection[UUID]) -> Counter[str]:
-    return Counter(task.task_type for task in tasks if task.pk in done)
 
 
 # prioritize: a pending task gets another priority.

@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import Enum
@@ -22,19 +21,12 @@ from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Li
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
 from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
 
-#: Increments by series; an iterable may name a series more than once.
-Counts = Mapping[str, int] | Iterable[tuple[str, int]]
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
 
 
-def merged(deltas: Counts) -> list[tuple[str, int]]:
-    """The nonzero sum of each series, in the order in which every writer locks the rows, which avoids deadlocks."""
-    if not isinstance(deltas, Mapping):
-        summed: Counter[str] = Counter()
-        for series, delta in deltas:
-            summed[series] += delta
-        deltas = summed
+def in_order(deltas: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The nonzero increments, in the order in which every writer locks the rows, which avoids deadlocks."""
     return sorted((series, delta) for series, delta in deltas.items() if delta)
 
 
@@ -135,8 +127,9 @@ class Store(Protocol):
             keep their positions.
         """
 
-    def add_counts(self, deltas: Counts) -> None:
-        """Increment counters in the caller's transaction; it needs one. Call once per transaction.
+    def add_counts(self, deltas: Mapping[str, int]) -> None:
+        """Increment counters, by series, in the caller's transaction; it needs one. Call once per transaction: two
+        calls can deadlock.
 
         14. Writers of the same counters never deadlock, and no increment is lost.
         """

@@ -30,7 +30,6 @@ from tasks_app.features.callbacks.sending import MAX_RETRY_AFTER_SECONDS, Courie
 from tasks_app.features.callbacks.verbs import fail_pending
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.node.threads import Retrying
-from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 
 log = structlog.get_logger(__name__)
@@ -298,8 +297,7 @@ class Sender:
                 counted[f"callback_tries|{result.what}"] += rows if result.counted else 0
             if silent:
                 counted["callbacks_given_up|age"] = given_up = self._give_up(silent)
-            if counts := sorted(+counted):
-                counters.add([(series, counted[series]) for series in counts])
+            store().add_counts(counted)
         self._unwritten = []
         self._under_way -= {sent.leased.delivery.pk for sent in over}
         for result, keys in same.items():

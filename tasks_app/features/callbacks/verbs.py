@@ -18,8 +18,7 @@ from tasks_app.db.lookups import first_id
 from tasks_app.feature import BulkAct
 from tasks_app.features.callbacks.models import Delivery, Event, State, pending
 from tasks_app.handlers.words import rfc3339
-from tasks_app.queue import counters
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FINAL
 
@@ -162,7 +161,7 @@ def give_up(rows: QuerySet[Delivery], actor: Actor, **conditions: Any) -> int:
         with acting(actor._replace(key=keys.pop() if keys else None), "callbacks"):
             if count := fail_pending(rows.filter(pk__in=parts.popleft()), f"given up by {actor.name[:150]}"):
                 line.add(count)
-                counters.add([("callbacks_given_up|operator", count)])
+                store().add_counts({"callbacks_given_up|operator": count})
         return count
 
     return run_batches(batch, 0, len(parts))

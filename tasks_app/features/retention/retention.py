@@ -29,7 +29,6 @@ from tasks_app.feature import registered, tell
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
 from tasks_app.node.threads import NodeThread, Retrying
-from tasks_app.queue import counters
 from tasks_app.queue.cancel import remove_rows
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import remove_first, take_turn
@@ -176,9 +175,8 @@ class PruneWalk:
             if followed := [row[0] for row in rows if row[2]]:
                 tell("leaves_end", followed)
             remove_rows([row[0] for row in rows])
-            types = sorted(Counter(row[1] for row in rows).items())
             status = self._old.status
-            counters.add((f"{name}|{kind}|{status}", count) for name in self._series for kind, count in types)
+            store().add_counts(Counter(f"{name}|{row[1]}|{status}" for name in self._series for row in rows))
             if self._line is not None and rows:
                 self._line.add(len(rows))
         return len(rows)

@@ -7,13 +7,14 @@ version that the next one has to pass.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.postgresql.horizon import all_ended, writers
-from tasks_app.queue.store import Counts, merged
+from tasks_app.queue.store import in_order
 
 ADD = "INSERT INTO taskdaemon_counter_delta (counts) VALUES ($1)"
 #: The series of the row that says below which id every delta is folded. A reading skips them, dead or not.
@@ -44,8 +45,8 @@ ON CONFLICT (slot, series) DO UPDATE SET value = excluded.value
 """
 
 
-def add_counts(deltas: Counts) -> None:
-    if rows := merged(deltas):
+def add_counts(deltas: Mapping[str, int]) -> None:
+    if rows := in_order(deltas):
         prepared(ADD, (json.dumps(dict(rows)),))
 
 

@@ -87,7 +87,7 @@ def _search() -> set[str]:
     if hidden:
         log.warning("claims skipped ready tasks that another program moved; they are read now", handlers=dict(hidden))
         with writing():
-            add_counts((f"overlooked|{name}", count) for name, count in hidden.items())
+            add_counts({f"overlooked|{name}": count for name, count in hidden.items()})
     return set(hidden)
 
 

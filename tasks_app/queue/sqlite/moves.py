@@ -7,7 +7,6 @@ All of them run under one lock, so what is read is true when it is written. Many
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from tasks_app.queue.attempt import COMPLETED, AttemptResult, LiveEvents, Settle
 from tasks_app.queue.models import Status
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
-from tasks_app.queue.store import Counts, CountSettled, merged
+from tasks_app.queue.store import CountSettled, in_order
 from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
 from tasks_app.runner.wire import encode, stored_size
 
@@ -70,7 +69,7 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
         for identity, task, text in zip(ids, new, texts, strict=True)
     ]
     connected().execute(INSERT, (positions[0], moment, encode(rows)))
-    add_counts((f"received|{name}", n) for name, n in Counter(task.task_type for task in new).items())
+    add_counts({f"received|{name}": n for name, n in Counter(task.task_type for task in new).items()})
 
 
 def insert_rows(rows: Sequence[NewRow]) -> None:
@@ -242,12 +241,10 @@ ROW_IDS = "SELECT series, id FROM taskdaemon_counter WHERE slot = 0 AND series I
 _row_ids: dict[str, int] = {}
 
 
-def add_counts(deltas: Counts) -> None:
-    if rows := merged(deltas):
-        _add_counts(connected(), rows)
-
-
-def _add_counts(raw: sqlite3.Connection, rows: list[tuple[str, int]]) -> None:
+def add_counts(deltas: Mapping[str, int]) -> None:
+    if not (rows := in_order(deltas)):
+        return
+    raw = connected()
     try:
         known = [(delta, _row_ids[series], series) for series, delta in rows]
     except KeyError:

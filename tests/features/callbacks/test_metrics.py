@@ -10,7 +10,6 @@ from django.test import Client
 from tasks_app.features.callbacks import metrics
 from tasks_app.features.callbacks.metrics import FAILING_TRIES, LATE_SECONDS, MAX_HOSTS, _Failing, problems, waiting
 from tasks_app.features.callbacks.models import State
-from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 from tests.features.callbacks.rows import delivery
 from tests.metrics.samples import samples, value
@@ -33,7 +32,7 @@ def test_what_waits_is_counted_and_how_late_the_first_is() -> None:
 
 def test_metrics_have_tries_by_outcome_and_what_waits(api: Client) -> None:
     with writing():
-        counters.add([("callback_tries|delivered", 3), ("callback_tries|again", 2)])
+        store().add_counts({"callback_tries|delivered": 3, "callback_tries|again": 2})
     delivery(due_in=50.0)
     found = samples(api.get("/metrics").content)
     assert [value(found, "callback_tries_total", outcome=word) for word in ("delivered", "again", "failed")] == [
