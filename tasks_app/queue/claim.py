@@ -100,17 +100,16 @@ def rescue(dead: Collection[str] = (), expired_leases: bool = True) -> int:
     lost = running_tasks().filter(over)
     if not lost.exists():  # a read: takes no lock if there is nothing to do
         return 0
-    taken: Counter[tuple[str, str]] = Counter()
-    highest: dict[str, int] = {}
+    taken: list[Task] = []
     for _ in range(TRANSACTIONS_PER_CALL):
-        batch = _rescue_batch(lost, highest)
-        taken.update((task.node or "", task.task_type) for task in batch)
+        batch = _rescue_batch(lost)
+        taken += batch
         if len(batch) < TASKS_PER_TRANSACTION:
             break
-    notify_types(highest.items())
-    for (node, handler), count in taken.items():
+    notify_types((task.task_type, task.priority) for task in taken)
+    for (node, handler), count in Counter((task.node or "", task.task_type) for task in taken).items():
         log.warning("took over tasks of a lost node", node=node, handler=handler, count=count)
-    return taken.total()
+    return len(taken)
 
 
 class _RescueGroup(NamedTuple):
@@ -129,8 +128,8 @@ class _RescueGroup(NamedTuple):
         return cls(task.node or "", task.attempts, decide_retry(OutcomeKind.WORKER_LOST, task.retries, Policy.of(task)))
 
 
-def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
-    """Rescue one batch. Adds to `highest` each type's highest priority; returns the tasks as they were."""
+def _rescue_batch(lost: TaskQuerySet) -> list[Task]:
+    """Rescue one batch. Returns the tasks as they were."""
     groups: dict[_RescueGroup, list[Task]] = defaultdict(list)
     deltas: Counter[str] = Counter()
     with writing():
@@ -139,7 +138,6 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
         tasks = list(rows[:TASKS_PER_TRANSACTION])
         for task in tasks:
             groups[_RescueGroup.of(task)].append(task)
-            highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
         # Read once the rows are locked: their node adds nothing more.
         logs = stored_logs([(task.pk, task.attempts) for task in tasks])
         for group, members in groups.items():

@@ -82,12 +82,12 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
     `set_back`: the clock was, and retries that would wait for longer than any backoff are due too, but for those whose
     handlers asked for that.
     """
-    highest: dict[str, int] = {}
+    ready: list[tuple[str, int]] = []
     for due, order in _due(all_clocks, set_back):
-        batch = partial(_promote_batch, due, order, highest)
+        batch = partial(_promote_batch, due, order, ready)
         run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
-    notify_types(highest.items())
-    return list(highest)
+    notify_types(ready)
+    return list(dict.fromkeys(name for name, _ in ready))
 
 
 def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
@@ -113,8 +113,8 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
     return conditions
 
 
-def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
-    """Promote one batch. Adds to `highest` each type's highest priority; returns the number of rows."""
+def _promote_batch(due: Q, order: str, ready: list[tuple[str, int]]) -> int:
+    """Promote one batch. Adds the type and the priority of each row to `ready`; returns the number of rows."""
     late = Task.objects.waiting().filter(due).order_by(order)
     if not late.any_by(order):  # a read: takes no lock if there is nothing to do
         return 0
@@ -125,8 +125,7 @@ def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
         never_run = [row[0] for row in rows if not row[3]]
         positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
         store().promote([(row[0], positions.get(row[0])) for row in rows])
-    for _, name, priority, _ in rows:
-        highest[name] = max(priority, highest.get(name, 0))
+    ready += [(name, priority) for _, name, priority, _ in rows]
     return len(rows)
 
 
