@@ -32,8 +32,10 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
         task = living.defer("task_data", "result").first()  # which may be large
         if task is None:
             return False
-        if _end(task, why):
-            return True
+        with writing():
+            if _fail(Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts), why):
+                _count([task], why)
+                return True
     return False
 
 
@@ -51,14 +53,6 @@ def cancel_many(tasks: Sequence[Task], why: str) -> None:
     moved = _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why)
     require_all(moved, len(tasks))
     _count(tasks, why)
-
-
-def _end(task: Task, why: str) -> bool:
-    with writing():
-        if not _fail(Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts), why):
-            return False
-        _count([task], why)
-    return True
 
 
 def _fail(tasks: TaskQuerySet, why: str) -> int:
