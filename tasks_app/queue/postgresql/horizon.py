@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Set
-from functools import cache
 from typing import NamedTuple
 
 from tasks_app.db.postgresql.calls import prepared
@@ -34,14 +33,9 @@ WHERE locktype = 'relation' AND relation = '{{table}}'::regclass AND mode IN ('R
 TRIES, PAUSE = 3, 0.005
 
 
-@cache
-def _statement(table: str) -> str:
-    return WRITERS.format(table=table)
-
-
 def writers(table: str) -> frozenset[str]:
     """The transactions that may have written the table, or be about to."""
-    [(names,)] = prepared(_statement(table), ())
+    [(names,)] = prepared(WRITERS.format(table=table), ())
     return frozenset(json.loads(names))
 
 
