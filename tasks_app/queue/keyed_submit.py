@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -57,21 +56,21 @@ def store_group(submissions: Sequence[Submission]) -> Stored:
         for index, submission in enumerate(submissions)
         if submission.key is None or (index in firsts and submission.key.name not in requests)
     ]
-    tasks = _store_tasks(
+    known, ready = _store_tasks(
         [task for index in storing for task in submissions[index].tasks],
         [identity for index in storing for identity in ids[index]],
     )
-    stored_ids = iter(tasks.ids)
+    known_ids = iter(known)
     outcomes: dict[int, Submitted | KeyReused] = {}
     for index, (submission, new_ids) in enumerate(zip(submissions, ids, strict=True)):
         key = submission.key
         if key is not None and key.name in requests:
             outcomes[index] = replay(key, requests[key.name])
             continue
-        outcomes[index] = submitted = _outcome(submission, new_ids, [next(stored_ids) for _ in new_ids])
+        outcomes[index] = submitted = _outcome(submission, new_ids, [next(known_ids) for _ in new_ids])
         if key is not None:  # a later submission of the group may have it too
             requests[key.name] = EarlierRequest(key, submitted.ids, submitted.existing)
-    return Stored(outcomes, tasks.ready)
+    return Stored(outcomes, ready)
 
 
 def _first_requests(submissions: Sequence[Submission]) -> dict[int, IdempotencyKey]:
@@ -88,20 +87,14 @@ def _first_requests(submissions: Sequence[Submission]) -> dict[int, IdempotencyK
 # The tasks, with their unique keys and options.
 
 
-class StoredTasks(NamedTuple):
-    """For each task its id, or that of the living task with its unique key; and the stored tasks that may start."""
-
-    ids: list[UUID]
-    ready: list[NewTask]
-
-
-def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
+def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID], list[NewTask]]:
     """Store the tasks whose unique key no living task has; of several with one key the first.
 
-    Their positions follow the order of `new`. Needs a write transaction. Raises KeysContended.
+    Returns for each its id, or that of the living task with its unique key; and the stored tasks that may start. Their
+    positions follow the order of `new`. Needs a write transaction. Raises KeysContended.
     """
     if not new:
-        return StoredTasks([], [])
+        return [], []
     seconds, now = store().moment()
     names = [_unique_name(task) for task in new]
     firsts: dict[UniqueName, int] = {}
@@ -122,7 +115,7 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
     known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
     stored = [index for index in storing if known[index] == ids[index]]
     store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored))
-    return StoredTasks(known, [new[index] for index in stored if rows[index].due is None])
+    return known, [new[index] for index in stored if rows[index].due is None]
 
 
 def _unique_name(task: NewTask) -> UniqueName | None:
