@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -73,7 +74,7 @@ class TaskFilter:
     @property
     def only_failed(self) -> bool:
         """True if no task matches that has not failed."""
-        return self.reasons is not None or self.group is not None or self.statuses == frozenset({"failed"})
+        return self.reasons is not None or self.group is not None or self.statuses == ONLY_FAILED
 
     @property
     def contradicts_itself(self) -> bool:
@@ -142,18 +143,11 @@ class TaskFilter:
         return both
 
 
-def _intersection(one: frozenset[Any], two: frozenset[Any]) -> frozenset[Any]:
-    return one & two
-
-
-def _union(one: Any, two: Any) -> Any:
-    return one | two if isinstance(one, frozenset) else one + two
-
-
 #: How two values of a condition make one.
 _COMBINED: dict[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(("statuses", "types", "reasons", "ids"), _intersection),
-    **dict.fromkeys(("tags", "words"), _union),
+    **dict.fromkeys(("statuses", "types", "reasons", "ids"), operator.and_),
+    "tags": operator.or_,
+    "words": operator.add,
     **dict.fromkeys(("priority_min", "created_after", "ended_after", "first_id"), max),
     **dict.fromkeys(("priority_max", "created_before", "ended_before", "last_id"), min),
 }
