@@ -86,12 +86,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def _where(self, literal: str, *values: Any) -> TaskQuerySet:
         return cast("TaskQuerySet", self.extra(where=[literal], params=values))
 
-    def running(self) -> TaskQuerySet:
-        """Rows that a node has claimed."""
-        return self._where("status = 'processing'")
-
     def running_by_key(self) -> TaskQuerySet:
-        """The same, to be narrowed by keys.
+        """Rows that a node has claimed, to be narrowed by keys.
 
         The expression keeps planners from the index of all running rows: while a snapshot is held on PostgreSQL, it has
         an entry of every task that has run since.

@@ -109,14 +109,9 @@ class Node(UsesHandlers):
         return self.name
 
     @property
-    def drain_requested(self) -> bool:
-        """Whether an operator has asked it to take no more tasks."""
-        return self.drain_requested_at is not None
-
-    @property
     def taking(self) -> bool:
         """Whether it takes tasks: it does not end, and is not drained."""
-        return not self.stopping and not self.drain_requested
+        return not self.stopping and self.drain_requested_at is None
 
     @property
     def stopping(self) -> bool:

@@ -29,7 +29,7 @@ def test_a_node_is_drained_and_undrained_from_its_page_after_a_question(admin: C
     task("processing", node="one")
     assert f"{ONE}/drain/" in admin.get(f"{ONE}/change/").text
     asked = admin.get(f"{ONE}/drain/").text
-    assert "Drain one?" in asked and "1 task runs on it." in asked and not Node.objects.get().drain_requested
+    assert "Drain one?" in asked and "1 task runs on it." in asked and not Node.objects.get().drain_requested_at
     page = admin.post(f"{ONE}/drain/", follow=True).text
     assert "Drained one." in page and "drain asked for" in page and f"{ONE}/undrain/" in page
     Node.objects.update(draining=True)

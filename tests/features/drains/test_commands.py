@@ -26,7 +26,7 @@ def test_a_wait_ends_if_the_node_is_silent() -> None:
     assert "one was killed or is silent, and others take over its tasks: it runs no task" in run(
         "drain", "one", "--wait"
     )
-    assert Node.objects.get().drain_requested
+    assert Node.objects.get().drain_requested_at
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain"])

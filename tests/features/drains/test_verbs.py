@@ -59,7 +59,7 @@ def test_a_node_that_writes_its_row_keeps_the_drain() -> None:
     node("one")
     drain_node("one", ALICE)
     store().update_node("one", {}, False, [])
-    assert Node.objects.get().drain_requested
+    assert Node.objects.get().drain_requested_at
 
 
 @pytest.mark.parametrize("verb", [drain_node, undrain_node, lambda name, actor: running_on(name)])
@@ -84,7 +84,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatc
     monkeypatch.setattr(sys.modules[verb.__module__], "record", fail)
     with pytest.raises(OperationalError):
         verb("one", BOB)
-    assert Node.objects.get().drain_requested == (verb is undrain_node)
+    assert (Node.objects.get().drain_requested_at is not None) == (verb is undrain_node)
 
 
 def test_a_node_is_not_empty_before_it_says_that_it_claims_nothing() -> None:

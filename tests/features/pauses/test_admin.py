@@ -186,7 +186,7 @@ def test_a_viewer_sees_pauses_and_drains_and_changes_nothing() -> None:
     for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, {"until": ""}).status_code == 403
-    assert HandlerPause.objects.count() == 1 and not Node.objects.get().drain_requested and audited() == []
+    assert HandlerPause.objects.count() == 1 and not Node.objects.get().drain_requested_at and audited() == []
 
 
 def test_change_is_the_permission_to_pause_and_to_drain() -> None:
@@ -197,7 +197,7 @@ def test_change_is_the_permission_to_pause_and_to_drain() -> None:
     assert operator.post(PAUSE, {"until": ""}).status_code == 302
     assert RESUME in operator.get(PAUSES).text
     assert operator.post(f"{ONE}/drain/").status_code == 302
-    assert HandlerPause.objects.exists() and Node.objects.get().drain_requested
+    assert HandlerPause.objects.exists() and Node.objects.get().drain_requested_at
 
 
 def test_without_a_permission_on_tasks_pauses_are_not_shown() -> None:
