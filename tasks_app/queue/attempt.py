@@ -124,8 +124,6 @@ class RetryDecision:
 
 #: Follows every success.
 COMPLETED = RetryDecision(Status.COMPLETED.value)
-_AGAIN = RetryDecision(Status.PENDING.value)
-_SUCCESS = OutcomeKind.SUCCESS
 
 
 def delay_before(retry: int, backoff: float) -> float:
@@ -141,10 +139,10 @@ def decide_retry(
     `retryable` is the handler's own statement about its error; False also for a result that cannot be stored.
     `retry_in`: the seconds that its handler asks for in place of the backoff.
     """
-    if kind is _SUCCESS:
+    if kind is OutcomeKind.SUCCESS:
         return COMPLETED
     if kind == OutcomeKind.RELEASED:
-        return _AGAIN
+        return RetryDecision(Status.PENDING.value)
     lost = kind == OutcomeKind.WORKER_LOST
     allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
