@@ -266,16 +266,22 @@ GROUP BY priority
 """
 
 
-def ask(
-    names: Sequence[str], probes: Sequence[Sequence[Probe]], since: Sequence[int]
-) -> tuple[int, int, frozenset[str], list[int | None], list[tuple[str, Returned]]]:
-    """What a look sees: what the sequence and the clock have reached, the writers, an answer for each probe, and what
-    came back, with its type."""
-    asked = [{"type": name, **probe._asdict()} for name, of in zip(names, probes, strict=True) for probe in of]
-    types = [{"type": name, "since": moment} for name, moment in zip(names, since, strict=True)]
-    [(position, micros, writers, answers, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
-    rows = [(row[0], Returned(*row[1:])) for row in json.loads(returned)]
-    return position, micros, frozenset(json.loads(writers)), json.loads(answers), rows
+#: Of one type: an answer for each probe, and what came back.
+Answers = tuple[list[int | None], list[Returned]]
+
+
+def ask(marks: Mapping[str, Marks], proven: int) -> tuple[Sample, frozenset[str], dict[str, Answers]]:
+    """A look by the marks of some types, up to a proven position. What it sees: what the sequence and the clock have
+    reached, the writers, and the answers by type."""
+    probes = {name: its.bands.probes(proven) for name, its in marks.items()}
+    asked = [{"type": name, **probe._asdict()} for name, its in probes.items() for probe in its]
+    types = [{"type": name, "since": its.since} for name, its in marks.items()]
+    [(position, micros, writers, places, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
+    left = iter(json.loads(places))
+    answers: dict[str, Answers] = {name: ([next(left) for _ in its], []) for name, its in probes.items()}
+    for name, *row in json.loads(returned):
+        answers[name][1].append(Returned(*row))
+    return Sample(position, micros), frozenset(json.loads(writers)), answers
 
 
 def moved(
@@ -353,23 +359,20 @@ class SessionMarks:
 
     def look(self, order: Selection, names: Sequence[str]) -> set[str]:
         """Move the marks of these types. Returns the types that have a ready task."""
-        before = [(name, self._marks.get((order, name))) for name in names]
-        all_marks = [known or Marks(EMPTY[order]) for _, known in before]
+        before = {name: self._marks.get((order, name)) for name in names}
+        all_marks = {name: known or Marks(EMPTY[order]) for name, known in before.items()}
         proven = self._horizon.proven
-        probes = [marks.bands.probes(proven.position) for marks in all_marks]
-        position, micros, writers, places, returned = ask(names, probes, [marks.since for marks in all_marks])
-        sample = Sample(position, micros)
+        sample, writers, answers = ask(all_marks, proven.position)
         self._looks += 1
         set_back = self._horizon.sampled is not None and sample.micros < self._horizon.sampled.micros
         self._horizon = self._horizon.seen(sample, writers)
         ready = set()
-        for (name, known), marks, asked in zip(before, all_marks, probes, strict=True):
-            answers, places = places[: len(asked)], places[len(asked) :]
-            rows = [row for of, row in returned if of == name]
-            if rows or any(answer is not None for answer in answers):
+        for name, known in before.items():
+            places, returned = answers[name]
+            if returned or any(place is not None for place in places):
                 ready.add(name)
             if proven.position and not set_back:
-                new = moved(name, marks, proven, answers, rows)
+                new = moved(name, all_marks[name], proven, places, returned)
                 with self._lock:
                     if self._marks.get((order, name)) is known:  # otherwise another thread has forgotten them
                         self._marks[order, name] = new

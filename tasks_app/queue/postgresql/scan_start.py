@@ -259,7 +259,8 @@ def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> S
     [(firsts, due, expires, ungrouped, untold, running)] = prepared(FIRST, values)
     by_type = {name: (new, again) for name, new, again in json.loads(firsts)}
     earliest = proven.micros - int(MARGIN_SECONDS * 1e6)
-    marks = _marks(types, proven)
+    *_, answers = ask({name: start.marks for name, start in types.items()}, proven.position)
+    marks = {name: moved(name, start.marks, proven, *answers[name]) for name, start in types.items()}
     return ScanStart(
         order,
         proven.micros,
@@ -295,13 +296,3 @@ def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeSta
 def _from_the_ends(marks: Marks, order: Selection) -> Marks:
     # The bands of a lifo queue grow at one end only, and would be lost.
     return marks if order == "lifo" else Marks(marks.bands.cut(dict.fromkeys(range(TOP), 0)))
-
-
-def _marks(types: dict[str, TypeStart], proven: Sample) -> dict[str, Marks]:
-    probes = [start.marks.bands.probes(proven.position) for start in types.values()]
-    *_, places, returned = ask([*types], probes, [start.marks.since for start in types.values()])
-    marks = {}
-    for (name, start), asked in zip(types.items(), probes, strict=True):
-        answers, places = places[: len(asked)], places[len(asked) :]
-        marks[name] = moved(name, start.marks, proven, answers, [row for of, row in returned if of == name])
-    return marks
