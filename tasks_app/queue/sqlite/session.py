@@ -22,7 +22,7 @@ from tasks_app.conf import ours
 from tasks_app.db.node_lock import boot_id
 from tasks_app.db.sqlite.write_lock import bare_writing
 from tasks_app.db.write_health import first_line, is_full
-from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
+from tasks_app.queue.store import Fault, value_refusal
 
 
 def read(statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
@@ -42,10 +42,7 @@ def stored(moment: datetime) -> str:
 # The clock.
 
 elapsed = seconds = time.monotonic
-
-
-def clock_id() -> str:
-    return boot_id()
+clock_id = boot_id
 
 
 def moment() -> tuple[float, datetime]:
@@ -118,10 +115,8 @@ def where() -> str:
 LEAST_BYTES = 64 * 1024
 ANOTHER_FILE = "set DAEMON_DB_PATH (or DATABASE_URL) to another file"
 
-
-def refusal(error: Exception) -> DatabaseRefusal | None:
-    """SQLite has no limit of time, so it refuses values only."""
-    return value_refusal(error)
+#: SQLite has no limit of time, so it refuses values only.
+refusal = value_refusal
 
 
 def lacks_tables(error: BaseException) -> bool:
