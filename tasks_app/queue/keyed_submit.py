@@ -208,7 +208,7 @@ def store_keyed(submissions: Sequence[Submission]) -> Stored:
     # Sorted, or two transactions with the same keys in another order would wait for each other.
     keys.sort(key=lambda key: (key.owner, key.key))
     identities = [identity for index in firsts for identity in ids[index]]
-    names = store().insert_keyed(keys, new, identities, [task.text for task in new])
+    names = store().insert_keyed(keys, new, identities)
     stored = [index for index, key in firsts.items() if key.name in names]
     return Stored(
         {index: Submitted(ids[index]) for index in stored},

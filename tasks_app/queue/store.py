@@ -89,8 +89,8 @@ class Store(Protocol):
     tasks_per_batch: int
     """How many tasks an operation changes in one commit: few enough that claims and submits do not wait long."""
 
-    def insert(self, new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
-        """(none) -> pending: new tasks with their ids and their data as JSON text, and the counters.
+    def insert(self, new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
+        """(none) -> pending: new tasks with their ids, and the counters.
 
         Needs `bare_writing(one_statement=True)` or a transaction.
         6. All are stored or none. Positions follow the order of `new`.
@@ -279,7 +279,7 @@ class Store(Protocol):
         """
 
     def insert_keyed(
-        self, keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+        self, keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
     ) -> set[tuple[int, str]]:
         """(none) -> pending: idempotency keys, sorted and each once, and the tasks of their requests, in the order in
         which they get positions. Returns owner and text of the keys that were stored.

@@ -185,7 +185,7 @@ def insert(new: Sequence[NewTask]) -> list[UUID]:
     if not new:
         return []
     ids = [uuids.uuid7() for _ in new]
-    store().insert(new, ids, [task.text for task in new])
+    store().insert(new, ids)
     return ids
 
 

@@ -102,11 +102,11 @@ def next_positions(count: int) -> Sequence[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
+def insert(new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
     rows = ",".join(
-        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{text},"priority":{task.priority},'
-        f'"size":{stored_size(text)}}}'
-        for identity, task, text in zip(ids, new, texts, strict=True)
+        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{task.text},"priority":{task.priority},'
+        f'"size":{stored_size(task.text)}}}'
+        for identity, task in zip(ids, new, strict=True)
     )
     received = Counter(f"received|{task.task_type}" for task in new)
     prepared(INSERT, (f"[{rows}]", encode(received)))
@@ -131,7 +131,7 @@ def _as_json(row: NewRow) -> str:
 
 
 def insert_keyed(
-    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
 ) -> set[tuple[int, str]]:
     rows = [
         {
@@ -143,9 +143,9 @@ def insert_keyed(
     ]  # fmt: skip
     of_task = {at: key for key in keys for at in key.tasks}
     tasks = ",".join(
-        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{text},"priority":{task.priority},'
-        f'"size":{stored_size(text)},"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
-        for at, (identity, task, text) in enumerate(zip(ids, new, texts, strict=True))
+        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{task.text},"priority":{task.priority},'
+        f'"size":{stored_size(task.text)},"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
+        for at, (identity, task) in enumerate(zip(ids, new, strict=True))
     )
     return set(prepared(INSERT_KEYED, (encode(rows), f"[{tasks}]")))
 

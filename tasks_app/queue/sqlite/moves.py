@@ -61,12 +61,12 @@ def next_positions(count: int) -> Sequence[int]:
     return range(last - count + 1, last + 1)
 
 
-def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
+def insert(new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
     moment = _now()
     positions = next_positions(len(new))
     rows = [
-        (identity.hex, task.task_type, text, task.priority, stored_size(text))
-        for identity, task, text in zip(ids, new, texts, strict=True)
+        (identity.hex, task.task_type, task.text, task.priority, stored_size(task.text))
+        for identity, task in zip(ids, new, strict=True)
     ]
     connected().execute(INSERT, (positions[0], moment, encode(rows)))
     add_counts({f"received|{name}": n for name, n in Counter(task.task_type for task in new).items()})
@@ -82,7 +82,7 @@ def insert_rows(rows: Sequence[NewRow]) -> None:
 
 
 def insert_keyed(
-    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
 ) -> set[tuple[int, str]]:
     rows = [
         (
@@ -94,7 +94,7 @@ def insert_keyed(
     names = {(owner, key) for owner, key in read(INSERT_KEYS, (encode(rows),))}
     inserting = sorted(at for key in keys if (key.owner, key.key) in names for at in key.tasks)
     if inserting:
-        insert([new[at] for at in inserting], [ids[at] for at in inserting], [texts[at] for at in inserting])
+        insert([new[at] for at in inserting], [ids[at] for at in inserting])
     return names
 
 

@@ -55,7 +55,7 @@ def insert(*priorities: int, task_type: str = "echo") -> list[str]:
     new = [NewTask(task_type, {}, priority) for priority in priorities]
     ids = [uuids.uuid7() for _ in new]
     with store().bare_writing(one_statement=True):
-        store().insert(new, ids, ["{}"] * len(new))
+        store().insert(new, ids)
     return [str(identity) for identity in ids]
 
 

@@ -151,7 +151,7 @@ def insert_keyed(*keys: NewIdempotencyKey, types: str) -> tuple[list[UUID], set[
     """Stores tasks of these types with these keys; returns the tasks' ids, and the keys that were stored."""
     ids = [uuids.uuid7() for _ in types]
     with store().bare_writing(one_statement=True):
-        stored = store().insert_keyed(keys, [NewTask(name) for name in types], ids, ['{"n":"ü"}'] * len(types))
+        stored = store().insert_keyed(keys, [NewTask(name, {"n": "ü"}) for name in types], ids)
     return ids, stored
 
 
