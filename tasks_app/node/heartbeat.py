@@ -29,7 +29,7 @@ from tasks_app.queue.claim import rescue, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events, write_live_events
-from tasks_app.queue.maintenance import due_work, expire, forget_idempotency_keys, maintain, promote
+from tasks_app.queue.maintenance import expire, forget_idempotency_keys, promote
 from tasks_app.queue.reloads import AskedReloads
 from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
 from tasks_app.runner.endings import KillReason
@@ -126,7 +126,7 @@ class Heartbeat:
         # What the node's own tasks depend on.
         self._update()
         sent_at = store().elapsed()
-        work = due_work(self._record.name)
+        work = store().due_work(self._record.name)
         self._on_hold.update(work.on_hold, sent_at)
         self._compare_clocks(sent_at, work.now)
         self._kill_taken_away()
@@ -139,7 +139,7 @@ class Heartbeat:
             thread.on_beat(work)
         # What is over, and the store's own maintenance.
         self._expire_and_forget(work)
-        for name in maintain():
+        for name in store().maintain():
             self._mark_ready(name)
         local_counters.process.flush()
         # Side jobs: they raise nothing.

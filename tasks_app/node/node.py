@@ -31,9 +31,7 @@ from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.sweeper import Sweeper
 from tasks_app.node.threads import NodeThread
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.claim import ready_types
 from tasks_app.queue.current import store
-from tasks_app.queue.maintenance import maintain
 from tasks_app.queue.reloads import AskedReloads, RevisionColumns
 from tasks_app.runner.endings import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.engine import Engine
@@ -95,7 +93,7 @@ class Node:
         starter = AttemptStarter(pools, self.in_flight, self._result_writer.put)
         self._dispatcher = Dispatcher(
             pools, self._reactor, self.in_flight, cap, claimer, starter, self.ready_types,
-            on_hold, lambda types: ready_types(list(types)), self._result_writer,
+            on_hold, lambda types: store().ready_types(list(types)), self._result_writer,
             LostClaims(self.name, self.in_flight, starter.release), self._dispatcher_writes,
         )  # fmt: skip
         self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
@@ -230,7 +228,7 @@ class Node:
         recorded = False
         try:
             local_counters.process.flush()
-            maintain(ending=True)
+            store().maintain(ending=True)
             self._record.close()
             recorded = True
         except Exception as error:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from django.db import Error
 
-from tasks_app.queue.claim import on_hold
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 
@@ -100,7 +99,7 @@ class TypesOnHold:
     def read(self) -> None:
         """Read them now. Raises DatabaseError."""
         at = store().elapsed()
-        self.update(on_hold(self._node), at)
+        self.update(store().on_hold(self._node), at)
 
     def update(self, read: OnHold, at: float) -> None:
         """What a statement that was sent at `at` has read. Thread-safe."""

@@ -15,7 +15,7 @@ from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import require_all, store, writing
-from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
+from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
 from tasks_app.queue.live_events import stored_logs
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.settle import Logs, end_attempts
@@ -50,16 +50,6 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     else:
         claimed.sort(key=attrgetter("position"), reverse=order == "lifo")
     return claimed
-
-
-def ready_types(types: Sequence[str]) -> set[str]:
-    """Which of the types have a ready task. Takes no write lock, so an idle node may ask often."""
-    return store().ready_types(types)
-
-
-def on_hold(node: str) -> OnHold:
-    """Read what `node` must not start. Raises DatabaseError."""
-    return store().on_hold(node)
 
 
 # renew: processing -> processing, with a lease that ends later.

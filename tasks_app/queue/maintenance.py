@@ -1,7 +1,7 @@
 """What a node does by the clock: due rows are promoted, late ones expire, old idempotency keys are forgotten.
 
-`due_work` says what there is to do; the verbs check again before they move a row. All work in batches, each with a
-commit of its own. Turns keep two nodes from the same job.
+`Store.due_work` says what there is to do; the verbs check again before they move a row. All work in batches, each with
+a commit of its own. Turns keep two nodes from the same job.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from django.db.models.functions import Now
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import require_all, store, writing
-from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task
 from tasks_app.queue.node_models import Turn
 from tasks_app.runner.endings import OutcomeKind
@@ -33,16 +32,6 @@ TRANSACTIONS_PER_CALL = 20
 FORGOTTEN_PER_TRANSACTION = 1000
 #: Called once a second, this is faster than callers can send new keys.
 FORGETS_PER_CALL = 10
-
-
-def due_work(node: str) -> DueWork:
-    """Read what maintenance is due for `node`. Raises DatabaseError."""
-    return store().due_work(node)
-
-
-def maintain(ending: bool = False) -> set[str]:
-    """Keep the store fast. Returns the types of ready tasks that claims could not see until now."""
-    return store().maintain(ending)
 
 
 def run_batches(batch: Callable[[], int], size: int, most: int) -> int:

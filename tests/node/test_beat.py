@@ -31,7 +31,6 @@ from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
-from tasks_app.queue.maintenance import due_work
 from tasks_app.queue.models import LiveEvent, Task
 from tasks_app.queue.node_models import HandlerPause, Node, RevisionCommand
 from tasks_app.queue.postgresql import scan_start
@@ -176,7 +175,7 @@ def test_a_beat_asks_as_much_about_many_busy_nodes_as_about_one(beating: Beating
             beating.died(name)
             running(node=name)
         with CaptureQueriesContext(connection) as captured:
-            beating.heartbeat._take_over(due_work("me").holders, leases=False)
+            beating.heartbeat._take_over(store().due_work("me").holders, leases=False)
         assert not Task.objects.filter(node__in=names).exists()
         return len([each for each in captured if "lock_domain" in each["sql"]])
 
@@ -189,7 +188,7 @@ def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) ->
     lock = NodeLock(beating.home, "alive")
     running(node="alive")
     with CaptureQueriesContext(connection) as captured:
-        beating.heartbeat._take_over(due_work("me").holders, leases=False)
+        beating.heartbeat._take_over(store().due_work("me").holders, leases=False)
     assert list(captured) == []
     lock.release()
 

@@ -176,7 +176,7 @@ def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.on_hold.update(OnHold(frozenset({"echo"})), store().elapsed() - HOLD_SECONDS)
-    monkeypatch.setattr("tasks_app.node.ready_types.on_hold", lambda node: OnHold())
+    monkeypatch.setattr(store(), "on_hold", lambda node: OnHold())
     parts.ready_types.mark("echo")
     parts.done.clear()
     parts.dispatcher.round()

@@ -20,7 +20,7 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tasks_app.queue.claim import claim, ready_types
+from tasks_app.queue.claim import claim
 from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
@@ -52,7 +52,7 @@ class Parts:
         handlers = {name: Handler(name=name, command=("cat",)) for name in pools}
         self.reactor, self.starter = Reactor(), Starter()
         self.ready_types = ReadyTypes(pools, self.reactor.interrupt)
-        self.poll: Callable[..., Any] = lambda: ready_types(list(pools))
+        self.poll: Callable[..., Any] = lambda: store().ready_types(list(pools))
         self.result_writer = ResultWriter("node", InFlightTasks(), self.ready_types.mark, self.reactor)
         on_hold = TypesOnHold("node", pools, self.ready_types.mark)
         in_flight = InFlightTasks()

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer as module
-from tasks_app.node import ready_types
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.generation import policies_of
 from tasks_app.node.ready_types import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
@@ -109,7 +108,7 @@ def test_a_claim_relies_on_no_reading_that_is_too_old(parts: Parts) -> None:
 def test_a_fresh_reading_is_not_read_again(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted(50)
     parts.types.read()
-    monkeypatch.setattr(ready_types, "on_hold", lambda node: pytest.fail("it was read again"))
+    monkeypatch.setattr(store(), "on_hold", lambda node: pytest.fail("it was read again"))
     parts.now += MAX_AGE_SECONDS - 0.01
     assert parts.taken() == ["echo"]
 
@@ -120,7 +119,7 @@ def test_a_node_that_cannot_read_the_pauses_claims_nothing(parts: Parts, monkeyp
     def fail(node: str) -> OnHold:
         raise OperationalError("away")
 
-    monkeypatch.setattr(ready_types, "on_hold", fail)
+    monkeypatch.setattr(store(), "on_hold", fail)
     with pytest.raises(DatabaseError):
         parts.taken()
     assert row(task).status == "pending"
@@ -172,7 +171,7 @@ def test_of_a_claim_that_hung_nothing_starts_if_the_pauses_cannot_be_read(
 
     def long_after() -> None:
         parts.now += MAX_DELAY_SECONDS + 0.01
-        monkeypatch.setattr(ready_types, "on_hold", fail)
+        monkeypatch.setattr(store(), "on_hold", fail)
 
     parts.during_claim = long_after
     assert parts.claimer.claim({"echo": 1}, None).not_to_start == set(TYPES)

@@ -23,7 +23,7 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tasks_app.queue.claim import ready_types
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
@@ -68,7 +68,7 @@ class Node:
         claimer = Claimer("node", policies_of(handlers), "fifo", on_hold)
         self.dispatcher = Dispatcher(
             pools, self.reactor, InFlightTasks(), None, claimer, self.starter,
-            self.types, on_hold, lambda types: ready_types(list(types)), writer,
+            self.types, on_hold, lambda types: store().ready_types(list(types)), writer,
             LostClaims("node", InFlightTasks(), self.starter.release), False,
         )  # fmt: skip
         self.limits, self.large = self.dispatcher.claim_limits, self.dispatcher.large_data

@@ -99,9 +99,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     )  # fmt: skip
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
     monkeypatch.setattr(store(), "elapsed", lambda: found.now)
-    monkeypatch.setattr(module, "due_work", found.due_work)
+    monkeypatch.setattr(store(), "due_work", found.due_work)
     monkeypatch.setattr(leases_module, "renew", found.renew)
-    monkeypatch.setattr(module, "maintain", set)
+    monkeypatch.setattr(store(), "maintain", set)
     monkeypatch.setattr(module, "promote", found.promote)
     monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
     monkeypatch.setattr(f"{module.__name__}.local_counters.process.flush", lambda: None)

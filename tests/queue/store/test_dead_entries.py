@@ -23,9 +23,10 @@ from tasks_app.features.history import history
 from tasks_app.metrics.reading import read
 from tasks_app.node.record import retire
 from tasks_app.queue.attempt import Policy, Selection
-from tasks_app.queue.claim import ready_types, rescue, running_tasks
+from tasks_app.queue.claim import rescue, running_tasks
+from tasks_app.queue.current import store
 from tasks_app.queue.live_events import forget_lost_live_events
-from tasks_app.queue.maintenance import due_work, expire, maintain, promote
+from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import scan_start
@@ -101,19 +102,19 @@ def feed(batches: int, order: Selection) -> None:
         settle("node", [failure(task, retryable=False) for task in take(5, task_type="brief", order=order)])
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(0.03)")
-        for verb in (promote, expire, group_failures, tell_ended, maintain, poll):
+        for verb in (promote, expire, group_failures, tell_ended, store().maintain, poll):
             verb()
         settle("node", [success(task) for task in take(45, order=order)])
 
 
 def poll() -> None:
-    ready_types(["echo", "brief"])
+    store().ready_types(["echo", "brief"])
 
 
 BY_THE_CLOCK: Mapping[str, Callable[[], object]] = {
     "reading": read,
     "history": lambda: history.record(0),
-    "due work": lambda: due_work("node"),
+    "due work": lambda: store().due_work("node"),
     "rescue": rescue,
     "retire": lambda: retire("me", "here", lambda _: True, True),
     "lost claims": lambda: list(running_tasks().filter(node="me")),
@@ -123,7 +124,7 @@ BY_THE_CLOCK: Mapping[str, Callable[[], object]] = {
     "tell ended": tell_ended,
     "live events": forget_lost_live_events,
     "types that are ready": poll,
-    "maintain": maintain,
+    "maintain": lambda: store().maintain(),
 }
 
 

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.cancel import cancel
-from tasks_app.queue.claim import claim, ready_types, rescue
+from tasks_app.queue.claim import claim, rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Task
@@ -199,7 +199,7 @@ class Queue:
 
     def poll(self) -> None:
         ready = Task.objects.filter(status="pending", due=None).values_list("task_type", flat=True)
-        assert ready_types(TYPES) == {*ready}
+        assert store().ready_types(TYPES) == {*ready}
 
     def live(self) -> None:
         acts = [self.submit] * 4 + [self.claim] * 6 + [self.settle] * 3 + [self.end_late] * 3

@@ -20,9 +20,9 @@ from django.db.models.functions import Now
 
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.queue.attempt import ClaimRequest, Selection
-from tasks_app.queue.claim import claim, ready_types, renew, rescue, still_held
+from tasks_app.queue.claim import claim, renew, rescue, still_held
 from tasks_app.queue.current import store
-from tasks_app.queue.maintenance import due_work, expire, promote
+from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql import claim as postgresql
 from tasks_app.queue.postgresql.maintain import HIDDEN
@@ -289,7 +289,7 @@ def test_a_node_reads_the_tasks_that_it_runs_by_their_keys() -> None:
 
 def test_10_ready_types_are_read_along_an_index() -> None:
     names = ["echo", "prime", "none"]
-    assert ready_types(names) == {"echo", "prime"}
+    assert store().ready_types(names) == {"echo", "prime"}
     if connection.vendor == "sqlite":
         plan = explained(sqlite.READY_TYPES, (json.dumps(names),))
     else:
@@ -335,7 +335,7 @@ def test_a_search_for_what_marks_hide_reads_along_an_index() -> None:
 
 
 def test_16_due_work_is_read_along_indexes() -> None:
-    found = due_work("mine")
+    found = store().due_work("mine")
     assert found.due and found.holders == ("dead",) and found.due_on_old_clock and found.lost and found.expired
     sql = part("due_work").due_work_statement()
     if connection.vendor == "sqlite":

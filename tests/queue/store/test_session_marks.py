@@ -16,7 +16,6 @@ from django.db import connection, transaction
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.current import store
-from tasks_app.queue.maintenance import maintain
 from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import marks as module
@@ -118,7 +117,7 @@ def test_a_task_that_was_moved_by_hand_to_where_nothing_is_read_is_found_run_and
     assert isinstance(looked().bands, Fifo)
     Task.objects.filter(pk=moved).update(position=1)
     assert take() == []
-    assert maintain() == {"echo"}
+    assert store().maintain() == {"echo"}
     assert [task.id for task in take()] == [str(moved)]
     assert total("overlooked") == 1
     assert store().maintain() == set()
@@ -132,7 +131,7 @@ def test_a_task_that_only_a_session_before_a_crash_would_skip_is_not_counted() -
     connection.close()
     Task.objects.filter(pk=undone).update(position=1)  # as if the crash had undone its claim
     assert session.closed
-    assert maintain() == set()
+    assert store().maintain() == set()
     assert total("overlooked") == 0
     assert [task.id for task in take()] == [str(undone)]
 
@@ -147,7 +146,7 @@ def test_a_search_that_takes_long_is_repeated_later(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(maintenance, "overlooked", slow)
     for _ in range(3):
-        maintain()
+        store().maintain()
     assert len(searches) == 1
 
 
