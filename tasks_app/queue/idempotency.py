@@ -21,7 +21,6 @@ from tasks_app.queue.submission import (
     IdempotencyKey,
     KeyReused,
     KeysContended,
-    NewIdempotencyKey,
     RequestName,
     Submitted,
 )
@@ -122,17 +121,12 @@ def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.I
         fingerprint=key.fingerprint,
         meaning=key.meaning,
         task_ids=_texts(ids),
-        expires_at=_remembered_until(now),
+        expires_at=remembered_until(now),
     )
 
 
-def new_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
-    """The key of a request with the tasks at these indexes, to be stored at once."""
-    until = _remembered_until(datetime.now(UTC))
-    return NewIdempotencyKey(key.owner, key.key, key.fingerprint, until, tasks, key.meaning)
-
-
-def _remembered_until(now: datetime) -> datetime:
+def remembered_until(now: datetime) -> datetime:
+    """When a key that is stored now counts as unused again."""
     return now + timedelta(seconds=conf.environment().idempotency_ttl)
 
 

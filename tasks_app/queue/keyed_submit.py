@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -25,14 +25,13 @@ from django.db import transaction
 
 from tasks_app.db.lookups import pairs_in
 from tasks_app.queue.current import bare_writing, store, writing
-from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, new_key, remember_answer, replay, reserve
+from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, remember_answer, remembered_until, replay, reserve
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import (
     IdempotencyKey,
     KeyReused,
     KeysContended,
-    NewIdempotencyKey,
     NewRow,
     NewTask,
     Stored,
@@ -199,16 +198,16 @@ def store_keyed(submissions: Sequence[Submission]) -> Stored:
             return store_group(submissions)
     firsts = _first_requests(submissions)
     ids = {index: [uuids.uuid7() for _ in submissions[index].tasks] for index in firsts}
-    keys: list[NewIdempotencyKey] = []
+    requests: dict[IdempotencyKey, range] = {}
     new: list[NewTask] = []
     for index, key in firsts.items():
         tasks = submissions[index].tasks
-        keys.append(new_key(key, range(len(new), len(new) + len(tasks))))
+        requests[key] = range(len(new), len(new) + len(tasks))
         new += tasks
     # Sorted, or two transactions with the same keys in another order would wait for each other.
-    keys.sort(key=lambda key: (key.owner, key.key))
+    keys = dict(sorted(requests.items(), key=lambda request: request[0].name))
     identities = [identity for index in firsts for identity in ids[index]]
-    names = store().insert_keyed(keys, new, identities)
+    names = store().insert_keyed(keys, remembered_until(datetime.now(UTC)), new, identities)
     stored = [index for index, key in firsts.items() if key.name in names]
     return Stored(
         {index: Submitted(ids[index]) for index in stored},

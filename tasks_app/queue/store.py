@@ -19,7 +19,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
-from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
@@ -279,10 +279,11 @@ class Store(Protocol):
         """
 
     def insert_keyed(
-        self, keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
-    ) -> set[tuple[int, str]]:
-        """(none) -> pending: idempotency keys, sorted and each once, and the tasks of their requests, in the order in
-        which they get positions. Returns owner and text of the keys that were stored.
+        self, keys: Mapping[IdempotencyKey, range], until: datetime, new: Sequence[NewTask], ids: Sequence[UUID]
+    ) -> set[RequestName]:
+        """(none) -> pending: idempotency keys, sorted by name, which are remembered until a moment, and the tasks of
+        their requests. Each key has the indexes of its request's tasks in `new`, which are in the order in which they
+        get positions. Returns the names of the keys that were stored.
 
         Needs `bare_writing(one_statement=True)` or a transaction.
         35. If a key is stored already, neither it nor its tasks are; a transaction that may store it is waited for. The

@@ -146,7 +146,7 @@ class KeysContended(Exception):
     """Tasks with the same keys ended again and again while this call looked for them."""
 
 
-# The rows of what is not stored yet, for statements that store all values.
+# A row of what is not stored yet, for a statement that stores all values.
 
 
 class NewRow(NamedTuple):
@@ -174,14 +174,3 @@ class NewRow(NamedTuple):
     scheduled_for: datetime | None = None
     callback_url: str | None = None
     callback_key: int | None = None
-
-
-class NewIdempotencyKey(NamedTuple):
-    """A key, and the places of its request's tasks among all that are stored. `expires_at`: with a time zone."""
-
-    owner: int
-    key: str
-    fingerprint: str
-    expires_at: datetime
-    tasks: range
-    meaning: str | None = None

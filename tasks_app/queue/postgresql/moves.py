@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
-from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 from tasks_app.runner.wire import encode, stored_size
 
 
@@ -131,23 +132,22 @@ def _as_json(row: NewRow) -> str:
 
 
 def insert_keyed(
-    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
-) -> set[tuple[int, str]]:
+    keys: Mapping[IdempotencyKey, range], until: datetime, new: Sequence[NewTask], ids: Sequence[UUID]
+) -> set[RequestName]:
     rows = [
         {
             "owner": key.owner, "key": key.key, "fingerprint": key.fingerprint,
-            "task_ids": [str(ids[at]) for at in key.tasks], "expires_at": key.expires_at.isoformat(),
-            "meaning": key.meaning,
+            "task_ids": [str(ids[at]) for at in tasks], "expires_at": until.isoformat(), "meaning": key.meaning,
         }
-        for key in keys
+        for key, tasks in keys.items()
     ]  # fmt: skip
-    of_task = {at: key for key in keys for at in key.tasks}
-    tasks = ",".join(
+    of_task = {at: key for key, tasks in keys.items() for at in tasks}
+    values = ",".join(
         f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{task.text},"priority":{task.priority},'
         f'"size":{stored_size(task.text)},"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
         for at, (identity, task) in enumerate(zip(ids, new, strict=True))
     )
-    return set(prepared(INSERT_KEYED, (encode(rows), f"[{tasks}]")))
+    return set(prepared(INSERT_KEYED, (encode(rows), f"[{values}]")))
 
 
 # Settle: processing -> as decided. One statement for the tasks, the attempts and the counters.

@@ -23,7 +23,7 @@ from tasks_app.queue.models import Status
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
 from tasks_app.queue.store import CountSettled, in_order
-from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 from tasks_app.runner.wire import encode, stored_size
 
 
@@ -82,17 +82,14 @@ def insert_rows(rows: Sequence[NewRow]) -> None:
 
 
 def insert_keyed(
-    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID]
-) -> set[tuple[int, str]]:
+    keys: Mapping[IdempotencyKey, range], until: datetime, new: Sequence[NewTask], ids: Sequence[UUID]
+) -> set[RequestName]:
     rows = [
-        (
-            key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in key.tasks]), stored(key.expires_at),
-            key.meaning,
-        )
-        for key in keys
-    ]  # fmt: skip
+        (key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in tasks]), stored(until), key.meaning)
+        for key, tasks in keys.items()
+    ]
     names = {(owner, key) for owner, key in read(INSERT_KEYS, (encode(rows),))}
-    inserting = sorted(at for key in keys if (key.owner, key.key) in names for at in key.tasks)
+    inserting = sorted(at for key, tasks in keys.items() if key.name in names for at in tasks)
     if inserting:
         insert([new[at] for at in inserting], [ids[at] for at in inserting])
     return names

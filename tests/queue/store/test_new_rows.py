@@ -11,9 +11,10 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
+from tasks_app.queue import submission
 from tasks_app.queue.current import store
 from tasks_app.queue.models import IdempotencyKey, Task
-from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import NewRow, NewTask
 from testkit.process import until
 from tests.queue.moves.kit import AT_ONCE, row, total
 from tests.queue.store.kit import insert, positions, take, undone
@@ -143,15 +144,16 @@ def test_9_a_claim_prefers_the_values_that_a_caller_asked_for(types: Any, cap: A
     assert {each.policy.retry_backoff for each in claimed} == {usual.retry_backoff}
 
 
-def key(name: str, tasks: range, owner: int = 0) -> NewIdempotencyKey:
-    return NewIdempotencyKey(owner, name, "f", NOW + timedelta(days=1), tasks, f"meaning of {name}")
+def key(name: str, tasks: range, owner: int = 0) -> tuple[submission.IdempotencyKey, range]:
+    return submission.IdempotencyKey(owner, name, "f", f"meaning of {name}"), tasks
 
 
-def insert_keyed(*keys: NewIdempotencyKey, types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
+def insert_keyed(*keys: tuple[submission.IdempotencyKey, range], types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
     """Stores tasks of these types with these keys; returns the tasks' ids, and the keys that were stored."""
     ids = [uuids.uuid7() for _ in types]
     with store().bare_writing(one_statement=True):
-        stored = store().insert_keyed(keys, [NewTask(name, {"n": "ü"}) for name in types], ids)
+        new = [NewTask(name, {"n": "ü"}) for name in types]
+        stored = store().insert_keyed(dict(keys), NOW + timedelta(days=1), new, ids)
     return ids, stored
 
 
