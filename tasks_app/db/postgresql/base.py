@@ -26,10 +26,10 @@ from psycopg.adapt import Transformer
 from psycopg.errors import ConnectionTimeout
 
 from tasks_app.db.postgresql.calls import (
+    READ_ONLY,
     SharedSession,
     call_limit,
     has_pooler,
-    is_read_only,
     is_refused_write,
     limited,
     require_own_sessions,
@@ -169,7 +169,7 @@ class _Errors(DatabaseErrorWrapper):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if error is not None and is_refused_write(error):
             self.wrapper.errors_occurred = True
-            if is_read_only(error):
+            if error.sqlstate == READ_ONLY:
                 DatabaseWrapper.read_only_at = time.monotonic()
                 self.wrapper.close()
             raise WriteRefused(*error.args).with_traceback(trace) from error

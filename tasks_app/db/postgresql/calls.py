@@ -61,11 +61,6 @@ def is_refused_write(error: object) -> bool:
     return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL) and not ends_session(error)
 
 
-def is_read_only(error: object) -> bool:
-    """Whether the error says that the session is read-only."""
-    return getattr(error, "sqlstate", None) == READ_ONLY
-
-
 def ends_session(error: object) -> bool:
     """Whether the server ends the session with this error."""
     return getattr(getattr(error, "diag", None), "severity_nonlocalized", None) in ("FATAL", "PANIC")
