@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
@@ -106,20 +105,9 @@ def _refuse_beside_a_twin(task_type: str, key: str) -> None:
 
 
 def _move(task_id: UUID, values: Mapping[str, Any]) -> bool:
-    moved = Task.objects.filter(pk=task_id, status=Status.FAILED).update(
-        status=Status.PENDING,
-        position=store().next_positions(1)[0],
-        retries=0,
-        failure_reason=None,
-        failure_group=None,
-        completed_at=None,
-        due=None,
-        due_at=None,
-        expires_at=None,
-        ready_at=Now(),
-        **values,
-    )
-    return moved == 1
+    if values:
+        Task.objects.filter(pk=task_id, status=Status.FAILED).update(**values)
+    return bool(store().redrive([(task_id, store().next_positions(1)[0])]))
 
 
 def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
