@@ -16,7 +16,7 @@ from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
-from tasks_app.queue.live_events import stored_logs
+from tasks_app.queue.live_events import end_lost_live_events, stored_logs
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.settle import Logs, end_attempts
 from tasks_app.runner.endings import OutcomeKind
@@ -129,12 +129,12 @@ def _rescue_batch(lost: TaskQuerySet) -> list[Task]:
         for task in tasks:
             groups[_RescueGroup.of(task)].append(task)
         # Read once the rows are locked: their node adds nothing more.
-        logs = stored_logs([(task.pk, task.attempts) for task in tasks])
+        attempts = [(task.pk, task.attempts) for task in tasks]
+        logs = stored_logs(attempts)
         for group, members in groups.items():
             _rescue_group(group, members, logs)
             deltas.update(_counts(group.decision, members))
-        if tasks:
-            store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
+        end_lost_live_events(attempts, OutcomeKind.WORKER_LOST)
         store().add_counts(deltas)
     return tasks
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from tasks_app.db.lookups import pairs_in
@@ -17,6 +17,7 @@ from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import Attempt, LiveEvent, Task, logs_of
+from tasks_app.runner.endings import OutcomeKind
 
 #: Attempts whose events are removed in one transaction. Each has some thousand rows at most, and usually a few.
 ATTEMPTS_PER_TRANSACTION = 100
@@ -43,6 +44,20 @@ def end_live_events(batches: Sequence[LiveEvents]) -> None:
         batch._replace(events=[*batch.events, ("end", {"outcome": outcomes[batch.task_id, batch.attempt]})])
         for batch in batches
         if (batch.task_id, batch.attempt) in outcomes
+    ]
+    if ended:
+        store().end_live_events(ended)
+
+
+def end_lost_live_events(attempts: Sequence[tuple[UUID, int]], outcome: OutcomeKind) -> None:
+    """Store the `end` of attempts that a move took from their nodes, in its transaction: after the last event of each
+    that has any."""
+    if not attempts:
+        return
+    events = LiveEvent.objects.filter(pairs_in("task_id", "attempt", attempts)).values_list("task_id", "attempt")
+    ended = [
+        LiveEvents(str(task_id), attempt, last + 1, [("end", {"outcome": outcome.value})])
+        for task_id, attempt, last in events.annotate(last=Max("sequence"))
     ]
     if ended:
         store().end_live_events(ended)

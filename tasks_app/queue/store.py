@@ -305,23 +305,17 @@ class Store(Protocol):
         38. Nothing is stored of an attempt that has an `end`.
         """
 
-    def end_lost_live_events(self, attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
-        """Store the `end` of attempts that a move took from their nodes, in the transaction of the move.
-
-        39. Each that has events gets one, after its last event; the others get none.
-        """
-
     def versions(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """A text for each of the tasks that is stored.
 
-        40. It is another one after each change of status, each attempt's begin, and each live event of the last
+        39. It is another one after each change of status, each attempt's begin, and each live event of the last
             attempt. One statement reads each task by its key, and waits for no lock.
         """
 
     def on_hold(self, node: str) -> OnHold:
         """What `node` must not start, read by one statement. Takes no lock.
 
-        41. It has every pause and every drain, of the node or of a type, that was committed before the call, and no
+        40. It has every pause and every drain, of the node or of a type, that was committed before the call, and no
             pause that has ended by the database's clock. `due_work` reads the same.
         """
 
@@ -329,7 +323,7 @@ class Store(Protocol):
         """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
         needs one. Returns the ids of those that had failed.
 
-        42. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
+        41. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
             database refuses all: IntegrityError. Counts nothing.
         """
 
@@ -338,14 +332,14 @@ class Store(Protocol):
 
         Returns the ids of those that were pending.
 
-        43. One with a position gets it; the others keep theirs.
+        42. One with a position gets it; the others keep theirs.
         """
 
     def renew(self, node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
         """processing -> processing: the lease of each of these tasks ends so many seconds from now. Returns the (id,
         attempt) of those that run on `node`. The node's row, if there is one, gets the time.
 
-        44. One round trip to a server, and committed when the method returns. It waits for no lock of a row: what is
+        43. One round trip to a server, and committed when the method returns. It waits for no lock of a row: what is
             skipped keeps its lease and is not returned. Where all writes wait for one another, it goes before all that
             wait, except for the next one.
         """
@@ -353,43 +347,43 @@ class Store(Protocol):
     def running(self) -> list[tuple[UUID, str, str]]:
         """All running tasks, as (id, type, node).
 
-        45. Few other rows and dead entries are read, however many tasks have run and whoever holds a snapshot. The same
+        44. Few other rows and dead entries are read, however many tasks have run and whoever holds a snapshot. The same
             holds for `reading`, `due_work`, and scans that start at `first_times`.
         """
 
     def first_times(self) -> FirstTimes:
         """Where scans of indexes by time may start.
 
-        46. No row is before, but one that was committed more than 20 s after its time was computed, or changed by hand:
+        45. No row is before, but one that was committed more than 20 s after its time was computed, or changed by hand:
             it is found late.
         """
 
     def refusal(self, error: Exception) -> DatabaseRefusal | None:
         """What the database refused by this error of a statement; None if it is unavailable.
 
-        47. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.
+        46. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.
         """
 
     def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:
         """The bytes of a task's data as JSON text, and the text if it has no more than `limit`; None without the task.
 
-        48. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
+        47. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
         """
 
     def task_bytes(self) -> Combinable:
         """About how many bytes a task's data and result have, as an expression for a query.
 
-        49. Reads neither of them.
+        48. Reads neither of them.
         """
 
     def advice(self, error: Exception) -> str:
         """What is wrong with the database by this error, and what to do next: one sentence for people, one line.
 
-        50. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
+        49. It names what is missing (tables, the database, its user, room, an address) and what makes it. No password.
         """
 
     def lacks_tables(self, error: BaseException) -> bool:
         """Whether a statement was refused because a table, or a column of one, is missing: nothing was done.
 
-        51. Migrating corrects it, and no retry does. False for any other error.
+        50. Migrating corrects it, and no retry does. False for any other error.
         """

@@ -322,26 +322,14 @@ WITH held AS (
 )
 SELECT id::text, attempt FROM held
 """
-_ENDED = """SELECT FROM taskdaemon_live_event AS event
-    WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end'"""
 END_EVENTS = f"""
 INSERT INTO taskdaemon_live_event ({_EVENT})
 SELECT d.task, d.attempt, d.sequence, d.kind, d.body, d.container, clock_timestamp()
 FROM json_to_recordset($1::json) AS
   d(task uuid, attempt int, sequence int, kind text, body jsonb, container text)
-WHERE NOT EXISTS ({_ENDED})
+WHERE NOT EXISTS (SELECT FROM taskdaemon_live_event AS event
+    WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end')
 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
-"""
-END_LOST_EVENTS = f"""
-INSERT INTO taskdaemon_live_event ({_EVENT})
-SELECT d.task, d.attempt, last.sequence + 1, 'end', $2::jsonb, NULL, clock_timestamp()
-FROM json_to_recordset($1::json) AS d(task uuid, attempt int)
-CROSS JOIN LATERAL (
-  SELECT sequence, kind FROM taskdaemon_live_event AS event
-  WHERE event.task_id = d.task AND event.attempt = d.attempt ORDER BY sequence DESC LIMIT 1
-) AS last
-WHERE last.kind <> 'end'
-ORDER BY 1, 2 ON CONFLICT DO NOTHING
 """
 
 
@@ -352,11 +340,6 @@ def add_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, 
 
 def end_live_events(batches: Sequence[LiveEvents]) -> None:
     prepared(END_EVENTS, (_event_rows(batches),))
-
-
-def end_lost_live_events(attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
-    lost = [{"task": str(task_id), "attempt": attempt} for task_id, attempt in attempts]
-    prepared(END_LOST_EVENTS, (encode(lost), encode({"outcome": outcome})))
 
 
 def _event_rows(batches: Sequence[LiveEvents]) -> str:

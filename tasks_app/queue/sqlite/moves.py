@@ -275,9 +275,6 @@ END_EVENTS = _INSERT_EVENTS.format(
     where="""NOT EXISTS (SELECT 1 FROM taskdaemon_live_event AS event
   WHERE event.task_id = d.value ->> 0 AND event.attempt = d.value ->> 1 AND event.kind = 'end')"""
 )
-LAST_EVENT = """
-SELECT sequence, kind FROM taskdaemon_live_event WHERE task_id = ? AND attempt = ? ORDER BY sequence DESC LIMIT 1
-"""
 
 
 def add_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, int]]:
@@ -290,17 +287,6 @@ def add_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, 
 
 def end_live_events(batches: Sequence[LiveEvents]) -> None:
     _insert_events(END_EVENTS, batches)
-
-
-def end_lost_live_events(attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
-    ends = [
-        LiveEvents(str(task_id), attempt, sequence + 1, [("end", {"outcome": outcome})])
-        for task_id, attempt in attempts
-        for sequence, kind in read(LAST_EVENT, (task_id.hex, attempt))
-        if kind != "end"
-    ]
-    if ends:
-        _insert_events(ADD_EVENTS, ends)
 
 
 def _insert_events(statement: str, batches: Sequence[LiveEvents]) -> None:

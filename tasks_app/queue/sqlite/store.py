@@ -8,7 +8,6 @@ from tasks_app.queue.sqlite.moves import (
     add_counts,
     add_live_events,
     end_live_events,
-    end_lost_live_events,
     insert,
     insert_keyed,
     insert_rows,

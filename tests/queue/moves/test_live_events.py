@@ -86,11 +86,13 @@ def test_a_cancelled_attempt_ends_as_cancelled_once_its_node_has_stopped_it() ->
 
 
 def test_a_rescue_ends_the_attempt_and_its_node_adds_nothing_afterwards() -> None:
-    task, silent = running(), running()
+    task, ended, silent = running(), running(), running()
     write(task, "one")
-    Task.objects.filter(pk__in=[task.id, silent.id]).update(lease=store().now() - 1.0)
-    assert rescue() == 2
+    write_live_events("node", [events(ended, 1, "one")._replace(events=[("end", {"outcome": "success"})])])
+    Task.objects.filter(pk__in=[task.id, ended.id, silent.id]).update(lease=store().now() - 1.0)
+    assert rescue() == 3
     assert stored(task) == [("log", "one"), ("end", "worker_lost")]
+    assert stored(ended) == [("end", "success")]
     assert write_live_events("node", [events(task, 2, "two")]) == set()
     settle("node", [success(task, live=events(task, 2, "two"))])
     assert stored(task) == [("log", "one"), ("end", "worker_lost")]

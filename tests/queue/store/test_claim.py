@@ -1,4 +1,4 @@
-"""Claims and ready types (promises 7 to 10, 48). Of many threads: test_claims_together.py; plans: test_plans.py."""
+"""Claims and ready types (promises 7 to 10, 47). Of many threads: test_claims_together.py; plans: test_plans.py."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_9_a_claim_returns_the_tasks_data_on_one_line_with_its_place() -> None:
 
 @pytest.mark.parametrize("types", [("echo",), ("echo", "prime")])
 @pytest.mark.parametrize("cap", [None, 9])
-def test_48_a_claim_leaves_out_data_that_is_too_much_with_that_of_others(
+def test_47_a_claim_leaves_out_data_that_is_too_much_with_that_of_others(
     types: tuple[str, ...], cap: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks_app.queue.postgresql.claim.MAX_DATA_BYTES", 3000 * (3 if cap else 3 * len(types)))
@@ -132,7 +132,7 @@ def test_48_a_claim_leaves_out_data_that_is_too_much_with_that_of_others(
     assert data_of(claimed[1]) is None
 
 
-def test_48_without_a_size_small_data_is_returned() -> None:
+def test_47_without_a_size_small_data_is_returned() -> None:
     [key] = insert(50)
     Task.objects.filter(pk=key).update(task_data={"a": [1e308] * 3}, task_data_size=None)
     [task] = take()

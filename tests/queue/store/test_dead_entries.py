@@ -129,7 +129,7 @@ BY_THE_CLOCK: Mapping[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_45_what_runs_by_the_clock_reads_no_more_the_more_tasks_are_dead(
+def test_44_what_runs_by_the_clock_reads_no_more_the_more_tasks_are_dead(
     order: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "_thread", thread := maintenance._Thread())

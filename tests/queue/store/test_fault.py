@@ -1,4 +1,4 @@
-"""What a database is called, what is wrong with it, and what to do (promises 29, 30, 50 and 51).
+"""What a database is called, what is wrong with it, and what to do (promises 29, 30, 49 and 50).
 
 Faults of real servers: tests/db/postgresql/test_encoding.py, tests/faults/test_pgbouncer.py.
 """
@@ -104,7 +104,7 @@ def advised(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     return said
 
 
-def test_51_an_error_of_a_missing_table_or_column_is_told_from_others() -> None:
+def test_50_an_error_of_a_missing_table_or_column_is_told_from_others() -> None:
     for statement, missing in (
         ("SELECT 1 FROM nowhere", True),
         ("SELECT nowhere FROM taskdaemon_node", True),
@@ -117,7 +117,7 @@ def test_51_an_error_of_a_missing_table_or_column_is_told_from_others() -> None:
         assert store().lacks_tables(raised.value) == missing, statement
 
 
-def test_50_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_49_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not store().is_server:
         nowhere = tmp_path / "gone" / "db"
         assert f"there is no folder {nowhere.parent}; create it, " in advised({"NAME": str(nowhere)}, monkeypatch)
@@ -143,6 +143,6 @@ def test_50_what_is_missing_is_said_with_what_makes_it(monkeypatch: pytest.Monke
     assert tables.endswith("): run manage.py prepare") and "does not have all its tables" in tables
 
 
-def test_50_on_a_full_disk_the_advice_is_room() -> None:
+def test_49_on_a_full_disk_the_advice_is_room() -> None:
     full = OperationalError("database or disk is full", "could not extend file: No space left on device")
     assert store().advice(full).endswith(": make room on it")

@@ -1,4 +1,4 @@
-"""Live events: what running attempts have written (promises 36 to 39)."""
+"""Live events: what running attempts have written (promises 36 to 38)."""
 
 from __future__ import annotations
 
@@ -171,19 +171,6 @@ def test_38_they_end_with_the_callers_transaction() -> None:
     assert rows(task) == []
 
 
-def test_39_attempts_of_a_dead_node_get_an_end_if_they_have_events() -> None:
-    silent, wrote, ended = running(3)
-    add(said(wrote, 1, "a", "b"))
-    end(said(ended, 1, "a", end=True))
-    lost = [(UUID(task.id), task.attempt) for task in (silent, wrote, ended)]
-    for _ in range(2):
-        with store().writing():
-            store().end_lost_live_events([*lost, (uuid4(), 1)], LOST)
-    assert rows(silent) == []
-    assert rows(wrote) == [(1, "log", "a"), (2, "log", "b"), (3, "end", LOST)]
-    assert rows(ended) == [(1, "log", "a"), (2, "end", "success")]
-
-
 # Plans.
 
 
@@ -231,7 +218,7 @@ def scans(plan: list[str]) -> list[str]:
 
 
 @pytest.mark.usefixtures("full")
-def test_36_to_39_read_tasks_and_events_along_indexes() -> None:
+def test_36_to_38_read_tasks_and_events_along_indexes() -> None:
     live = part("add_live_events")
     key = json.dumps([[uuid4().hex, 1]])
     statements: dict[str, tuple[Any, ...]]
@@ -240,13 +227,11 @@ def test_36_to_39_read_tasks_and_events_along_indexes() -> None:
             live.HELD: (key, "node"),
             live.ADD_EVENTS: ("now", "[]"),
             live.END_EVENTS: ("now", "[]"),
-            live.LAST_EVENT: ("x", 1),
         }
     else:
         statements = {
             live.ADD_EVENTS: ("[]", "[]", "node"),
             live.END_EVENTS: ("[]",),
-            live.END_LOST_EVENTS: ("[]", "{}"),
         }
     for sql, values in statements.items():
         plan = explained(sql, values)

@@ -1,4 +1,4 @@
-"""Moves of many final or pending tasks at once (42 and 43)."""
+"""Moves of many final or pending tasks at once (41 and 42)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.queue.store.kit import insert, positions, take
 pytestmark = pytest.mark.django_db
 
 
-def test_42_failed_tasks_become_ready_at_their_positions_and_no_others() -> None:
+def test_41_failed_tasks_become_ready_at_their_positions_and_no_others() -> None:
     failed = [task("failed", retries=1, attempts=2) for _ in range(3)]
     others = [task(status) for status in ("pending", "processing", "completed")]
     before = list(Task.objects.filter(pk__in=[each.pk for each in others]).order_by("pk").values())
@@ -32,7 +32,7 @@ def test_42_failed_tasks_become_ready_at_their_positions_and_no_others() -> None
     assert [each.id for each in take(9)][-3:] == [str(each.pk) for each in failed]
 
 
-def test_42_a_living_unique_key_refuses_all() -> None:
+def test_41_a_living_unique_key_refuses_all() -> None:
     free, twin = task("failed"), task("failed", unique_key="k")
     task("pending", unique_key="k")
     with store().writing():
@@ -42,7 +42,7 @@ def test_42_a_living_unique_key_refuses_all() -> None:
     assert {row(free.pk).status, row(twin.pk).status} == {"failed"}
 
 
-def test_43_pending_tasks_get_a_priority_and_those_with_a_position_get_it_too() -> None:
+def test_42_pending_tasks_get_a_priority_and_those_with_a_position_get_it_too() -> None:
     one, two = insert(10, 20)
     others = [task(status, priority=5) for status in ("processing", "completed", "failed")]
     kept = positions(one)

@@ -1,4 +1,4 @@
-"""What a store says about pauses and drains (41)."""
+"""What a store says about pauses and drains (40)."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def both() -> OnHold:
     return alone
 
 
-def test_41_without_a_pause_or_a_drain_nothing_is_on_hold() -> None:
+def test_40_without_a_pause_or_a_drain_nothing_is_on_hold() -> None:
     assert both() == OnHold()
     node("node")
     assert both() == OnHold()
 
 
-def test_41_a_pause_is_on_hold_until_it_has_ended_by_the_databases_clock() -> None:
+def test_40_a_pause_is_on_hold_until_it_has_ended_by_the_databases_clock() -> None:
     paused("for good")
     paused("for an hour", NOW + HOUR)
     paused("until an hour ago", NOW - HOUR)
     assert both() == OnHold(frozenset({"for good", "for an hour"}))
 
 
-def test_41_a_pause_ends_within_milliseconds_of_its_moment() -> None:
+def test_40_a_pause_ends_within_milliseconds_of_its_moment() -> None:
     until = store().moment()[1] + timedelta(milliseconds=300)
     paused("echo", until)
     seen: list[tuple[datetime, frozenset[str]]] = []
@@ -52,7 +52,7 @@ def test_41_a_pause_ends_within_milliseconds_of_its_moment() -> None:
     assert seen[0][1] and (store().moment()[1] - until).total_seconds() >= 0.0
 
 
-def test_41_a_nodes_drain_is_its_own() -> None:
+def test_40_a_nodes_drain_is_its_own() -> None:
     node("node")
     node("other", drain_requested_at=NOW, drain_requested_by="alice")
     assert both() == OnHold()
@@ -60,7 +60,7 @@ def test_41_a_nodes_drain_is_its_own() -> None:
     assert both() == OnHold(drained=True)
 
 
-def test_41_a_nodes_drained_types_are_its_own() -> None:
+def test_40_a_nodes_drained_types_are_its_own() -> None:
     name = 'a "quoted" \\ name, é'
     node("node")
     node("other", drained_types={"echo": {}})
@@ -71,19 +71,19 @@ def test_41_a_nodes_drained_types_are_its_own() -> None:
     assert both() == OnHold()
 
 
-def test_41_what_was_committed_before_the_call_is_seen() -> None:
+def test_40_what_was_committed_before_the_call_is_seen() -> None:
     assert both() == OnHold()
     together(lambda: paused("echo"))
     assert both() == OnHold(frozenset({"echo"}))
 
 
-def test_41_no_lock_is_taken_or_waited_for() -> None:
+def test_40_no_lock_is_taken_or_waited_for() -> None:
     paused("echo")
     with elsewhere(lambda: HandlerPause.objects.all().delete()):
         assert both().paused == {"echo"}
 
 
-def test_41_names_of_any_text_arrive_whole() -> None:
+def test_40_names_of_any_text_arrive_whole() -> None:
     name = 'a "quoted" \\ name, é'
     paused(name)
     assert both().paused == {name}

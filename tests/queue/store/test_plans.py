@@ -382,7 +382,7 @@ def test_17_a_reading_reads_no_final_task() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_45_a_reading_reads_each_index_from_where_it_begins(order: Selection) -> None:
+def test_44_a_reading_reads_each_index_from_where_it_begins(order: Selection) -> None:
     if connection.vendor == "sqlite":
         return
     segments = [f"'{{{number}}}'" for number in EMPTY[order].segments()[0]]
@@ -397,7 +397,7 @@ def test_45_a_reading_reads_each_index_from_where_it_begins(order: Selection) ->
         assert scans(plan) == [], plan
 
 
-def test_45_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
+def test_44_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
     if connection.vendor == "postgresql":
         for plan in planned_in_all_ways(part("reading").RUNS, f"9, '{{{uuid4()}}}'"):
             assert scans(plan) == [], plan
@@ -405,7 +405,7 @@ def test_45_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
             assert any("taskdaemon_task_pkey" in line for line in plan), plan
 
 
-def test_45_ends_that_are_to_be_told_are_found_by_their_index() -> None:
+def test_44_ends_that_are_to_be_told_are_found_by_their_index() -> None:
     untold = Task.objects.untold().filter(completed_at__gte=datetime(2020, 1, 1, tzinfo=UTC)).order_by("completed_at")
     with transaction.atomic():
         for rows in (untold.values_list("pk")[:1], untold.select_for_update(skip_locked=True)[:200]):
@@ -424,7 +424,7 @@ def test_31_final_tasks_are_read_by_their_keys() -> None:
     assert any(index in line for line in plan for index in BY_ID), plan
 
 
-def test_40_versions_are_read_by_keys() -> None:
+def test_39_versions_are_read_by_keys() -> None:
     connection.ensure_connection()
     sql = part("versions").READ_VERSIONS
     if connection.vendor == "sqlite":

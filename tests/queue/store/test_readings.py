@@ -44,7 +44,7 @@ def test_17_a_reading_waits_for_no_lock() -> None:
         assert [row[:4] for row in store().reading()] == [row[:4] for row in before]
 
 
-def test_45_all_running_tasks_are_listed_whenever_they_began() -> None:
+def test_44_all_running_tasks_are_listed_whenever_they_began() -> None:
     insert(50, 50, 50, 50, task_type="a")
     insert(50, task_type="b")
     early, ended = take(2, "a")
@@ -60,7 +60,7 @@ def test_45_all_running_tasks_are_listed_whenever_they_began() -> None:
     assert {*store().running()} == {(UUID(again.id), "a", "third"), (UUID(late.id), "a", "other")}
 
 
-def test_46_no_task_waits_or_expires_or_ended_before_the_first_times() -> None:
+def test_45_no_task_waits_or_expires_or_ended_before_the_first_times() -> None:
     insert(50, 50, 50)
     waits, fails = take(2)
     settle((failure(waits), pausing(0.001)), (failure(fails), FAILED), node="node")
@@ -95,7 +95,7 @@ def test_18_a_column_that_is_null_has_no_bytes() -> None:
     assert Task.objects.values_list(store().json_bytes("result")).get() == (0,)
 
 
-def test_49_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
+def test_48_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
     key = submit("echo", {"a": [*range(20_000)]})
     [task] = take()
     settle((success(task, '{"r": 1}', result_size=3_000_000), completed(task)[0][1]))
@@ -112,7 +112,7 @@ def test_49_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
         assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 8
 
 
-def test_49_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
+def test_48_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
     insert(50)
     [(size,)] = Task.objects.values_list(store().task_bytes())
     assert 2 <= size < 50

@@ -1,4 +1,4 @@
-"""What the database refuses (promise 47), by errors that it raises."""
+"""What the database refuses (promise 46), by errors that it raises."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def raised(statement: str) -> Exception:
 
 
 @pytest.mark.parametrize("text", ["no JSON", '"\udc00"'])
-def test_47_a_value_is_refused(text: str) -> None:
+def test_46_a_value_is_refused(text: str) -> None:
     insert(50)
     with pytest.raises(STATEMENT_ERRORS) as caught:
         settle(*completed(*take(), result=text))
     assert store().refusal(caught.value) is DatabaseRefusal.VALUE
 
 
-def test_47_a_row_that_a_constraint_excludes_is_refused() -> None:
+def test_46_a_row_that_a_constraint_excludes_is_refused() -> None:
     with pytest.raises(DatabaseError) as caught:
         Attempt.objects.create(task_id=None)  # type: ignore[misc]
     assert store().refusal(caught.value) is DatabaseRefusal.VALUE
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("the connection is closed")])
-def test_47_a_lost_connection_refuses_nothing(error: Exception) -> None:
+def test_46_a_lost_connection_refuses_nothing(error: Exception) -> None:
     assert store().refusal(error) is None
     assert store().refusal(raised("SELECT * FROM no_such_table")) is None
 
@@ -51,14 +51,14 @@ def test_47_a_lost_connection_refuses_nothing(error: Exception) -> None:
         ("57P01", None), ("08006", None), ("25006", None), ("XX000", None),
     ],
 )  # fmt: skip
-def test_47_a_server_says_what_it_refuses(state: str, refused: DatabaseRefusal | None) -> None:
+def test_46_a_server_says_what_it_refuses(state: str, refused: DatabaseRefusal | None) -> None:
     if not store().is_server:
         pytest.skip("SQLite has no states")
     error = raised(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
     assert store().refusal(error) is refused
 
 
-def test_47_a_server_that_ends_the_session_refuses_nothing() -> None:
+def test_46_a_server_that_ends_the_session_refuses_nothing() -> None:
     if not store().is_server:
         pytest.skip("SQLite has no sessions")
     error = raised("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -66,7 +66,7 @@ def test_47_a_server_that_ends_the_session_refuses_nothing() -> None:
     assert store().refusal(error) is None
 
 
-def test_47_a_server_without_memory_for_a_session_refuses_no_statement() -> None:
+def test_46_a_server_without_memory_for_a_session_refuses_no_statement() -> None:
     if not store().is_server:
         pytest.skip("SQLite has no sessions")
     ended = OperationalError("out of memory")

@@ -1,4 +1,4 @@
-"""Renew: a node keeps its leases and says that it lives, by one move (promise 44)."""
+"""Renew: a node keeps its leases and says that it lives, by one move (promise 43)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def silence() -> float:
     return store().seconds() - Node.objects.get().seen
 
 
-def test_44_the_leases_end_so_much_later_and_the_row_of_the_node_says_that_it_lives() -> None:
+def test_43_the_leases_end_so_much_later_and_the_row_of_the_node_says_that_it_lives() -> None:
     insert(50, 50, 50)
     ours, also, other = take(3, lease=1.0)
     Task.objects.filter(pk=other.id).update(node="other")
@@ -51,7 +51,7 @@ def test_44_the_leases_end_so_much_later_and_the_row_of_the_node_says_that_it_li
     assert found.seen >= before and found.clock == store().clock_id() and found.seen_at > LONG_AGO
 
 
-def test_44_a_node_that_runs_nothing_says_that_it_lives() -> None:
+def test_43_a_node_that_runs_nothing_says_that_it_lives() -> None:
     assert store().renew("node", {}) == set()
     assert silence() < 30
 
@@ -80,7 +80,7 @@ def locked(task: str) -> Iterator[None]:
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
-def test_44_it_waits_for_no_row_and_the_others_are_renewed() -> None:
+def test_43_it_waits_for_no_row_and_the_others_are_renewed() -> None:
     insert(50, 50)
     free, busy = take(2)
     with locked(busy.id), store().limited(5.0):
@@ -90,7 +90,7 @@ def test_44_it_waits_for_no_row_and_the_others_are_renewed() -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="on PostgreSQL no write waits for all others")
-def test_44_where_all_writes_wait_for_one_another_it_goes_before_those_that_wait(
+def test_43_where_all_writes_wait_for_one_another_it_goes_before_those_that_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fair_lock, "TURN_TIMEOUT_SECONDS", 20.0)  # on a busy machine a thread runs late

@@ -1,4 +1,4 @@
-"""What tells that a task has new events (promise 40). Plan: test_plans.py."""
+"""What tells that a task has new events (promise 39). Plan: test_plans.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def version(task: UUID) -> str | None:
     return store().versions([task]).get(task)
 
 
-def test_40_each_move_and_each_live_event_makes_another_version() -> None:
+def test_39_each_move_and_each_live_event_makes_another_version() -> None:
     task = UUID(insert(50)[0])
     seen = [version(task)]
 
@@ -54,7 +54,7 @@ def test_40_each_move_and_each_live_event_makes_another_version() -> None:
     assert version(task) is None
 
 
-def test_40_thousands_are_asked_for_at_once() -> None:
+def test_39_thousands_are_asked_for_at_once() -> None:
     keys = [UUID(key) for key in insert(*[50] * 3)]
     settle(*completed(*take(1)))
     found = store().versions([*keys, *(uuids.uuid7() for _ in range(4000))])
@@ -62,7 +62,7 @@ def test_40_thousands_are_asked_for_at_once() -> None:
     assert store().versions([]) == {}
 
 
-def test_40_it_waits_for_no_lock() -> None:
+def test_39_it_waits_for_no_lock() -> None:
     [key, _] = (UUID(one) for one in insert(50, 50))
     [running] = take(1)
     before = version(key)
