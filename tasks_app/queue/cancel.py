@@ -87,14 +87,10 @@ def delete(task_id: UUID) -> bool:
     """
     with writing():
         # Locked: a settle between the read and the delete would make the count by status wrong.
-        row = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
-        if row is None:
+        task = Task.objects.select_for_update().filter(pk=task_id).only("task_type", "status").first()
+        if task is None:
             return False
-        task_type, status = row
-        if status == Status.FAILED:
-            tell("leaves_failed", [task_id])
-        remove_rows([task_id])
-        store().add_counts({f"deleted|{task_type}|{status}": 1})
+        delete_many([task])
     return True
 
 
