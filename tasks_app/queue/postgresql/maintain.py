@@ -8,7 +8,6 @@ import json
 import threading
 import time
 from collections import Counter
-from datetime import datetime
 
 import structlog
 
@@ -139,12 +138,10 @@ ORDER BY held.age DESC LIMIT 1
 
 def held_snapshot() -> str | None:
     """A sentence about the oldest snapshot that matters, or None."""
-    for name, since, age in prepared(OLDEST, (MIN_TRANSACTIONS, MIN_SECONDS)):
-        return _sentence(name, since, age)
-    return None
-
-
-def _sentence(name: str, since: datetime | None, age: int) -> str:
+    rows = prepared(OLDEST, (MIN_TRANSACTIONS, MIN_SECONDS))
+    if not rows:
+        return None
+    [(name, since, age)] = rows
     begun = f" since {since.astimezone().isoformat(' ', 'seconds')}" if since else ""
     return (
         f"{name} has held a snapshot of the database{begun}, for {age:,} transactions: PostgreSQL keeps every version "

@@ -29,17 +29,12 @@ _SECONDS = "extract(epoch from clock_timestamp())::float8"
 _HOST_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class _ServerClock(Func):
-    template = _SECONDS
-    output_field = FloatField()
-
-
 def clock_id() -> str:
     return "server"
 
 
 def now() -> Func:
-    return _ServerClock()
+    return Func(template=_SECONDS, output_field=FloatField())
 
 
 def seconds() -> float:
