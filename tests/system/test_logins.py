@@ -14,7 +14,7 @@ import pytest
 from tasks_app.conf.weak_secrets import KEY_MARK
 from testkit.daemon import Daemon, read_all
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.one_leg("threads of the web server; of the databases, SQLite lets the fewest write")
 
 #: As many as run and may wait at once; more than lock out an address.
 LOGINS = 34
