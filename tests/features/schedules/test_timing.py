@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_app.features.schedules.definition import NICKNAMES, Timing, cron_of, every_of, zone_of, zones
+from testkit.sizes import size
 
 ZONES = (
     "UTC", "Europe/Berlin", "Europe/London", "Europe/Dublin", "Europe/Moscow", "America/New_York", "America/St_Johns",
@@ -118,7 +119,7 @@ def test_a_star_with_a_step_beside_a_weekday_means_both_and_a_number_means_eithe
     assert len(year(Timing("0 0 13 * FRI"))) == 52 + 12 - 3  # three of them are Fridays in 2026
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=size(20, large=60), deadline=None)
 @given(st.sampled_from(["*/7 * * * *", "0 6 * * *", "30 2 * * *"]), st.integers(0, 500), st.integers(1, 40))
 def test_missed_ticks_are_counted_in_steps_to_the_same_end(line: str, hours: int, most: int) -> None:
     timing = Timing(line, None, "Europe/Berlin")
@@ -201,7 +202,7 @@ def test_an_unknown_time_zone_is_refused_with_the_nearest(text: str, meant: str 
     assert meant is None or str(refused.value).endswith(f"did you mean {meant}?")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=size(70, large=200), deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"\A[0-9*/,\-LW#A-Z]{1,9}( [0-9*/,\-LW#A-Z]{1,9}){4}\Z"))
 def test_no_text_raises_anything_but_a_sentence(text: str) -> None:
     try:
