@@ -24,7 +24,7 @@ pytestmark = [
 
 TASKS = LIST.format("task")
 #: How many a bulk redrive has, and how many it moves a second until it is aborted.
-MANY, RATE = 2000, 300
+MANY, RATE = 1000, 100
 #: Tasks of a type, in a row of the test's own making: failed after one attempt.
 FAILED = """UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'timeout', due = NULL, due_at = NULL,
  attempts = 1, completed_at = created_at WHERE task_type = 'bulk'"""
