@@ -78,7 +78,9 @@ def _seen(page: Page, name: str) -> list[str]:
         page.emulate_media(color_scheme=theme)
         # The colours of another theme come little by little.
         page.evaluate("document.getAnimations().forEach(one => one.finish())")
-        faults = list(_faults(page, name))
+        faults = [f"{pixels} pixels too wide"] if (pixels := overflow(page)) > 0 else []
+        if look is looks[0]:
+            faults += _faults(page, name)
         if look is looks[0] or LARGE:
             faults += _serious(page)
         found.extend(f"{name}, {size['width']} pixels, {theme}: {fault}" for fault in faults)
@@ -86,9 +88,7 @@ def _seen(page: Page, name: str) -> list[str]:
 
 
 def _faults(page: Page, name: str) -> Iterator[str]:
-    """What is wrong with the page, in sentences."""
-    if overflow(page) > 0:
-        yield f"{overflow(page)} pixels too wide"
+    """What is wrong with the page in any look, in sentences."""
     crumbs = page.locator(".breadcrumbs")
     if name not in ("login", "session ended", "locked out") and (
         crumbs.count() != 1 or not crumbs.inner_text().startswith("Dashboard")
