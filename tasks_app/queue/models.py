@@ -240,10 +240,6 @@ class Task(models.Model):
             models.Index(F("schedule"), F("position"), name="task_of_schedule", condition=Q(schedule__isnull=False)),
             # For what tells of ends. Without the status, as above: no claim looks at it.
             models.Index(F("completed_at"), name="task_untold", condition=UNTOLD),
-            # For the previous version, which fails those whose `attempts` is 0.
-            models.Index(
-                F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
-            ),
             models.Index(
                 F("expires_at"),
                 name="task_not_begun",
