@@ -36,6 +36,9 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.1, 5.0
 KEEP_ALIVE_SECONDS = 5.0
 #: Between two rounds, so that a burst of submits does not become a burst of notifications.
 ROUND_SECONDS = 0.002
+#: AMQP cannot name a longer queue: each attempt would fail, and delay all other notifications. Such a name is none of
+#: handlers.toml's, but another program may have stored a task with it.
+MAX_NAME_BYTES = 200
 #: At the end of the process. The import of Celery is part of it.
 FLUSH_AT_EXIT_SECONDS = 1.0
 
@@ -48,7 +51,7 @@ class NotifierStats:
     merged: int  # merged with a pending one for the same handler
     skipped: int  # not sent, because enough of them wait in the broker
     failed: int  # rounds that failed; their notifications stay pending
-    dropped: int  # lost: there is no thread for them
+    dropped: int  # lost: no thread for them, or no name of a queue
     waiting: int
     problem: str | None  # why the last round failed; None once one succeeds
 
@@ -80,6 +83,8 @@ class Notifier:
     def notify(self, handler: str, priority: int = DEFAULT_PRIORITY) -> None:
         """Announce work for a handler. Never blocks, never raises. `priority`: 0-100."""
         try:
+            if len(handler.encode()) > MAX_NAME_BYTES:
+                raise ValueError(f"a name of more than {MAX_NAME_BYTES} bytes cannot name an AMQP queue")
             with self._changed:
                 pending = self._pending.get(handler)
                 self._merged += pending is not None

@@ -242,6 +242,14 @@ def test_a_notifier_that_is_not_configured_keeps_its_notifications(local_app: Ce
     assert notifier.stats().sent == 1
 
 
+def test_a_type_that_can_name_no_queue_delays_no_other_notification(local_app: Celery, notifier: Notifier) -> None:
+    notifier.configure("test", local_app)
+    for handler in ("ä" * 101, "\udc80", "echo"):  # as another program may have stored them
+        notifier.notify(handler)
+    assert notifier.flush(10)
+    assert (notifier.stats().failed, notifier.stats().dropped) == (0, 2)
+
+
 def test_a_notifier_that_was_closed_works_again(local_app: Celery, home: Path, notifier: Notifier) -> None:
     others = set(threading.enumerate())
     notifier.configure("test", local_app)
