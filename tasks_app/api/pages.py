@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
+from weakref import finalize
 
 from django.db.models import Case, JSONField, OuterRef, QuerySet, Subquery, TextField, Value, When
 from django.db.models.expressions import Combinable
@@ -104,7 +105,8 @@ class ResponseBudget:
     """The budget of one process. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        #: Reentrant: the garbage collector may release something in any line.
+        self._lock = threading.RLock()
         self._reserved = 0
 
     def reserve(self, size: int) -> ExitStack:
@@ -133,10 +135,11 @@ class ResponseBudget:
             kept = reservation.pop_all()
 
         def close() -> None:
+            kept.close()
             context, response.renderer_context = response.renderer_context, {}  # type: ignore[attr-defined]
             context["view"].response = None
-            kept.close()
 
+        finalize(response, kept.close)  # one that is dropped, because its transaction failed, is never closed
         response._resource_closers.append(close)  # type: ignore[attr-defined]
         return response
 

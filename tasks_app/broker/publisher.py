@@ -24,6 +24,8 @@ Deployment = str | Callable[[], str]
 
 #: AMQP only. Two missed heartbeats reveal a broker that is frozen behind an open socket.
 HEARTBEAT_SECONDS = 10.0
+#: A task's type is any name that a caller sends, so an unlimited cache would grow without end.
+MAX_CACHED_HANDLERS = 1000
 #: In a forked child these are the parent's and must never be collected: py-amqp would shut down the shared sockets.
 _open_connections: set[Connection] = set()
 
@@ -82,6 +84,10 @@ class Publisher:
 
     def _prepare(self, handler: str) -> tuple[str, Any]:
         assert self._app is not None
+        if len(self._messages) >= MAX_CACHED_HANDLERS:
+            self._messages.clear()
+            if self._redis is not None:
+                self._redis.forget()
         message = self._app.amqp.as_task_v2(str(uuid.uuid4()), NOTIFICATION_TASK, args=[handler], ignore_result=True)
         self._messages[handler] = queue_name(self._deployment, handler), message
         return self._messages[handler]
@@ -90,6 +96,8 @@ class Publisher:
         # Reading the length costs as much as a notification, so only one in ten reads it. If no node consumes the
         # queue, each of several processes may add that many.
         room = self._room.get(queue, 0)
+        if len(self._room) >= MAX_CACHED_HANDLERS:
+            self._room.clear()
         if room <= 0:
             room = MAX_QUEUE_LENGTH_ON_REDIS - redis.waiting(queue)
         self._room[queue] = room - 1
@@ -187,6 +195,10 @@ class RedisPush:
         keys = [self._channel._q_for_pri(queue, level) for level in self._channel.priority_steps]
         connection.send_packed_command(connection.pack_commands([("LLEN", key) for key in keys]))
         return sum(connection.read_response() for _ in keys)
+
+    def forget(self) -> None:
+        """Drop the encoded messages."""
+        self._encoded.clear()
 
     def _ready(self) -> Any:
         if _is_closed(self._connection):

@@ -6,14 +6,17 @@ import gc
 import re
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from tasks_app.api import tasks
 from tasks_app.api.pages import BUDGET_BYTES, MAX_PAGE_BYTES, ResponseBudget, response_budget
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import NewTask
@@ -128,6 +131,23 @@ def test_an_answer_larger_than_the_budget_is_given_if_it_is_the_only_one() -> No
     reservation.close()
     reservation.close()
     budget.reserve(BUDGET_BYTES).close()
+
+
+def test_an_answer_that_is_dropped_because_its_commit_failed_gives_back_its_bytes(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def lost(*args: Any, **changes: Any) -> Iterator[None]:
+        yield
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(tasks, "act_on_task", lost)
+    task = api.post("/queue", b'{"type": "echo"}', content_type="application/json").json()["task_id"]
+    answer = api.post(f"/api/tasks/{task}/priority", b'{"priority": 9}', content_type="application/json")
+    assert answer.status_code == 503
+    del answer
+    gc.collect()
+    assert response_budget._reserved == 0
 
 
 def test_a_task_is_the_same_alone_and_in_a_list_and_a_false_result_stays_what_it_is(api: Client) -> None:
