@@ -24,7 +24,7 @@ Deployment = str | Callable[[], str]
 
 #: AMQP only. Two missed heartbeats reveal a broker that is frozen behind an open socket.
 HEARTBEAT_SECONDS = 10.0
-#: A task's type is any name that a caller sends, so an unlimited cache would grow without end.
+#: Types are also those of tasks that other programs have stored: an unlimited cache would grow without end.
 MAX_CACHED_HANDLERS = 1000
 #: In a forked child these are the parent's and must never be collected: py-amqp would shut down the shared sockets.
 _open_connections: set[Connection] = set()

@@ -171,6 +171,10 @@ class Handlers(dict[str, Handler]):
         self.digest = _hash(handlers, _NOT_RUN)
         self.revision = _hash(handlers, _NOT_OF_REVISION, tables)[:12]
 
+    # Without values: the environment of a handler may have secrets.
+    def __repr__(self) -> str:
+        return f"<Handlers {' '.join(self)} from {self.path}>"
+
 
 def load(path: Path, defaults: Defaults) -> Handlers:
     """Read and check the file, and read the files that its commands name. Raises HandlersError with all its faults."""

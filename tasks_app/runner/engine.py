@@ -205,8 +205,8 @@ class Engine(Protocol):
     def resolve_again(self, images: Collection[str]) -> Set[str]:
         """From now on start containers from what these names of images mean now; return those that mean another image.
 
-        Until the next call a name means the image of its first start. Failed pulls are tried again at once. Takes some
-        some 10 s at most. Raises Unavailable, and then nothing has changed.
+        Until the next call a name means the image of its first start. Failed pulls are tried again at once. Takes
+        10 s at most. Raises Unavailable, and then nothing has changed.
         """
         return frozenset()
 
