@@ -54,7 +54,8 @@ def test_postgres_with_a_held_snapshot_and_redis() -> None:
 
 def test_postgres_and_rabbitmq() -> None:
     # Its tasks are removed some seconds after their end.
-    faults = ("rabbitmq", "node.kill", "node.stop", "postgres.restart", "web", "notifications", "handler", "operator")
+    nodes = ("node.kill", "node.stop", "node.quit")
+    faults = ("rabbitmq", *nodes, "postgres.restart", "web", "notifications", "handler", "operator")
     throw([], database="postgres", broker="rabbitmq", faults=faults, retention=8.0)
 
 

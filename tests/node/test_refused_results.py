@@ -115,11 +115,13 @@ def takes_long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
         monkeypatch.setitem(options, "options", slow_link)
         monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
-        monkeypatch.setattr(result_writer, "LATE_SECONDS", LIMIT_SECONDS / 2)
 
 
 @pytest.mark.usefixtures("takes_long")
-def test_a_batch_that_takes_too_long_is_halved_until_it_passes_and_no_task_spends_a_retry(batches: Batches) -> None:
+def test_a_batch_that_takes_too_long_is_halved_until_it_passes_and_no_task_spends_a_retry(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_writer, "LATE_SECONDS", LIMIT_SECONDS / 2)
     tasks, writer = running(40), new_writer()
     for task in tasks:
         writer.put(success(task))
