@@ -72,7 +72,8 @@ class Dialog:
         self._out: Tail | None = None
         self._err: Tail | None = None
         self._live: LiveOutput | None = None
-        #: Whether the last reply came with other output. Without, what was logged before it is in the same events.
+        #: Whether the last reply came with other output. Without, what was logged before it is in the same events: the
+        #: handler would have to log and to reply while the kernel puts them together.
         self._wrote_before = False
         #: When the last output came that was no reply, until it was looked at. None: nothing to look at.
         self._wrote_at: float | None = None
