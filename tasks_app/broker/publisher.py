@@ -177,16 +177,15 @@ class RedisPush:
         """`channel`: kombu's, connected to a Redis."""
         self._channel = channel
         self._connection = channel.pool.get_connection()
-        #: For each queue and level: the key, and the message before and after its delivery tag.
-        self._encoded: dict[tuple[str, int], tuple[str, bytes, bytes]] = {}
+        #: For each queue and level: the command before and after the message's delivery tag.
+        self._encoded: dict[tuple[str, int], tuple[bytes, bytes]] = {}
 
     def push(self, queue: str, level: int, message: Any) -> None:
         """Send one of Celery's messages (`as_task_v2`), always the same for a queue. `level`: kombu's, 0 is first."""
         if (encoded := self._encoded.get((queue, level))) is None:
             encoded = self._encoded[queue, level] = self._encode(queue, level, message)
-        key, before, after = encoded
         connection = self._ready()
-        connection.send_command("LPUSH", key, b"%b%b%b" % (before, str(uuid.uuid4()).encode(), after))
+        connection.send_packed_command([str(uuid.uuid4()).encode().join(encoded)])
         connection.read_response()  # raises Redis's error replies
 
     def waiting(self, queue: str) -> int:
@@ -206,13 +205,14 @@ class RedisPush:
             self._connection.connect()
         return self._connection
 
-    def _encode(self, queue: str, level: int, message: Any) -> tuple[str, bytes, bytes]:
+    def _encode(self, queue: str, level: int, message: Any) -> tuple[bytes, bytes]:
         content_type, encoding, body = serialized(message.body, serializer="json")
         properties = {**message.properties, "delivery_mode": TRANSIENT}
         prepared = self._channel.prepare_message(body, level, content_type, encoding, message.headers, properties)
         self._channel._inplace_augment_message(prepared, "", queue)
-        before, after = dumps(prepared).encode().split(prepared["properties"]["delivery_tag"].encode())
-        return self._channel._q_for_pri(queue, level), before, after
+        command = self._connection.pack_command("LPUSH", self._channel._q_for_pri(queue, level), dumps(prepared))
+        before, after = b"".join(command).split(prepared["properties"]["delivery_tag"].encode())
+        return before, after
 
 
 def _is_closed(connection: Any) -> bool:

@@ -25,6 +25,9 @@ BULK = 100
 MAX_BODY_BYTES = 4096
 #: Characters of an invalid message that an error text quotes.
 MAX_QUOTED_CHARS = 80
+#: On Redis: what all messages of a process about a handler have in common ends here. How many are remembered, and how
+#: long they may be.
+TAG, MAX_KNOWN, MAX_KNOWN_BYTES = b'"delivery_tag"', 1000, 2000
 
 
 class NotANotification(ValueError):
@@ -63,6 +66,9 @@ class Receiver:
     def __init__(self, notify: Callable[[str], object]) -> None:
         """`notify` gets the handler's name of each notification."""
         self._notify = notify
+        #: The handler of each notification from Redis, by what it has before its tag. To read one anew takes 0.1 ms of
+        #: the 3 ms that a single task waits for its start.
+        self._known: dict[bytes, str] = {}
 
     def take(self, message: Any) -> str | None:
         """The handler that a message of kombu's is about; None if it is no notification."""
@@ -87,10 +93,16 @@ class Receiver:
 
     def _fault(self, item: bytes, channel: Any, accept: Any) -> Exception | None:
         """Tell what a notification is about; otherwise return why it is none."""
-        try:
-            handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
-        except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            return error
+        start = item.rpartition(TAG)[0]
+        if (handler := self._known.get(start)) is None:
+            try:
+                handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
+            except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                return error
+            if 0 < len(start) <= MAX_KNOWN_BYTES:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[start] = handler
         self._notify(handler)
         return None
 

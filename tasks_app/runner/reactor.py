@@ -17,8 +17,9 @@ Events = list[tuple[int, int]]
 
 #: Every listener is checked at least this often.
 CHECK_INTERVAL_SECONDS = 5.0
-#: How long no thread polls, at most, while the dispatcher is busy elsewhere.
-BACKGROUND_INTERVAL_SECONDS = 0.005
+#: How long no thread polls, at most, while the dispatcher is busy elsewhere: if it has polled lately, and if it was in
+#: one turn for long.
+BACKGROUND_INTERVAL_SECONDS, MAX_BACKGROUND_INTERVAL_SECONDS = 0.005, 0.1
 
 
 class Listener(Protocol):
@@ -69,9 +70,6 @@ class Reactor:
         self._dispatcher_waits = False
         self._in_turn = False
         self._turns = 0
-        #: The background thread clears it before it rests; the dispatcher sets it, with the event, when it wakes that.
-        self._background_active = True
-        self._turn_ended = threading.Event()
 
     def watch(self, descriptor: int, events: int, listener: Listener) -> None:
         """Call `listener` whenever the descriptor is ready (POLLIN, POLLOUT)."""
@@ -133,40 +131,33 @@ class Reactor:
             self._in_turn = False
             self._turns += 1
             self._polling.release()
-        if not self._background_active:
-            self._background_active = True
-            self._turn_ended.set()
 
     def poll_in_background(self) -> None:
-        """Poll whenever no dispatcher does, until `close`. Runs in a thread of its own."""
-        seen = -1
+        """Poll whenever no dispatcher does, until `close`. Runs in a thread of its own.
+
+        The dispatcher does not wake it: that would delay the claim for a task that arrives on an idle system.
+        """
+        seen, interval = -1, BACKGROUND_INTERVAL_SECONDS
         while not self._closed:
-            time.sleep(BACKGROUND_INTERVAL_SECONDS)
+            time.sleep(interval)
             turns, known = self._turns, seen
             seen = turns
-            if self._in_turn and turns <= known + 1:
-                self._rest(turns)  # the dispatcher waits in long turns
-            elif turns == known:
+            if turns == known and self._in_turn:
+                interval = min(2 * interval, MAX_BACKGROUND_INTERVAL_SECONDS)  # the dispatcher waits in a long turn
+                continue
+            interval = BACKGROUND_INTERVAL_SECONDS
+            if turns == known:
                 self._poll_until_dispatcher_waits()  # it is away
 
     def close(self) -> None:
         """End `poll_in_background`. Call `release` after its thread has ended."""
         self._closed = True
-        self._turn_ended.set()
         self._wake()
 
     def release(self) -> None:
         """Close the descriptors. No thread may poll any more."""
         self._selector.close()
         self._wakeup.close()
-
-    def _rest(self, turns: int) -> None:
-        """Sleep until the turn of the dispatcher ends."""
-        self._background_active = False
-        if self._in_turn and self._turns == turns and not self._closed:
-            self._turn_ended.wait()
-        self._turn_ended.clear()
-        self._background_active = True
 
     def _poll_until_dispatcher_waits(self) -> None:
         if not self._polling.acquire(blocking=False):
