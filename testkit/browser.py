@@ -17,8 +17,8 @@ OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A new Chromium: Debian's, as Playwright's own is not downloaded. Without it the test is left out."""
-    executable = program("chromium")
+    """A new Chromium without a window: Debian's, as Playwright's own is not downloaded. Without it the test is left out."""
+    executable = program("chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
         try:

@@ -17,7 +17,7 @@ from testkit import bare
 
 #: Each program that a test may start, and the Debian package that has it.
 PROGRAMS = {
-    "chromium": "chromium",
+    "chromium-headless-shell": "chromium-headless-shell",
     "curl": "curl",
     "docker": "docker-cli docker-buildx docker-compose",
     "dockerd": "docker.io",
