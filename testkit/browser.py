@@ -17,7 +17,7 @@ OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A new Chromium without a window: Debian's, as Playwright's own is not downloaded. Without it the test is left out."""
+    """A new Chromium without a window: Debian's. Without it the test is left out."""
     executable = program("chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)

@@ -45,8 +45,8 @@ def _postgresql(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-#: Pages of the file `-wal`, 16 MiB, after which a commit copies them into the database, for which all writers wait: with
-#: SQLite's 1,000 that took 4 % of a drain. A reader searches so many in one step.
+#: Pages of the file `-wal`, 16 MiB, after which a commit copies them into the database, for which all writers wait.
+#: With SQLite's 1,000 that took 4 % of a drain. A reader searches so many in one step.
 WAL_PAGES = 4000
 #: The file is cut to this size once a reader that kept it from being used anew has ended.
 MAX_WAL_BYTES = 16 << 20

@@ -40,9 +40,9 @@ class Reactor:
 
     The thread that holds the lock polls. During its `turn`s that is the node's dispatcher, so that replies,
     notifications, claims and the next lines are all handled by one thread and nothing on that path waits for another.
-    While there is no dispatcher, or it is away for longer than BACKGROUND_INTERVAL_SECONDS, in a database call for example
-    (MAX_BACKGROUND_INTERVAL_SECONDS after a long turn), the thread in `poll_in_background` polls: output is always drained
-    and deadlines are kept. Every other method may be called from any thread.
+    While there is no dispatcher, or it is away for longer than BACKGROUND_INTERVAL_SECONDS (in a database call, say;
+    MAX_BACKGROUND_INTERVAL_SECONDS after a long turn), the thread in `poll_in_background` polls: output is always
+    drained and deadlines are kept. Every other method may be called from any thread.
     """
 
     def __init__(self) -> None:
