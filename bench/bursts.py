@@ -7,8 +7,8 @@ The checkouts run at the same time, and each round sends one burst to each of th
 machine whose speed changes within minutes changes it for all, so that some hundred rounds show differences that whole
 runs one after the other do not. The ratios of the first commit's two checkouts, the control, say how far the figures
 can be trusted. A process keeps a speed of its own from its start to its end, some percent from that of the same code
-started again; so all are started several times, each time in another order. With `--alone` only one of them runs at a
-time, as deployed, and finds the processors' caches as it left them; that needs a machine whose speed stays. A ratio
+started again; so all are started several times, each time in another order. With `--warm 1` one more burst before each
+does not count, so that a checkout finds the processors' caches as it left them, as it does when it runs alone. A ratio
 above 1 says that this checkout is better. All use this checkout's libraries, the same servers, and tables that grow
 alike. The exit status is 1 if a row that counts is below the bound.
 """
@@ -139,10 +139,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100, help="bursts of each checkout (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=12, help="of each checkout (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="the databases with this in their name")
-    parser.add_argument("--alone", action="store_true", help="stop each checkout before the next one starts")
+    parser.add_argument("--warm", type=int, default=0, metavar="N", help="bursts before each, which do not count")
     options = parser.parse_args()
-    if options.alone and "latency" in (options.rows or ROWS):
-        parser.error("latency is measured at one rate for all, and not with --alone; name the other rows")
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     sys.setswitchinterval(0.0005)
@@ -154,11 +152,9 @@ def main() -> int:
                 found: Found = {row: {name: [] for name in places} for row in options.rows or ROWS}
                 for start in range(options.starts):
                     ordered = {name: places[name] for name in in_turn(places, start)}
-                    together = [{name: place} for name, place in ordered.items()] if options.alone else [ordered]
-                    for some in together:
-                        with running(servers, some, database, broker) as started:
-                            for row, bursts in found.items():
-                                measure(row, started, max(1, options.rounds // options.starts), bursts)
+                    with running(servers, ordered, database, broker) as started:
+                        for row, bursts in found.items():
+                            measure(row, started, max(1, options.rounds // options.starts), options.warm, bursts)
                 for row, bursts in found.items():
                     below |= judged(row, database, commits, bursts)
     return 1 if below else 0
@@ -205,14 +201,20 @@ def running(servers: Servers, places: dict[str, Path], database: str, broker: st
         yield found
 
 
-def measure(row: str, started: dict[str, Checkout], rounds: int, bursts: dict[str, list[float]]) -> None:
-    """Add to `bursts` what a row's bursts say of each checkout."""
+def measure(row: str, started: dict[str, Checkout], rounds: int, warm: int, bursts: dict[str, list[float]]) -> None:
+    """Add to `bursts` what a row's bursts say of each checkout, each after `warm` bursts that do not count."""
     act = ROWS[row][0]
-    first = next(iter(started.values()))
-    rate = 0.8 * statistics.median(one_by_one(first, 0.0) for _ in range(5)) if row == "latency" else 0.0
     for number in range(rounds):
+        rate = share_of_rate(started) if row == "latency" else 0.0
         for name in in_turn(started, number):
+            for _ in range(warm):
+                act(started[name], rate)
             bursts[name].append(act(started[name], rate))
+
+
+def share_of_rate(started: dict[str, Checkout]) -> float:
+    """Four fifths of what the slowest checkout can do now: at more, tasks queue up. The machine's speed changes."""
+    return 0.8 * min(statistics.median(one_by_one(each, 0.0) for _ in range(3)) for each in started.values())
 
 
 def judged(row: str, database: str, commits: list[str], bursts: dict[str, list[float]]) -> bool:
