@@ -9,10 +9,12 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker.engine import DockerEngine
@@ -147,6 +149,13 @@ def test_paused_containers_of_a_killed_node_go_too(victims: Callable[..., Victim
     deployment = uuid.uuid4().hex
     victim = victims(deployment)
     victim.kill()
-    client().pause(victim.containers[0])  # the one that sleeps; one that floods ends with its node
+    sleeping = victim.containers[0]  # one that floods ends with its node
+
+    def paused() -> bool:
+        with suppress(APIError):  # on a busy machine the kernel may fail to freeze it
+            client().pause(sleeping)
+        return bool(client().inspect_container(sleeping)["State"]["Paused"])
+
+    until(paused, what="its pause")
     assert DockerEngine(owner(deployment, "survivor")).sweep(lambda *_: True) == 3
     assert victim.remaining() == []

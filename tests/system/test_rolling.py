@@ -69,7 +69,7 @@ def rolled(module_deployment: Callable[..., Daemon]) -> Rolled:
         while not over.wait(0.05):
             # So many that no node waits for a task, also where a POST takes as long as one.
             if count(daemon, "pending") < 20:
-                tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.4}}] * 20
+                tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.8}}] * 20
                 done.accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
 
     poster = threading.Thread(target=load)
