@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from kombu import Connection, Producer, disable_insecure_serializers, enable_insecure_serializers
@@ -56,6 +57,32 @@ def test_each_notification_counts(receiving: Receiving, channel: Any) -> None:
     for raw in (echo, echo, resize, echo, resize):
         receiving.take(as_item(raw))
     assert receiving.received == ["echo", "echo", "resize", "echo", "resize"]
+
+
+def test_notifications_that_differ_in_their_tags_alone_are_read_once(receiving: Receiving, channel: Any) -> None:
+    raw = message(channel, [["echo"], {}, {}])
+    channel.Message = reads = Mock(wraps=channel.Message)
+    for tag in ("a", "b", "c"):
+        raw["properties"]["delivery_tag"] = tag
+        receiving.take(as_item(raw))
+    assert (receiving.received, reads.call_count) == (["echo"] * 3, 1)
+
+
+def test_so_many_notifications_are_remembered(
+    receiving: Receiving, channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.broker.receiver.MAX_KNOWN", 2)
+    names = [f"handler{number}" for number in range(5)] * 2
+    for name in [*names, "x" * 3000]:  # the last one is too long
+        receiving.take(as_item(message(channel, [[name], {}, {}])))
+        assert len(receiving.receiver._known) <= 2
+    assert receiving.received == [*names, "x" * 3000]
+
+
+def test_what_is_no_notification_is_not_remembered(receiving: Receiving, channel: Any) -> None:
+    for _ in range(2):
+        receiving.take(as_item(message(channel, [["echo"], {}, {}], task="other.task")))
+    assert (receiving.received, receiving.receiver._known) == ([], {})
 
 
 def test_garbage_after_a_message_is_dropped(

@@ -21,7 +21,6 @@ from tasks_app.runner.reactor import MAX_BACKGROUND_INTERVAL_SECONDS, Events, Re
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
 from testkit.polled_reactor import PolledReactor
-from testkit.process import until
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
@@ -107,17 +106,14 @@ def test_the_other_thread_looks_less_often_during_a_long_turn_and_polls_after_it
 
     def noted(seconds: float) -> None:
         pauses.append(seconds)
+        if seconds == MAX_BACKGROUND_INTERVAL_SECONDS:
+            reactor.interrupt()
         sleep(seconds)
 
     monkeypatch.setattr("tasks_app.runner.reactor.time.sleep", noted)
     listener = watched(reactor, PipeListener())
-
-    def interrupt() -> None:
-        until(lambda: MAX_BACKGROUND_INTERVAL_SECONDS in pauses, what="its rest")
-        reactor.interrupt()
-
-    threading.Thread(target=interrupt).start()
-    reactor.turn(LONG)
+    reactor.turn(10.0)  # until it is interrupted
+    assert MAX_BACKGROUND_INTERVAL_SECONDS in pauses
     listener.write()
     listener.wait()  # the dispatcher is away
     assert listener.called_by.pop() != threading.get_ident()
