@@ -209,7 +209,7 @@ def toml(value: Any) -> str:
 def all_said(daemon: Daemon, mistakes: tuple[Mistake, ...]) -> dict[str, str]:
     """What is said of each, once all that is to be said has been."""
     daemon.web()
-    daemon.worker()
+    worker = daemon.worker()
     tasks = {one.name: daemon.post(one.name) for one in mistakes if one.task}
     found = {name: of_task(daemon, task) for name, task in tasks.items()}
     problems: list[str] = []
@@ -220,6 +220,7 @@ def all_said(daemon: Daemon, mistakes: tuple[Mistake, ...]) -> dict[str, str]:
         return found.keys() == {one.name for one in mistakes}
 
     until(look, what=lambda: f"a problem of each handler; there are {problems}")
+    worker.stop()  # which removes its containers
     return found
 
 
