@@ -213,7 +213,7 @@ def measure(row: str, started: dict[str, Checkout], rounds: int, warm: int, burs
 
 
 def share_of_rate(started: dict[str, Checkout]) -> float:
-    """Four fifths of what the slowest checkout can do now: at more, tasks queue up. The machine's speed changes."""
+    """Four fifths of what the slowest checkout can do. At more, tasks queue up; and the machine's speed changes."""
     return 0.8 * min(statistics.median(one_by_one(each, 0.0) for _ in range(3)) for each in started.values())
 
 

@@ -25,9 +25,10 @@ BULK = 100
 MAX_BODY_BYTES = 4096
 #: Characters of an invalid message that an error text quotes.
 MAX_QUOTED_CHARS = 80
-#: On Redis: what all messages of a process about a handler have in common ends here. How many are remembered, and how
-#: long they may be.
-TAG, MAX_KNOWN, MAX_KNOWN_BYTES = b'"delivery_tag"', 1000, 2000
+#: What comes before it on Redis is the same in all messages of one process about one handler.
+TAG = b'"delivery_tag"'
+#: How many such beginnings are remembered, and how long each may be.
+MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
 
 
 class NotANotification(ValueError):

@@ -24,7 +24,8 @@ CHANGES = {
     "more slots": (r"^instances = \d", "instances = 5"),
     "fewer slots": (r"^instances = \d", "instances = 1"),
     "another selection": (r"^command", r'handler_selection = "random"\ncommand'),
-    "a command that does not start": (r"^command = .*", 'command = ["python3", "-c", "import nope"]'),
+    # Without a word: a stream has only lines that tasks made.
+    "a command that does not start": (r"^command = .*", 'command = ["python3", "-c", "exit(1)"]'),
 }
 #: What a command says if its node has ended meanwhile.
 ENDED = ("has ended", "was killed or is silent", "no node is named")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +15,6 @@ MAY_LOSE, LOST_SECONDS = ("worker_lost", "released"), 2.0
 END_SECONDS = 10.0
 #: Live events are kept for so long after the end of their attempt. Who comes later gets its log `again`.
 KEPT_SECONDS = 60.0
-#: What the slow handler writes: its task, the attempt, the number of the line.
-NUMBERED = re.compile(r"[0-9a-f-]{36} \d+ \d+")
 
 Line = dict[str, Any]
 
@@ -79,12 +76,8 @@ def _starts(story: Story, events: list[Line]) -> Iterator[str]:
 
 
 def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -> Iterator[str]:
-    """Its lines in order, all of them but for the last ones of an attempt whose node was killed.
-
-    One that was not begun has what its container wrote when it could not start.
-    """
+    """Its lines in order, all of them but for the last ones of an attempt whose node was killed."""
     seen: list[int] = []
-    begun = any(event.attempt == attempt for event in story.said)
     shown_again = False
     for event in events:
         if event["kind"] != "log" or _attempt(event) != attempt:
@@ -95,10 +88,10 @@ def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -
                 yield f"had the log of attempt {attempt} again in its stream, and too early for that"
         if event["data"]["stream"] == "stderr":
             for text in event["data"].get("text", "").splitlines():
-                if (number := _number(text, story.task, attempt)) is not None:
-                    seen.append(number)
-                elif begun or NUMBERED.fullmatch(text):
+                if (number := _number(text, story.task, attempt)) is None:
                     yield f"had the line {text!r} in the log of attempt {attempt}"
+                else:
+                    seen.append(number)
     if seen != [*range(len(seen))]:
         yield f"had lines of attempt {attempt} twice or not at all in its stream: {seen}"
     if not _is_gone(events):

@@ -43,6 +43,7 @@ CONNECT_INTERVAL_SECONDS = 1.0
 #: How long the check of a kept connection may take, and how long during a known outage.
 CHECK_SECONDS, OUTAGE_CHECK_SECONDS = 3.0, 0.5
 #: How long a session that was found to be usable is not checked again, unless it has failed or the server has ended it.
+#: A server that freezes within that time is found by the request's own statement, which takes as long as a call may.
 USABLE_SECONDS = 0.25
 
 
