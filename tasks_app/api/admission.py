@@ -23,7 +23,8 @@ from tasks_app.api.schema import header
 from tasks_app.api.view import caller_of
 from tasks_app.conf import Environment
 from tasks_app.keys.rate import KeyRate, TokenBucket
-from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS, current_reading
+from tasks_app.metrics.reading import read
+from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS
 from tasks_app.queue.idempotency import earlier_answer
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
@@ -158,12 +159,15 @@ class Backlog:
                 return
             with self._counting:
                 before = self._stored
-            reading = current_reading(refresh=True)
+            begun = time.monotonic()
+            size = read().pending  # nothing of the rest of the system: this is read each second under posts
+            now = time.monotonic()
             with self._counting:
                 # Tasks stored during the reading may be in it or not: count them, at worst twice.
-                self._size, self._stored = reading.queue_size, self._stored - before
-                pause = max(READING_INTERVAL_SECONDS, min(reading.seconds / MAX_READING_SHARE, MAX_REUSE_SECONDS))
-                self._read_due_at = time.monotonic() + pause
+                self._size, self._stored = size, self._stored - before
+            self._read_due_at = now + max(
+                READING_INTERVAL_SECONDS, min((now - begun) / MAX_READING_SHARE, MAX_REUSE_SECONDS)
+            )
         finally:
             self._reading.release()
 

@@ -94,6 +94,11 @@ class Reading:
         """The types with tasks that are not final."""
         return {*self.ready, *self.waiting, *(name for name, _ in self.running)}
 
+    @property
+    def pending(self) -> int:
+        """The number of pending tasks."""
+        return sum(self.ready.values()) + sum(self.waiting.values())
+
     @cached_property
     def running_by_type(self) -> Counter[str]:
         """The number of running tasks, by type."""

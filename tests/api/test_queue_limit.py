@@ -17,6 +17,7 @@ from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api.admission import Backlog
 from tasks_app.api.errors import TooMany
+from tasks_app.metrics.reading import Reading, Totals
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
@@ -105,9 +106,10 @@ def test_admitted_tasks_count_before_they_are_stored() -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_the_backlog_never_reuses_an_older_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backlog_reads_the_queues_anew_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = replace(current_reading(refresh=True), seconds=1.0)  # reused for long
     monkeypatch.setattr("tasks_app.metrics.system_reading._last", slow)
+    monkeypatch.setattr("tasks_app.metrics.system_reading._read", lambda: pytest.fail("a POST read the whole system"))
     submit_many([NewTask("echo")] * 5)
     assert not Backlog().reserve(5)
     assert Backlog().reserve(6)
@@ -116,18 +118,16 @@ def test_the_backlog_never_reuses_an_older_reading(monkeypatch: pytest.MonkeyPat
 def test_tasks_that_are_stored_during_a_reading_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Backlog()
 
-    class Read:
+    empty = Reading(Totals({}))
+
+    def read() -> Reading:
         """A reading from before the others were stored."""
-
-        queue_size, seconds = 0, 0.001
-
-    def read(refresh: bool = False) -> type[Read]:
         queue.stored(4)
-        return Read
+        return empty
 
-    monkeypatch.setattr("tasks_app.api.admission.current_reading", lambda refresh=False: Read)
+    monkeypatch.setattr("tasks_app.api.admission.read", lambda: empty)
     assert queue.reserve(10, 4)
     queue._read_due_at = 0.0
-    monkeypatch.setattr("tasks_app.api.admission.current_reading", read)
+    monkeypatch.setattr("tasks_app.api.admission.read", read)
     assert not queue.reserve(10, 7)
     assert queue.reserve(10, 6)
