@@ -248,6 +248,7 @@ class Task(models.Model):
             ),
         ]
         constraints: ClassVar = [
+            # On PostgreSQL those about the status are one, `task_fits_status` (migration 0039).
             models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
             models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
             models.CheckConstraint(

@@ -1,0 +1,48 @@
+from django.db import migrations, transaction
+
+#: What these six allow together, `task_fits_status` allows on PostgreSQL.
+CHECKS = (
+    "task_status_known",
+    "task_running_has_node_and_lease",
+    "task_failed_has_reason",
+    "task_final_has_end",
+    "task_result_only_when_completed",
+    "task_due_only_when_pending",
+)
+REASONS = (
+    "handler_error", "retries_exhausted", "timeout", "crash", "oom", "bad_reply", "worker_lost", "expired", "cancelled",
+)  # fmt: skip
+#: How many of its columns have a value: `node` and `lease`, `completed_at`, `failure_reason`, `result`, `due`.
+ROWS = (
+    "pending00000", "pending00001", "processing20000", "completed01000", "completed01010",
+    *(f"failed01100{reason}" for reason in REASONS),
+)  # fmt: skip
+ALLOWED = "{" + ",".join(ROWS) + "}"
+FITS = f"""concat(status, num_nonnulls(node, lease), num_nonnulls(completed_at), num_nonnulls(failure_reason),
+  num_nonnulls(result), num_nonnulls(due), failure_reason) = ANY ('{ALLOWED}'::text[])"""
+
+
+def replace(apps, schema_editor):
+    # PostgreSQL reads the text of every CHECK for every statement: with six a claim of one task took 1.1x as long.
+    if schema_editor.connection.vendor != "postgresql":
+        return
+    # IF EXISTS: this may have been killed before the last statement.
+    drops = ", ".join(f"DROP CONSTRAINT IF EXISTS {name}" for name in (*CHECKS, "task_fits_status"))
+    with transaction.atomic():
+        schema_editor.execute(f"ALTER TABLE taskdaemon_task {drops}")
+        schema_editor.execute(f"ALTER TABLE taskdaemon_task ADD CONSTRAINT task_fits_status CHECK ({FITS}) NOT VALID")
+    # The rows are looked at while others write.
+    schema_editor.execute("ALTER TABLE taskdaemon_task VALIDATE CONSTRAINT task_fits_status")
+
+
+class Migration(migrations.Migration):
+
+    atomic = False
+
+    dependencies = [
+        ("tasks_app", "0038_one_index_of_expiries"),
+    ]
+
+    operations = [
+        migrations.RunPython(replace, migrations.RunPython.noop),
+    ]
