@@ -95,7 +95,7 @@ def test_the_only_container_of_a_handler_stays_until_one_of_a_new_image_has_star
     name: Name, intrude: Intrude
 ) -> None:
     first = name.means_another()
-    caller = intrude(name="pinned", image=name.name, command=None)
+    caller = intrude(ready_after=1.0, name="pinned", image=name.name, command=None)
     assert image_of(caller) == first
 
     def reload() -> None:
