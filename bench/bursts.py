@@ -43,6 +43,8 @@ Found = dict[str, dict[str, list[float]]]
 #: Of a burst: tasks that are posted one by one, tasks of one batch, tasks one after the other on an idle system, and
 #: seconds at a steady rate.
 POSTS, BATCH, SINGLES, STEADY_SECONDS = 400, 1000, 30, 1.0
+#: Of a burst that tells the capacity: about a second, for a steady state. A short one leaves work behind uncounted.
+CAPACITY_POSTS = 2500
 PAUSE_SECONDS = 0.012
 STAMPS = (
     "SELECT t.result FROM taskdaemon_attempt a JOIN taskdaemon_task t ON t.id = a.task_id "
@@ -99,10 +101,10 @@ def drain(checkout: Checkout, rate: float) -> float:
     return (len(ran) - 2 * tenth) / (ran[-tenth - 1] - ran[tenth])
 
 
-def one_by_one(checkout: Checkout, rate: float) -> float:
+def one_by_one(checkout: Checkout, rate: float, count: int = POSTS) -> float:
     """Executed tasks a second, one POST each over 16 connections."""
-    load, ran = checkout.burst(POSTS)
-    return POSTS / (max(ran.values()) - min(one.due for one in load.good()))
+    load, ran = checkout.burst(count)
+    return count / (max(ran.values()) - min(one.due for one in load.good()))
 
 
 def pickup(checkout: Checkout, rate: float) -> float:
@@ -214,7 +216,7 @@ def measure(row: str, started: dict[str, Checkout], rounds: int, warm: int, burs
 
 def share_of_rate(started: dict[str, Checkout]) -> float:
     """Four fifths of what the slowest checkout can do. At more, tasks queue up; and the machine's speed changes."""
-    return 0.8 * min(statistics.median(one_by_one(each, 0.0) for _ in range(3)) for each in started.values())
+    return 0.8 * min(one_by_one(each, 0.0, CAPACITY_POSTS) for each in started.values())
 
 
 def judged(row: str, database: str, commits: list[str], bursts: dict[str, list[float]]) -> bool:
