@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from importlib import import_module
 from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
@@ -184,3 +185,18 @@ def test_on_postgresql_the_values_of_a_check_are_one_constant() -> None:
         checks = dict(cursor.fetchall())
     assert len(checks) >= 5
     assert [name for name, definition in checks.items() if "ARRAY[" in definition] == []
+
+
+def test_on_postgresql_the_migration_to_one_check_goes_on_where_it_was_killed() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite keeps its CHECKs")
+    migration = import_module("tasks_app.migrations.0039_one_check_of_status")
+    with connection.schema_editor() as editor:
+        editor.execute("ALTER TABLE taskdaemon_task DROP CONSTRAINT task_fits_status")
+        editor.execute(
+            f"ALTER TABLE taskdaemon_task ADD CONSTRAINT task_fits_status CHECK ({migration.FITS}) NOT VALID"
+        )
+        migration.replace(None, editor)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'task_fits_status'")
+        assert cursor.fetchall() == [(True,)]

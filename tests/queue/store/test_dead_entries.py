@@ -161,4 +161,4 @@ def test_44_what_runs_by_the_clock_reads_no_more_the_more_tasks_are_dead(
         found.append(read_by)
     few, many = found
     grown = {name for name in few if many[name] > 1.5 * few[name] + 25}
-    assert grown == {"along whole indexes"}, {name: (few[name], many[name]) for name in few}
+    assert grown == {"along whole indexes"}, ", ".join(f"{name}: {few[name]}, {many[name]}" for name in few)
