@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.db.backends.postgresql import base
-from django.db.utils import DatabaseErrorWrapper
+from django.db.utils import DatabaseErrorWrapper, OperationalError
 from django.utils.functional import cached_property
 from psycopg import errors, generators, pq
 from psycopg.abc import PQGen
@@ -29,6 +29,7 @@ from tasks_app.db.postgresql.calls import (
     READ_ONLY,
     SharedSession,
     call_limit,
+    ends_session,
     has_pooler,
     is_refused_write,
     limited,
@@ -163,7 +164,11 @@ outage = Outage()
 
 
 class _Errors(DatabaseErrorWrapper):
-    """Adds WriteRefused. Closes a read-only session: it may be a standby's, and the next one the primary's."""
+    """Adds WriteRefused. Closes a read-only session: it may be a standby's, and the next one the primary's.
+
+    A session that the server has ended for idling in a transaction, as that of a process that was suspended, is an
+    OperationalError: for psycopg it is an InternalError, which would look like a bug.
+    """
 
     wrapper: DatabaseWrapper
 
@@ -174,6 +179,9 @@ class _Errors(DatabaseErrorWrapper):
                 DatabaseWrapper.read_only_at = time.monotonic()
                 self.wrapper.close()
             raise WriteRefused(*error.args).with_traceback(trace) from error
+        if isinstance(error, psycopg.InternalError) and ends_session(error):
+            self.wrapper.errors_occurred = True
+            raise OperationalError(*error.args).with_traceback(trace) from error
         super().__exit__(kind, error, trace)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from tasks_app.api.errors import crash
 from tasks_app.db.postgresql import base
+from testkit.process import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -87,3 +89,18 @@ def test_a_closed_session_is_not_usable() -> None:
     connection.connection.close()
     assert not connection.is_usable()
     connection.close()
+
+
+def ask_after_the_server_ended_the_session() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = 1")
+        cursor.execute("SELECT 1")
+        until(lambda: base._has_input(connection.connection.pgconn.socket), what="its end")
+        cursor.execute("SELECT 1")
+
+
+def test_a_session_that_the_server_ended_in_a_transaction_is_no_bug() -> None:
+    with pytest.raises(OperationalError, match="idle-in-transaction") as raised:
+        ask_after_the_server_ended_the_session()
+    connection.close()
+    assert crash(raised.value, "POST").status_code == 503
