@@ -12,7 +12,8 @@ CHECKS = (
 REASONS = (
     "handler_error", "retries_exhausted", "timeout", "crash", "oom", "bad_reply", "worker_lost", "expired", "cancelled",
 )  # fmt: skip
-#: How many of its columns have a value: `node` and `lease`, `completed_at`, `failure_reason`, `result`, `due`.
+#: The status; how many have a value of `node` and `lease`, of `completed_at`, `failure_reason`, `result` and `due`; the
+#: reason of a failure.
 ROWS = (
     "pending00000", "pending00001", "processing20000", "completed01000", "completed01010",
     *(f"failed01100{reason}" for reason in REASONS),
@@ -23,7 +24,7 @@ FITS = f"""concat(status, num_nonnulls(node, lease), num_nonnulls(completed_at),
 
 
 def replace(apps, schema_editor):
-    # PostgreSQL reads the text of every CHECK for every statement: with six a claim of one task took 1.1x as long.
+    # PostgreSQL reads the text of every CHECK for every statement: six cost a claim of one task a tenth more than one.
     if schema_editor.connection.vendor != "postgresql":
         return
     # IF EXISTS: this may have been killed before the last statement.
