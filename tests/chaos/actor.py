@@ -10,7 +10,7 @@ second reply when the next line is there but unread), late (a reply after `secon
 one), large (a result with a text of `bytes`, the task's id again and again), digits (a result with `count` numbers,
 each long once it is stored). With `until`, it does so only in the attempts before that number. While there is a file
 `broken` beside the witness, a handler that starts loads for a moment and ends, and one that has started ends after its
-reply.
+reply; either tells the witness.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -24,9 +24,6 @@ import sys
 import time
 
 BROKEN = os.path.join(os.path.dirname(sys.argv[1]), "broken")
-if os.path.exists(BROKEN):
-    time.sleep(random.choice((0.3, 1.5)))  # before it may have a task, and with one that it does not read
-    sys.exit(1)  # without a word: a stream has only lines that tasks made
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 NAMES_TASKS = random.random() < 0.5
 
@@ -41,6 +38,13 @@ def report(what: str, task: dict, **more: int) -> None:
         "process": f"{os.uname().nodename}:{os.getpid()}",
     }
     os.write(witness, json.dumps(entry).encode() + b"\n")  # one short write, so that handlers' lines do not mix
+
+
+def end_broken(seconds: float = 0.0) -> None:
+    """End, without a word on stderr: a stream has only lines that tasks made."""
+    report("broken", {"task_id": "", "attempt": 0})
+    time.sleep(seconds)
+    sys.exit(1)
 
 
 def reply_to(task: dict, reply: dict) -> None:
@@ -97,6 +101,8 @@ def chatter(task: dict) -> None:
         time.sleep(data["apart"])
 
 
+if os.path.exists(BROKEN):
+    end_broken(random.choice((0.3, 1.5)))  # before it may have a task, and with one that it does not read
 for line in sys.stdin:
     task = json.loads(line)
     data = task["task_data"]
@@ -132,4 +138,4 @@ for line in sys.stdin:
     if do in ("twice", "early", "late"):
         again(task)
     if os.path.exists(BROKEN):
-        sys.exit(1)
+        end_broken()

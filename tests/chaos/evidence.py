@@ -35,12 +35,13 @@ class Evidence:
     type; `metrics`: /api/metrics at the end; `crashes`: when the database stopped without a checkpoint, which may undo
     claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
-    the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
-    may have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for
-    which ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach. Tasks that were
-    removed without a client's asking are in `tasks` too, with `removed_at`. `firings`: the ledger of schedules;
-    `schedule_pauses`: of schedules; `schedule_runs`: by hand, each a schedule and the tasks that answers named;
-    `nodes`: the names of the programs, as faults name them; `received`: what the receiver of callbacks got.
+    the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults may
+    have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for which
+    ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach; `broken`: the
+    containers that said that they end by themselves. Tasks that were removed without a client's asking are in `tasks`
+    too, with `removed_at`. `firings`: the ledger of schedules; `schedule_pauses`: of schedules; `schedule_runs`: by
+    hand, each a schedule and the tasks that answers named; `nodes`: the names of the programs, as faults name them;
+    `received`: what the receiver of callbacks got.
     """
 
     journal: list[dict[str, Any]]
@@ -60,6 +61,7 @@ class Evidence:
     holds: list[Hold] = field(default_factory=list)
     retention: float | None = None
     attached: bool = False
+    broken: frozenset[str] = frozenset()
     firings: list[dict[str, Any]] = field(default_factory=list)
     schedule_pauses: list[SchedulePause] = field(default_factory=list)
     schedule_runs: list[tuple[str, frozenset[str]]] = field(default_factory=list)

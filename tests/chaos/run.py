@@ -104,12 +104,13 @@ def _run(
     found += [Violation("ended", fault) for program in scene.programs for fault in program.faults]
     remaining = leftovers(scene)
     scene.witness.close()
-    lines = journal.read(journal_file.path)
+    lines, reports = journal.read(journal_file.path), witness.read(scene.witness.kept)
     removed = {} if options.retention is None else by_retention(removed_tasks(scene.database), lines)
     tried = [] if options.retention is None else removed_attempts(scene.database)
     evidence = Evidence(
         journal=lines,
-        events=witness.read(scene.witness.kept),
+        events=[one for one in reports if one.task],
+        broken=frozenset(one.place for one in reports if one.what == "broken"),
         tasks=rows.tasks(scene.database) | removed,
         attempts=by_task([*rows.attempts(scene.database), *(one for one in tried if one["task_id"] in removed)]),
         retention=options.retention,

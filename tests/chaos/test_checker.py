@@ -12,7 +12,7 @@ from tests.chaos.correct_callbacks import add_callbacks
 from tests.chaos.correct_run import FAULTS, FINE, LIVES, TRIED, VICTIMS, correct_run, line
 from tests.chaos.correct_schedules import add_schedules
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
-from tests.chaos.correct_values import TEXT, add_values
+from tests.chaos.correct_values import SMALL, TEXT, add_values
 from tests.chaos.evidence import Evidence
 from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.outages import Outages
@@ -123,7 +123,10 @@ def test_a_fourth_unread_line_may_cost_a_retry_if_the_type_may_have_answered_mea
 
 def test_over_attach_a_handler_that_cannot_start_may_cost_a_retry(evidence: Evidence) -> None:
     spend(evidence, "crash", "handlers.broken")
-    assert violations(replace(evidence, attached=True)) == []
+    assert {each.rule for each in violations(replace(evidence, attached=True))} == {"retries"}
+    (container,) = {one["container"] for one in evidence.attempts[SMALL]}
+    assert violations(replace(evidence, attached=True, broken=frozenset({container}))) == []
+    assert {each.rule for each in violations(replace(evidence, broken=frozenset({container})))} == {"retries"}
 
 
 def test_a_deleted_task_is_not_missing(evidence: Evidence) -> None:

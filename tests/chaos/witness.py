@@ -11,7 +11,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HandlerEvent:
-    """A start or an end of an execution, a second reply (`again`), or a line of its log (`said`).
+    """A start or an end of an execution, a second reply (`again`), a line of its log (`said`), or, of no task, that the
+    handler ends by itself (`broken`).
 
     `at`: seconds of the wall clock; `process`: host or container, and pid; `number`: of the line, from 0.
     """
@@ -22,6 +23,11 @@ class HandlerEvent:
     at: float
     process: str
     number: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The host or container."""
+        return self.process.partition(":")[0]
 
 
 class Witness:
