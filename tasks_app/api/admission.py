@@ -160,7 +160,7 @@ class Backlog:
             with self._counting:
                 before = self._stored
             begun = time.monotonic()
-            size = read().pending  # nothing of the rest of the system: this is read each second under posts
+            size = read().pending  # neither nodes nor what features tell: each second under posts
             now = time.monotonic()
             with self._counting:
                 # Tasks stored during the reading may be in it or not: count them, at worst twice.

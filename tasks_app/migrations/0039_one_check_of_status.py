@@ -22,18 +22,35 @@ ALLOWED = "{" + ",".join(ROWS) + "}"
 FITS = f"""concat(status, num_nonnulls(node, lease), num_nonnulls(completed_at), num_nonnulls(failure_reason),
   num_nonnulls(result), num_nonnulls(due), failure_reason) = ANY ('{ALLOWED}'::text[])"""
 
+#: IF EXISTS: the migration may have been killed before its last statement.
+DROP_ALL = "ALTER TABLE taskdaemon_task " + ", ".join(
+    f"DROP CONSTRAINT IF EXISTS {name}" for name in (*CHECKS, "task_fits_status")
+)
+
 
 def replace(apps, schema_editor):
     # PostgreSQL reads the text of every CHECK for every statement: six cost a claim of one task a tenth more than one.
     if schema_editor.connection.vendor != "postgresql":
         return
-    # IF EXISTS: this may have been killed before the last statement.
-    drops = ", ".join(f"DROP CONSTRAINT IF EXISTS {name}" for name in (*CHECKS, "task_fits_status"))
     with transaction.atomic():
-        schema_editor.execute(f"ALTER TABLE taskdaemon_task {drops}")
+        schema_editor.execute(DROP_ALL)
         schema_editor.execute(f"ALTER TABLE taskdaemon_task ADD CONSTRAINT task_fits_status CHECK ({FITS}) NOT VALID")
     # The rows are looked at while others write.
     schema_editor.execute("ALTER TABLE taskdaemon_task VALIDATE CONSTRAINT task_fits_status")
+
+
+def restore(apps, schema_editor):
+    # Earlier migrations name the six, in both directions.
+    if schema_editor.connection.vendor != "postgresql":
+        return
+    model = apps.get_model("tasks_app", "Task")
+    checks = [one for one in model._meta.constraints if one.name in CHECKS]
+    with transaction.atomic():
+        schema_editor.execute(DROP_ALL)
+        for one in checks:
+            schema_editor.execute(f"{one.create_sql(model, schema_editor)} NOT VALID")
+    for one in checks:
+        schema_editor.execute(f"ALTER TABLE taskdaemon_task VALIDATE CONSTRAINT {one.name}")
 
 
 class Migration(migrations.Migration):
@@ -45,5 +62,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunPython(replace, migrations.RunPython.noop),
+        migrations.RunPython(replace, restore),
     ]

@@ -248,7 +248,8 @@ class Task(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            # On PostgreSQL those about the status are one, `task_fits_status` (migration 0039).
+            # On PostgreSQL those about the status are one, `task_fits_status` (migration 0039): a migration that
+            # changes one of the six changes that one too, and there has to leave the six out.
             models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
             models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
             models.CheckConstraint(

@@ -37,8 +37,8 @@ class Evidence:
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults may
     have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for which
-    ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach; `broken`: the
-    containers that said that they end by themselves. Tasks that were removed without a client's asking are in `tasks`
+    ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach; `broken`: when
+    containers said that they end by themselves. Tasks that were removed without a client's asking are in `tasks`
     too, with `removed_at`. `firings`: the ledger of schedules; `schedule_pauses`: of schedules; `schedule_runs`: by
     hand, each a schedule and the tasks that answers named; `nodes`: the names of the programs, as faults name them;
     `received`: what the receiver of callbacks got.
@@ -61,7 +61,7 @@ class Evidence:
     holds: list[Hold] = field(default_factory=list)
     retention: float | None = None
     attached: bool = False
-    broken: frozenset[str] = frozenset()
+    broken: Mapping[str, float] = field(default_factory=dict)
     firings: list[dict[str, Any]] = field(default_factory=list)
     schedule_pauses: list[SchedulePause] = field(default_factory=list)
     schedule_runs: list[tuple[str, frozenset[str]]] = field(default_factory=list)

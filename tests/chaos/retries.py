@@ -5,7 +5,8 @@ So large values, a database that is slow, handlers that cannot start for a while
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tests.chaos.evidence import Evidence, Story
 from tests.chaos.pairing import MAX_RELEASES_IN_A_ROW, UNREAD
@@ -16,6 +17,8 @@ FAITHFUL = ("quick", "slow")
 ENDED = ("handler.kill", "container", "engine")
 STOPPED = ("handler.freeze", "container.pause", "engine", "node.freeze")
 CAUSES = {"crash": ENDED, "oom": ENDED, "timeout": STOPPED, "worker_lost": ("node",)}
+#: How late a busy engine may report a container's end, with the 1.5 s for which a broken one loads.
+ENGINE_SECONDS = 10.0
 #: The error of an attempt that its node ended because of its lease, and the faults that explain it.
 LEASE_LOST = "its lease could not be renewed in time"
 CAUSES_OF_LOST_LEASE = ("node.freeze", "postgres.freeze", "postgres.restart", "postgres.shoot", "sqlite.lock")
@@ -30,12 +33,19 @@ def retry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
     for index, one in enumerate(story.attempts):
         if one["outcome"] in ("success", "released", "cancelled") or _returned(story, index, evidence):
             continue
-        # Over attach a node does not know whether a container that ended had read its line. How long after the end of
-        # `handlers.broken` such a container gets one depends on the engine, which may report the end seconds later.
-        if evidence.attached and one["outcome"] == "crash" and one["container"] in evidence.broken:
+        if one["outcome"] == "crash" and evidence.attached and _went_to_a_broken_one(one, evidence):
             continue
         if not evidence.outages.hit(CAUSES.get(one["outcome"], ()), one["started_at"], one["ended_at"]):
             yield f"spent a retry in attempt {one['number']} ({one['outcome']}), and no fault explains it"
+
+
+def _went_to_a_broken_one(one: Mapping[str, Any], evidence: Evidence) -> bool:
+    """Whether its container had told that it ends, and the engine may not have told of that end before the claim.
+
+    Over attach a node does not know whether such a container had read its line.
+    """
+    told = evidence.broken.get(one["container"])
+    return told is not None and one["started_at"] <= told + ENGINE_SECONDS * evidence.outages.slowness
 
 
 def _returned(story: Story, index: int, evidence: Evidence) -> bool:

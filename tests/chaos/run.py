@@ -110,7 +110,7 @@ def _run(
     evidence = Evidence(
         journal=lines,
         events=[one for one in reports if one.task],
-        broken=frozenset(one.place for one in reports if one.what == "broken"),
+        broken={one.place: one.at for one in reports if one.what == "broken"},
         tasks=rows.tasks(scene.database) | removed,
         attempts=by_task([*rows.attempts(scene.database), *(one for one in tried if one["task_id"] in removed)]),
         retention=options.retention,

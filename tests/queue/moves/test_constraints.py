@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.apps import apps
 from django.db import DataError, IntegrityError, connection, transaction
 
 from tasks_app.queue.models import Attempt, FailureReason, Task
@@ -197,6 +198,28 @@ def test_on_postgresql_the_migration_to_one_check_goes_on_where_it_was_killed() 
             f"ALTER TABLE taskdaemon_task ADD CONSTRAINT task_fits_status CHECK ({migration.FITS}) NOT VALID"
         )
         migration.replace(None, editor)
+    assert checks_of_the_status() == {"task_fits_status": True}
+
+
+def test_on_postgresql_the_migration_to_one_check_can_be_undone_and_done_again() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite keeps its CHECKs")
+    migration = import_module("tasks_app.migrations.0039_one_check_of_status")
+    with connection.schema_editor() as editor:
+        migration.restore(apps, editor)
+    assert checks_of_the_status() == dict.fromkeys(migration.CHECKS, True)
+    with pytest.raises(IntegrityError, match="task_due_only_when_pending"), transaction.atomic():
+        Task.objects.filter(pk=submit("echo")).update(due=1.0, **COMPLETED)
+    with connection.schema_editor() as editor:
+        migration.replace(apps, editor)
+    assert checks_of_the_status() == {"task_fits_status": True}
+
+
+def checks_of_the_status() -> dict[str, bool]:
+    """Whether PostgreSQL has looked at all rows, by the name of each CHECK that has the status."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'task_fits_status'")
-        assert cursor.fetchall() == [(True,)]
+        cursor.execute(
+            "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'c'"
+            " AND conrelid = 'taskdaemon_task'::regclass AND strpos(pg_get_constraintdef(oid), 'status') > 0"
+        )
+        return dict(cursor.fetchall())
