@@ -323,12 +323,6 @@ def errors_of(refused: Process) -> str:
     return errors
 
 
-def test_a_bad_environment_stops_the_start_in_sentences(tmp_path: Path) -> None:
-    errors = errors_of(shipped(tmp_path, DAEMON_PORT="many", DAEMON_TASK_SELECTION="best").manage("web"))
-    assert "DAEMON_PORT: " in errors
-    assert "DAEMON_TASK_SELECTION: " in errors
-
-
 def test_a_bad_handlers_file_stops_the_start_with_every_fault_and_its_line(tmp_path: Path) -> None:
     file = tmp_path / "handlers.toml"
     lines = ["[handlers.one]", 'comand = ["x"]', "[handlers.two]", 'command = ["x"]', "timeout = -1"]
@@ -344,12 +338,6 @@ def test_a_bad_handlers_file_stops_the_start_with_every_fault_and_its_line(tmp_p
             assert f"{name}: " in errors
         positions = [errors.find(fault) for fault in faults]
         assert -1 not in positions and positions == sorted(positions), "by line number, not as text"
-
-
-@pytest.mark.parametrize("command", ["web", "up"])
-def test_without_the_shared_key_no_web_server_starts(tmp_path: Path, command: str) -> None:
-    refused = shipped(tmp_path, DATABASE_URL="postgres://u@127.0.0.1:1/x").manage(command)
-    assert "DAEMON_SECRET_KEY: required" in errors_of(refused)
 
 
 @pytest.mark.parametrize("host", ["fd00::1", "::1", "192.0.2.1", "tasks.internal"])

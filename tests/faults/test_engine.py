@@ -60,13 +60,19 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
         return accepted[-1]
 
     def waits(*words: str) -> str:
-        """A task waits, /health says why, and all else goes on."""
+        """A task waits, /health and its own reason say why, and all else goes on."""
         task = posted("box")
         until(lambda: all(word in problems(daemon) for word in words), what=lambda: f"{words} in {problems(daemon)}")
         assert daemon.until_final(posted("act"))["status"] == "completed"
         found = daemon.task(task)
         assert (found["status"], found["attempts"]) == ("pending", 0), problems(daemon)
+        assert why(task).startswith("its containers cannot start: "), why(task)
         return task
+
+    def why(task: str) -> str:
+        [reason] = daemon.http.get(f"/api/tasks/{task}/why").json()["reasons"]
+        assert reason["reason"] == "cannot_start", reason
+        return str(reason["sentence"])
 
     def until_told(state: str) -> None:
         until(
@@ -85,6 +91,7 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
     engine.start()
     runs(task)
     until(lambda: "nothing:1 is missing and cannot be pulled" in problems(daemon), what="the image that is missing")
+    assert "nothing:1 is missing and cannot be pulled" in why(lacking)
     assert "'box'" not in problems(daemon)
 
     # It ends in order, and takes its containers with it.

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 
+from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
 from testkit.proxies import SlowProxy
 from testkit.servers.postgresql import Postgres, postgres
 from testkit.stores import PostgreSQLStore
 from tests.faults.dashboard import health, problems
+from tests.system import hosts
 from tests.system.checker import faults
 
 pytestmark = pytest.mark.long("kills, outages", seconds=180)
@@ -161,24 +166,37 @@ def test_waits_that_end_while_the_server_is_away_are_answered(server: Postgres, 
 
 
 def test_a_server_that_is_frozen_for_longer_than_the_lease_costs_no_retry(server: Postgres, daemon: Daemon) -> None:
-    daemon.environment["DAEMON_LEASE"] = "6"
-    web, nodes = daemon.web(), [daemon.worker() for _ in range(2)]
-    tasks = [daemon.post("act", {"do": "wait", "gate": str(daemon.gate()), "until": 2}) for _ in range(3)]
+    lease = 9.0
+    daemon.environment["DAEMON_LEASE"] = f"{lease:g}"
+    web, nodes = daemon.web(), [hosts.start(daemon, name) for name in "ab"]
+    daemon.until_warm()
+    # Longer than the freeze: they are in hands when it begins, and their leases run out in it.
+    tasks = [daemon.post("act", {"do": "tick", "until": 2}) for _ in range(4)]
     for task in tasks:
         daemon.until_starts(task)
-    busy = {row["node"] for row in daemon.rows("SELECT node FROM taskdaemon_task")}
+    pids = [execution_log.starts(daemon.executions, task)[0].pid for task in tasks]
     server.freeze()
+    begun = time.monotonic()
     try:
         for node in nodes:
-            if any(f"-{node.pid}-" in name for name in busy):
-                node.until_says("the leases could not be renewed: containers killed before")
+            node.until_says("the leases could not be renewed: containers killed before")
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="the end of all handlers")
+        until(lambda: time.monotonic() > begun + lease, what="the end of all leases")
+        # One comes back a little later than the other, which meanwhile finds its leases run out.
+        nodes[1].signal(signal.SIGSTOP)
     finally:
         server.thaw()
-    until(daemon.all_final, what="the end of all tasks")
-    for task in tasks:
-        assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released", "success"]
+    nodes[0].until_says("can renew the leases again")
+    nodes[1].signal(signal.SIGCONT)
+    until(daemon.all_final, 60, "the end of all tasks")
+    outcomes = {attempt["outcome"] for task in tasks for attempt in daemon.attempts(task)}
+    assert outcomes == {"released", "success"}, "none was taken from a living node"
     assert {row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")} == {0}
     assert faults(daemon, tasks) == []
+    for task in tasks:
+        for one, following in pairwise(execution_log.starts(daemon.executions, task)):
+            last = execution_log.last_sign(daemon.executions, task, one.attempt)
+            assert last < following.at, "two handlers had it at once"
     calm(*nodes, web)
 
 

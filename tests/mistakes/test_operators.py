@@ -80,13 +80,14 @@ class Start:
 
     `variables` may have {home}; {port} and {running}, the home, of the daemon that runs; {other}, a free port;
     {server}, a PostgreSQL; {full}, a home on a full disk. `handlers`: its handlers.toml. `until`: it goes on;
-    this is waited for.
+    this is waited for; otherwise it ends with `code`.
     """
 
     command: str
     variables: dict[str, str] = field(default_factory=dict)
     handlers: bytes | None = None
     until: str = ""
+    code: int = 2
 
     def said(self, world: World) -> str:
         home = world.new_folder()
@@ -100,7 +101,7 @@ class Start:
             process.until_says(self.until)
             process.stop()
         else:
-            process.ends()
+            assert process.ends() == self.code, process.said()
         return process.said()
 
 
@@ -194,7 +195,7 @@ MISTAKES = (
             BAD, "DATABASE_URL", "must begin with postgres://", "unset: SQLite in DAEMON_HOME"),
     mistake("a database without its name", Start("up", {"DATABASE_URL": "postgres://u:p@127.0.0.1:5432"}),
             BAD, "DATABASE_URL", "names no database", "postgres://USER:PASSWORD@HOST:5432/NAME"),
-    mistake("a misspelt variable", Start("check", {"DAEMON_PROT": "8081"}),
+    mistake("a misspelt variable", Start("check", {"DAEMON_PROT": "8081"}, code=0),
             "no such variable", "DAEMON_PROT", "ignored", "did you mean DAEMON_PORT?"),
     mistake("a misspelt key", TABLES,
             "is unknown", "handlers.toml:3:", "[handlers.one] instance", 'did you mean "instances"?'),
@@ -251,11 +252,13 @@ MISTAKES = (
             "another `up` runs", "on /", "another", "stop it first, or set DAEMON_HOME to another folder"),
     mistake("an address of another machine", Start("up", {"DAEMON_HOST": "192.0.2.1"}),
             "cannot listen", "on 192.0.2.1", "this machine has no such address", "set DAEMON_HOST to one of its own"),
-    mistake("a misspelt command", Start("statsu"),
+    mistake("an address that has no host", Start("up", {"DAEMON_HOST": "no-such-host.invalid"}),
+            "cannot listen", "on no-such-host.invalid", "Name or service not known", "set DAEMON_HOST"),
+    mistake("a misspelt command", Start("statsu", code=1),
             "Unknown command", "'statsu'", "manage.py help", "Did you mean status?"),
     mistake("a worker for no handler", Start("worker --handler prim"),
             "--handler prim", "not in handlers.toml", "which has", "prime"),
-    mistake("a post to no server", Start("post prime", {"DAEMON_PORT": "1"}),
+    mistake("a post to no server", Start("post prime", {"DAEMON_PORT": "1"}, code=1),
             "nothing answers", "at http://127.0.0.1:1/queue", "Connection refused", "start the daemon (manage.py up"),
     mistake("a misspelt type", Call("POST", "/queue", '{"type": "atc"}'),
             "400", 'no handler is named "atc"', "handlers.toml has act", 'did you mean "act"?'),

@@ -1,4 +1,4 @@
-"""Notifications that are lost, late, doubled; and each broker once, from end to end."""
+"""Notifications that are lost, late, doubled."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import pytest
 
 from tasks_app.broker.local import Listener
 from testkit import execution_log
-from testkit.brokers import forget, need_server
 from testkit.daemon import Daemon
 from testkit.process import until
 
 pytestmark = [
-    pytest.mark.long("on each broker in turn", seconds=20),
-    pytest.mark.one_leg("on each broker in turn, and what becomes of the sockets' files"),
+    pytest.mark.long("deployments of its own", seconds=20),
+    pytest.mark.one_leg("brokers that were never there, and what becomes of the sockets' files"),
 ]
 
 Deployments = Callable[..., Daemon]
@@ -69,24 +68,3 @@ def record(daemon: Daemon) -> bytes:
     with closing(Listener(daemon.home)) as listener:
         daemon.post("act")
         return until(lambda: next(listener.receive(), b""), what="a notification")
-
-
-BROKERS = [
-    pytest.param("redis://127.0.0.1:6379/0", 6379, marks=pytest.mark.redis, id="redis"),
-    pytest.param("amqp://guest:guest@127.0.0.1:5672//", 5672, marks=pytest.mark.rabbitmq, id="rabbitmq"),
-]
-
-
-@pytest.mark.parametrize(("broker", "port"), BROKERS)
-def test_a_task_runs_from_end_to_end_on_a_real_broker(deployment: Deployments, broker: str, port: int) -> None:
-    need_server(broker.partition(":")[0], port)
-    daemon = deployment(DAEMON_BROKER_URL=broker)
-    daemon.handler("echo")
-    up = daemon.up()
-    tasks = [daemon.post("echo", {"n": number}) for number in range(20)]
-    for number, task in enumerate(tasks):
-        found = daemon.until_final(task)
-        assert (found["status"], found["attempts"], found["result"]) == ("completed", 1, {"n": number})
-    assert up.stop() == 0
-    assert "notifications cannot be sent" not in up.said()
-    forget(broker, daemon.identity, ["echo"])

@@ -61,13 +61,6 @@ def test_what_goes_wrong_is_said_and_is_an_exit_code(web: Daemon) -> None:
         assert "urlopen" not in post.said()
 
 
-def test_prepare_says_in_a_sentence_that_the_database_cannot_be_reached(daemon: Daemon) -> None:
-    away = {"DATABASE_URL": "postgres://one@127.0.0.1:1/none", "DAEMON_SECRET_KEY": "0123456789abcdefghij" * 2}
-    prepare = daemon.manage("prepare", **away)
-    assert prepare.ends() == 2
-    assert "the database cannot be reached" in prepare.said() and "Traceback" not in prepare.said()
-
-
 def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(web: Daemon) -> None:
     before = ids(web)
     for says in ("the task is pending", "a task with this unique key has not ended: this is that one"):

@@ -1,6 +1,6 @@
 """Why a task does not run: each reason is made to happen, and asked for over the API.
 
-What is only stored, and the words: tests/features/why. Images: tests/docker_handlers/test_why.py.
+What is only stored, and the words: tests/features/why. Images and the engine: tests/faults/test_engine.py.
 """
 
 from __future__ import annotations

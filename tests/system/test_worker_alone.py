@@ -37,13 +37,6 @@ def test_a_worker_serves_only_the_handlers_that_it_is_told(served: Daemon) -> No
     assert [each.stop() for each in (first, second)] == [0, 0]
 
 
-def test_a_worker_for_a_handler_that_does_not_exist_refuses(daemon: Daemon) -> None:
-    worker = daemon.manage("worker", "--handler", "nobody")
-    assert worker.ends() == 2
-    assert "--handler nobody: not in handlers.toml, which has act" in worker.said()
-    assert "Traceback" not in worker.said()
-
-
 def test_celerys_own_command_runs_a_node_and_drains(served: Daemon) -> None:
     daemon = served
     worker = daemon.celery("worker")
@@ -91,14 +84,6 @@ def test_a_pool_that_cannot_hold_a_node_is_refused_in_a_sentence(daemon: Daemon,
     worker = daemon.celery("worker", *words)
     assert worker.ends() == 2
     assert "start it with --pool solo" in worker.said()
-    assert "Traceback" not in worker.said()
-
-
-def test_a_worker_without_tables_says_what_to_do(daemon: Daemon) -> None:
-    daemon.database.unlink()
-    worker = daemon.manage("worker")
-    assert worker.ends() != 0
-    assert "(no such table: taskdaemon_deployment): run manage.py prepare" in worker.said()
     assert "Traceback" not in worker.said()
 
 

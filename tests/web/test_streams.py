@@ -176,31 +176,24 @@ def test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody(tmp_pat
 
 
 @pytest.mark.long("servers of its own", seconds=20)
-def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
+def test_a_stream_ends_when_its_key_is_revoked_or_expires(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         task = server.post("echo")
         with open_stream(server, task) as without:
-            keys = {name: new_key(server, name) for name in ("first", "second")}
+            keys = {name: new_key(server, name) for name in ("first", "second", "short")}
             assert b"not in force any more" in until_said(without, b"\r\n0\r\n\r\n")  # a key is needed now
             streams = [open_stream(server, task, f"Authorization: Bearer {key}") for key in keys.values()]
             revoke(server, "first")
             revoked_at = time.monotonic()
             assert b"not in force any more" in until_said(streams[0], b"\r\n0\r\n\r\n")
             assert time.monotonic() - revoked_at < 10
+            server.execute("UPDATE taskdaemon_api_key SET expires_at = '2026-01-01 00:00:00' WHERE name = 'short'")
+            assert b"not in force any more" in until_said(streams[2], b"\r\n0\r\n\r\n")
             server.http.post(f"/api/tasks/{task}/cancel", headers={"Authorization": f"Bearer {keys['second']}"})
             assert b"event: end" in until_said(streams[1], b"\r\n0\r\n\r\n")
             for each in streams:
                 each.close()
-        ended(server, "key", 2)
-
-
-def test_a_stream_ends_when_its_key_expires(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        task = server.post("echo")
-        key = new_key(server, "short")
-        with open_stream(server, task, f"Authorization: Bearer {key}") as stream:
-            server.execute("UPDATE taskdaemon_api_key SET expires_at = '2026-01-01 00:00:00'")
-            assert b"not in force any more" in until_said(stream, b"\r\n0\r\n\r\n")
+        ended(server, "key", 3)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

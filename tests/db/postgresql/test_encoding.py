@@ -33,9 +33,3 @@ def test_every_process_refuses_a_database_that_is_not_utf8(daemon: Daemon) -> No
         assert process.ends() == (2 if process in ours else 1), process.said()
         assert "has to be UTF8" in process.said() and "TEMPLATE template0" in process.said()
         assert "Traceback" not in process.said()
-
-
-@pytest.mark.parametrize("daemon", ["UTF8"], indirect=True)
-def test_a_utf8_database_is_not_refused(daemon: Daemon) -> None:
-    migrate = daemon.manage("migrate", "--verbosity", "0")
-    assert migrate.ends() == 0, migrate.said()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from django.db import Error, IntegrityError, transaction
@@ -12,7 +11,6 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit, submit_many
 from tests.queue.moves.kit import row, submitted, take, together, total
-from tests.queue.store.processes import run
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -117,19 +115,6 @@ def test_another_connection_sees_the_task_when_its_id_is_returned() -> None:
     identity = submit("echo")
     [seen] = together(lambda: Task.objects.filter(pk=identity).exists())
     assert seen
-
-
-@committing
-def test_a_task_survives_a_process_that_is_killed_right_after_its_submit() -> None:
-    identity = run(
-        """
-from tasks_app.queue.submit import submit
-print(submit("echo", {"survives": True}), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-""",
-        killed=True,
-    )
-    assert row(UUID(identity.strip())).task_data == {"survives": True}
 
 
 def test_text_that_no_database_can_store_is_refused() -> None:
