@@ -33,7 +33,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django_prometheus",
     "axes",
     "tasks_app.apps.TasksConfig",
     "tasks_app.features.pauses.Pauses",

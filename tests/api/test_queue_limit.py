@@ -61,34 +61,38 @@ def test_concurrent_callers_fill_the_queue_and_not_one_task_more_is_stored(tmp_p
     assert {status for each in counts for status in each} <= {200, 429}
 
 
-@pytest.mark.parametrize("path", ["/queue", "/queue/", "/queue/batch"])
-def test_requests_that_store_nothing_do_not_fill_the_queue(tmp_path: Path, path: str) -> None:
+PATHS = ("/queue", "/queue/", "/queue/batch")
+
+
+def test_requests_that_store_nothing_do_not_fill_the_queue(tmp_path: Path) -> None:
     def post(task: dict[str, object], key: str | None = None) -> int:
         body = {"tasks": [task]} if path == "/queue/batch" else task
         headers = {} if key is None else {"Idempotency-Key": key}
         return server.http.post(path, json=body, headers=headers).status_code
 
-    with serving(tmp_path, DAEMON_MAX_QUEUE="4") as server:
-        assert [post({"type": "echo"}, "k") for _ in range(9)] == [200] * 9
-        assert [post({"type": "echo", "data": {"n": 1}}, "k") for _ in range(9)] == [422] * 9
-        assert [post({"type": "echo", "unique_key": "k"}) for _ in range(9)] == [200] * 9
-        assert post({"type": "echo"}) == 200
+    with serving(tmp_path, DAEMON_MAX_QUEUE="10") as server:  # three of each path, and one
+        for path in PATHS:
+            assert [post({"type": "echo"}, path) for _ in range(9)] == [200] * 9
+            assert [post({"type": "echo", "data": {"n": 1}}, path) for _ in range(9)] == [422] * 9
+            assert [post({"type": "echo", "unique_key": path}) for _ in range(9)] == [200] * 9
+            assert post({"type": "echo"}) == 200
 
 
-@pytest.mark.parametrize("path", ["/queue", "/queue/", "/queue/batch"])
-def test_a_repeated_request_is_answered_although_the_queue_is_full(tmp_path: Path, path: str) -> None:
-    def post(key: str, n: int = 0) -> tuple[int, object]:
+def test_a_repeated_request_is_answered_although_the_queue_is_full(tmp_path: Path) -> None:
+    def post(path: str, key: str, n: int = 0) -> tuple[int, object]:
         task = {"type": "echo", "data": {"n": n}}
         body = {"tasks": [task]} if path == "/queue/batch" else task
         answer = server.http.post(path, json=body, headers={"Idempotency-Key": key})
         return answer.status_code, answer.json() | {"replayed": answer.headers.get("Idempotent-Replayed")}
 
-    with serving(tmp_path, DAEMON_MAX_QUEUE="2") as server:
-        first = post("a")
-        assert (first[0], post("b")[0], post("c")[0]) == (200, 200, 429)
-        status, said = post("a")
-        assert (status, said) == (200, first[1] | {"replayed": "true"})  # type: ignore[operator]
-        assert post("a", n=1)[0] == 422
+    with serving(tmp_path, DAEMON_MAX_QUEUE="4") as server:
+        first = {path: post(path, path) for path in PATHS}
+        assert post("/queue", "last")[0] == 200
+        for path in PATHS:
+            assert (first[path][0], post(path, f"another{path}")[0]) == (200, 429)
+            status, said = post(path, path)
+            assert (status, said) == (200, first[path][1] | {"replayed": "true"})  # type: ignore[operator]
+            assert post(path, path, n=1)[0] == 422
 
 
 @pytest.mark.database

@@ -97,7 +97,6 @@ def test_up_reloads_by_itself_at_sighup_and_by_the_command_and_never_a_file_with
 
 
 def test_a_worker_that_stands_still_is_named_by_the_command(daemon: Daemon) -> None:
-    daemon.manage("prepare").ends()
     worker = daemon.worker()
     until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_node WHERE revision IS NOT NULL"), what="its row")
     hosts.freeze(daemon, worker)
@@ -110,7 +109,6 @@ def test_a_worker_that_stands_still_is_named_by_the_command(daemon: Daemon) -> N
 
 
 def test_web_and_worker_without_up_reload_at_sighup_and_a_process_with_another_file_is_named(daemon: Daemon) -> None:
-    daemon.manage("prepare").ends()
     web, worker = daemon.web(), daemon.worker()
     other = daemon.home / "other" / "handlers.toml"
     other.parent.mkdir()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import Count, Min
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tasks_app.features.callbacks.models import Delivery, pending
 from tasks_app.handlers.words import plural, span
 from tasks_app.logs import harmless
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 #: A callback is late if it was due for longer. Whatever takes one again after its process died is quicker.
 LATE_SECONDS = 120.0
@@ -40,6 +42,9 @@ def waiting() -> Waiting:
 
 def families(reading: SystemReading) -> Iterator[Metric]:
     """Tries by what came of them, and what waits."""
+    # Not above: nodes, which read `waiting`, would load its 20 modules for nothing.
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
     what = (
         "Tries to send callbacks, by what came of them: delivered, again (another try follows), failed (the last one)."
     )
