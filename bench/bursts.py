@@ -6,17 +6,19 @@
 The checkouts run at the same time, and each round sends one burst to each of them, each time in another order. A
 machine whose speed changes within minutes changes it for all, so that some hundred rounds show differences that whole
 runs one after the other do not. The ratios of the first commit's two checkouts, the control, say how far the figures
-can be trusted. A process keeps a speed of its own from its start to its end, some percent from that of the same code
-started again; so all are started several times, each time in another order. With `--warm 1` one more burst before each
-does not count, so that a checkout finds the processors' caches as it left them, as it does when it runs alone. A ratio
-above 1 says that this checkout is better. All use this checkout's libraries, the same servers, and tables that grow
-alike. The exit status is 1 if a row that counts is below the bound.
+can be trusted; `to both` is this checkout beside the geometric mean of these two, which depends less on chance. A
+process keeps a speed of its own from its start to its end, some percent from that of the same code started again; so
+all are started several times, each time in another order. With `--warm 1` one more burst before each does not count, so
+that a checkout finds the processors' caches as it left them, as it does when it runs alone. A ratio above 1 says that
+this checkout is better. All use this checkout's libraries, the same servers, and tables that grow alike. The exit
+status is 1 if a row that counts is below the bound.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -45,6 +47,8 @@ Found = dict[str, dict[str, list[float]]]
 POSTS, BATCH, SINGLES, STEADY_SECONDS = 400, 1000, 30, 1.0
 #: Of a burst that tells the capacity: about a second, for a steady state. A short one leaves work behind uncounted.
 CAPACITY_POSTS = 2500
+#: The capacity is told anew every so many rounds: that takes as long as the bursts of a round.
+CAPACITY_ROUNDS = 4
 PAUSE_SECONDS = 0.012
 STAMPS = (
     "SELECT t.result FROM taskdaemon_attempt a JOIN taskdaemon_task t ON t.id = a.task_id "
@@ -205,9 +209,10 @@ def running(servers: Servers, places: dict[str, Path], database: str, broker: st
 
 def measure(row: str, started: dict[str, Checkout], rounds: int, warm: int, bursts: dict[str, list[float]]) -> None:
     """Add to `bursts` what a row's bursts say of each checkout, each after `warm` bursts that do not count."""
-    act = ROWS[row][0]
+    act, rate = ROWS[row][0], 0.0
     for number in range(rounds):
-        rate = share_of_rate(started) if row == "latency" else 0.0
+        if row == "latency" and number % CAPACITY_ROUNDS == 0:
+            rate = share_of_rate(started)
         for name in in_turn(started, number):
             for _ in range(warm):
                 act(started[name], rate)
@@ -232,7 +237,9 @@ def judged(row: str, database: str, commits: list[str], bursts: dict[str, list[f
         median = statistics.median(bursts[commit])
         print(f"{row:8} {database:9} {commit[:10]:10} {median:8.1f} {unit:10} {described(new)}  {verdict}")
         below |= counts and not good
-    print(f"{row:8} {database:9} control    {described(control)}", flush=True)
+    print(f"{row:8} {database:9} control    {described(control)}")
+    means = [math.sqrt(one * other) for one, other in zip(bursts[commits[0]], bursts[TWIN], strict=True)]
+    print(f"{row:8} {database:9} to both    {described(ratios(bursts[NEW], means, better))}", flush=True)
     return below
 
 

@@ -25,4 +25,6 @@ def test_a_row_counts_only_while_the_control_says_that_the_machine_is_steady(
 ):
     bursts = {"new": new, "v1": [100.0] * 3, "v2": [90.0] * 3, "twin": twin}
     assert judged("drain", "sqlite", ["v1", "v2"], bursts) is below
-    assert capsys.readouterr().out.splitlines()[0].endswith(ending)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith(ending)
+    assert f"to both    {new[0] / (100.0 * twin[0]) ** 0.5:.3f} " in said[-1]
