@@ -51,8 +51,9 @@ def test_while_handlers_flood_and_fork_the_engine_answers_others_work_and_memory
     for n in range(3):
         assert daemon.containers()
         assert daemon.until_final(daemon.post("intruder", {"do": "echo", "n": n}))["result"]["n"] == n
-    # If they were not read, the engine would have answered only at their end.
-    assert {daemon.task(floods[do])["status"] for do in ("flood_lines", "flood_stderr")} == {"processing"}
+        if n == 0:
+            # If they were not read, the engine would have answered only at their end.
+            assert {daemon.task(floods[do])["status"] for do in ("flood_lines", "flood_stderr")} == {"processing"}
     until(daemon.all_final, what="the end of all tasks")
     reasons = {do: daemon.task(task)["failure_reason"] for do, task in floods.items()}
     assert (reasons["flood_lines"], reasons["flood_stderr"]) == ("timeout", "timeout")
