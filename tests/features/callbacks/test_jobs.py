@@ -67,12 +67,14 @@ def test_the_sender_of_this_process_is_woken_after_the_commit(monkeypatch: pytes
     assert seen == [2]
 
 
-def test_a_node_imports_neither_the_api_nor_what_sends_before_there_is_a_callback() -> None:
+def test_a_node_imports_neither_the_api_nor_metrics_nor_what_sends_before_there_is_a_callback() -> None:
     program = (
         "import os, sys; os.environ['DJANGO_SETTINGS_MODULE'] = 'taskdaemon_site.settings'; import django;"
         "django.setup(); from tasks_app.feature import registered;"
         "[make('node') for name in ('side_jobs', 'node_threads') for make in registered(name)];"
-        "print([name for name in ('httpcore2', 'rest_framework.serializers', 'requests') if name in sys.modules])"
+        "registered('reads'), registered('problems');"
+        "unused = 'httpcore2', 'rest_framework.serializers', 'requests', 'prometheus_client', 'django_prometheus';"
+        "print([name for name in unused if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert output.stdout == "[]\n"
