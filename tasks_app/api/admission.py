@@ -160,7 +160,7 @@ class Backlog:
             with self._counting:
                 before = self._stored
             begun = time.monotonic()
-            size = read().pending  # neither nodes nor what features tell: each second under posts
+            size = read().pending  # each second under posts, so without the nodes and what features tell
             now = time.monotonic()
             with self._counting:
                 # Tasks stored during the reading may be in it or not: count them, at worst twice.

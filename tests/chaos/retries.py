@@ -17,7 +17,8 @@ FAITHFUL = ("quick", "slow")
 ENDED = ("handler.kill", "container", "engine")
 STOPPED = ("handler.freeze", "container.pause", "engine", "node.freeze")
 CAUSES = {"crash": ENDED, "oom": ENDED, "timeout": STOPPED, "worker_lost": ("node",)}
-#: How late a busy engine may report a container's end, with the 1.5 s for which a broken one loads.
+#: How long after its report a broken container may get a line: it loads for 1.5 s, and a busy engine is late to tell of
+#: its end.
 ENGINE_SECONDS = 10.0
 #: The error of an attempt that its node ended because of its lease, and the faults that explain it.
 LEASE_LOST = "its lease could not be renewed in time"
@@ -40,7 +41,7 @@ def retry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
 
 
 def _went_to_a_broken_one(one: Mapping[str, Any], evidence: Evidence) -> bool:
-    """Whether its container had told that it ends, and the engine may not have told of that end before the claim.
+    """Whether its container had reported that it ends, so shortly before that the engine may not have told of its end.
 
     Over attach a node does not know whether such a container had read its line.
     """
