@@ -101,6 +101,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{kind}Validator"}
     for kind in ("MinimumLength", "UserAttributeSimilarity", "CommonPassword", "NumericPassword")
 ]
+# Where a login ends whose `next` leads to another site.
+LOGIN_REDIRECT_URL = "admin:index"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",

@@ -6,7 +6,10 @@ import importlib
 import os
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import validate_password
 from django.core import checks
+from django.core.exceptions import ValidationError
 
 from tasks_app import conf
 from tasks_app.conf.reading import no_shared_key, unknown_variables
@@ -27,6 +30,7 @@ def register() -> None:
     """Add the checks to Django's."""
     checks.register(check_handlers, "tasks_app")
     checks.register(check_unknown_variables, "tasks_app")
+    checks.register(check_admin_password, "tasks_app")
     checks.register(check_signing_key, WEB)
     checks.register(check_home, HOME)
     checks.register(check_handler_resources, HANDLERS)
@@ -54,6 +58,21 @@ def check_signing_key(**_: Any) -> list[checks.CheckMessage]:
     """E003: no signing key that all web servers share."""
     fault = no_shared_key(conf.environment())
     return [] if fault is None else [checks.Error(fault, id="tasks_app.E003")]
+
+
+def check_admin_password(**_: Any) -> list[checks.CheckMessage]:
+    """E007, W004: the forms would not take DAEMON_ADMIN_PASSWORD. On loopback that is a warning."""
+    env = conf.environment()
+    try:
+        if env.admin_password:
+            validate_password(env.admin_password, get_user_model()(username="admin"))
+    except ValidationError as error:
+        why = " ".join(error.messages)
+        text, hint = f"DAEMON_ADMIN_PASSWORD: {why}", "Set another one (bin/env generates one), or unset it."
+        if env.exposed:
+            return [checks.Error(text, hint=hint, id="tasks_app.E007")]
+        return [checks.Warning(f"{text} Beyond loopback it would be refused.", hint=hint, id="tasks_app.W004")]
+    return []
 
 
 def check_home(**_: Any) -> list[checks.CheckMessage]:

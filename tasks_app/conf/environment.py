@@ -39,9 +39,17 @@ FAIL_POINTS = (
 )  # fmt: skip
 
 ENCODED = "special characters in a user or password are percent-encoded (p%40ss)"
+NOT_ENCODED = (
+    "its user or password has a /, ? or #, which ends it in a URL; special characters are percent-encoded, as p%40ss "
+    "for p@ss (python3 -c 'from getpass import *; from urllib.parse import *; print(quote(getpass(), str()))' does it)"
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: What a Host header can name, as Django reads it: a part of a name, an IPv6 address.
 _NAME, _IPV6 = "[a-z0-9-]+", r"\[[a-f0-9]*:[a-f0-9.:]+\]"
+#: An address, or a part of one: numbers in any form that resolvers take.
+_ADDRESS = re.compile(rf"\.*(0x[0-9a-f]*|[0-9]+)(\.+(0x[0-9a-f]*|[0-9]+))*\.*|{_IPV6}", re.IGNORECASE)
+#: An @ in what follows the host of a URL, but for one in a parameter (`?user=ada@tenant`).
+_LATE_AT = re.compile(r"[^?]*@|[^?]*\?.*(#.*@|@[^&]*[/?#@])", re.DOTALL)
 
 
 def ours(command: str) -> str:
@@ -189,6 +197,8 @@ class Environment(BaseModel):
             return None
         if not value.startswith("sqlite"):
             parts = _split(value)
+            if parts.fragment:
+                raise ValueError(NOT_ENCODED)
             if not parts.path.strip("/") and "service=" not in parts.query:
                 raise ValueError("names no database; it is postgres://USER:PASSWORD@HOST:5432/NAME")
             return value
@@ -209,11 +219,20 @@ class Environment(BaseModel):
     @classmethod
     def _hosts_of_callbacks(cls, value: str) -> str:
         for word in _words(value):
-            if not re.fullmatch(rf"(\.?[a-z0-9_-][a-z0-9._-]*|{_IPV6})(:[0-9]+)?", word, re.IGNORECASE):
+            found = re.fullmatch(rf"(\.?[a-z0-9_-][a-z0-9._-]*|{_IPV6})(:[0-9]+)?", word, re.IGNORECASE)
+            if found is None:
                 raise ValueError(
                     f"{word!r} is not a host name such as hooks.internal, or with a port, hooks.internal:8443, or "
                     ".internal for its subdomains"
                 )
+            if _ADDRESS.fullmatch(found[1]):
+                try:
+                    ip_address(found[1].strip("[]"))
+                except ValueError:
+                    raise ValueError(
+                        f"{word!r} looks like a part of an address, and only names have subdomains; write each address "
+                        "whole, such as 127.0.0.1 or [::1]"
+                    ) from None
         return value
 
     @field_validator("allowed_hosts")
@@ -380,7 +399,11 @@ class Environment(BaseModel):
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of the URL of a server. Raises ValueError."""
+    """The parts of the URL of a server. Raises ValueError, with a sentence that has no part of it."""
+    # An @ behind the host: a password has ended too early, and its rest would be taken for the host, and printed.
+    authority = re.match(r"[^:]*://[^/?#]*", url)
+    if _LATE_AT.match(url[authority.end() if authority else 0 :]):
+        raise ValueError(NOT_ENCODED)
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -6,10 +6,9 @@ leads elsewhere. It is checked whole and replaces the revision in force as a who
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,15 @@ from typing import Any, NamedTuple
 import structlog
 
 from tasks_app.conf.reading import handlers, read_handlers, use
-from tasks_app.handlers.handlers_toml import Handler, Handlers, HandlersError, content_digest
+from tasks_app.handlers.handlers_toml import (
+    Handler,
+    Handlers,
+    HandlersError,
+    config_digest,
+    content_digest,
+    file_stat,
+    is_recent,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +34,6 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 #: A file that lacks a handler is taken after so long without a change: it may not be written to its end.
 REMOVAL_SECONDS = 10.0
-#: Two writes within one tick of the file system's clock look alike: what changed so recently is read again.
-RECENT_SECONDS = 2.0
 #: Of a fault, in `/health`.
 MAX_FAULT_CHARS = 1000
 
@@ -144,7 +149,7 @@ class Watcher:
         """One look, in the thread."""
         current, now = handlers(), self._clock()
         stats = _stats(current)
-        if stats == self._stats and self._pending is None and not _recent(stats.values()):
+        if stats == self._stats and self._pending is None and not any(map(is_recent, stats.values())):
             return
         self._stats = stats
         seen = _see(current)
@@ -225,25 +230,13 @@ def _folder(current: Handlers) -> Path:
 
 
 def _see(current: Handlers) -> _Seen:
-    return _Seen(_folder(current), {path: content_digest(path) for path in current.files})
+    programs = current.files.keys() - {current.path}
+    digests = {path: content_digest(path) for path in programs}
+    return _Seen(_folder(current), {current.path: config_digest(current.path), **digests})
 
 
 def _stats(current: Handlers) -> Mapping[Path, tuple[int, ...] | None]:
-    return {path: _file_stat(path) for path in current.files}
-
-
-def _file_stat(path: Path) -> tuple[int, ...] | None:
-    """Differs after a write, a rename, or once a link leads elsewhere; None: there is no such file."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
-
-
-def _recent(stats: Iterable[tuple[int, ...] | None]) -> bool:
-    since = time.time_ns() - RECENT_SECONDS * 1e9
-    return any(stat is not None and stat[0] > since for stat in stats)
+    return {path: file_stat(path) for path in current.files}
 
 
 def _say(old: Handlers, new: Handlers, runs_tasks: bool) -> None:

@@ -8,12 +8,13 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli
 
@@ -26,6 +27,8 @@ MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
 #: Larger ones are refused: to read 10 MB of handlers would take a process most of a minute.
 MAX_FILE_BYTES = 2**20
+#: Two writes within one tick of the file system's clock look alike: what changed so recently is read again.
+RECENT_SECONDS = 2.0
 is_name = re.compile(NAME_PATTERN).fullmatch
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
 _NOT_RUN = frozenset(
@@ -38,6 +41,8 @@ _NOT_RUN = frozenset(
 _NOT_OF_REVISION = frozenset({"name", "cwd", "mount_rules"})
 #: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
+#: Faults name a table, an entry of it and its key. A megabyte of deeper positions would take gigabytes.
+NAMED_LEVELS = 3
 #: A table's header, and a key, in a line of TOML.
 _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -201,15 +206,17 @@ def load(path: Path, defaults: Defaults) -> Handlers:
 
 def _content(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for its writer
-            why = "is not a file"
-        elif status.st_size > MAX_FILE_BYTES:
-            why = f"has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
-        else:
-            return path.read_bytes()
+        with _opened(path) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except _NoFile:
+        why = "is not a file"
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
+    else:
+        if len(content) <= MAX_FILE_BYTES:
+            return content
+        why = f"is larger than 1 MiB ({MAX_FILE_BYTES:,} bytes), so it is not read; make it shorter"
+        raise HandlersError(path, (f"{path} {why}, or set HANDLER_CONFIG to another file",))
     raise HandlersError(path, (f"{path} {why}; set HANDLER_CONFIG to a file that this user can read",))
 
 
@@ -356,13 +363,63 @@ def named_files(command: Sequence[str], folder: Path) -> list[Path]:
     return [Path(path) for path in dict.fromkeys(paths) if path.startswith(f"{folder}{os.sep}")]
 
 
-def content_digest(path: Path) -> str:
-    """A SHA-256 in hex of a regular file's content; blank for anything else, also for a file that cannot be read."""
+class _NoFile(OSError):
+    """A path leads to a folder, a FIFO, a device."""
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file. Raises OSError. Nothing else is opened: a FIFO waits for its writer, and devices act."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise _NoFile
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):  # it was replaced meanwhile
+        os.close(opened)
+        raise _NoFile
+    return os.fdopen(opened, "rb")
+
+
+def file_stat(path: Path | int) -> tuple[int, ...] | None:
+    """Differs after a write, a rename, or once a link leads elsewhere; None: there is no such file."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a FIFO would wait for its writer
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def is_recent(found: tuple[int, ...] | None) -> bool:
+    """Whether a file's stat was changed so recently that another write may leave it as it is."""
+    return found is not None and found[0] > time.time_ns() - RECENT_SECONDS * 1e9
+
+
+def config_digest(path: Path) -> str:
+    """As `content_digest`, of what is read of handlers.toml at most."""
+    try:
+        with _opened(path) as file:
+            return hashlib.sha256(file.read(MAX_FILE_BYTES + 1)).hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+#: The stat and the digest of each file that was read.
+_digests: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+
+def content_digest(path: Path) -> str:
+    """A SHA-256 in hex of a regular file's content; blank for anything else, also for a file that cannot be read.
+
+    A file is read again only if its stat has changed.
+    """
+    before = file_stat(path)
+    known = _digests.get(path)
+    if known is not None and known[0] == before:
+        return known[1]
+    try:
+        with _opened(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if before is not None and before == file_stat(file.fileno()) and not is_recent(before):
+                _digests[path] = before, digest
+            return digest
     except (OSError, ValueError):
         return ""
 
@@ -395,7 +452,7 @@ class Positions:
 
     def _note(self, table: tuple[str, ...], dotted: str, number: int) -> tuple[str, ...]:
         path = table + _path(dotted)
-        for length in range(len(table) + 1, len(path) + 1):
+        for length in range(len(table) + 1, min(len(path), NAMED_LEVELS) + 1):
             self._lines.setdefault(path[:length], number)
         return path
 

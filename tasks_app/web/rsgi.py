@@ -233,6 +233,7 @@ def _is_ordinary(scope: Any) -> bool:
         or scope.authority is not None
         or headers.get("content-length", "0") != "0"
         or "transfer-encoding" in headers
+        or len(headers.get_all("host")) != 1  # the application refuses two
     ):
         return False
     return is_allowed_host(headers.get("host", ""))

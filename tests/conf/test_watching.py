@@ -10,8 +10,8 @@ import pytest
 from tasks_app import conf
 from tasks_app.conf import watching
 from tasks_app.conf.reading import read_handlers
-from tasks_app.conf.watching import REMOVAL_SECONDS, Watcher, _file_stat
-from tasks_app.handlers.handlers_toml import Handlers
+from tasks_app.conf.watching import REMOVAL_SECONDS, Watcher
+from tasks_app.handlers.handlers_toml import Handlers, file_stat
 
 ONE = '[handlers.one]\ncommand = ["python", "one.py"]\ntimeout = 10\n'
 BOTH = ONE + '[handlers.two]\ncommand = ["python", "two.py"]\n'
@@ -121,7 +121,7 @@ def test_two_writes_of_the_same_size_within_a_tick_of_the_clock_are_both_seen(wa
     watched.look(2)
     in_place(watched.file, LONGER.replace("20", "30"))
     # A coarse clock gives the second write the same times.
-    watched.watcher._stats = {path: _file_stat(path) for path in conf.handlers().files}
+    watched.watcher._stats = {path: file_stat(path) for path in conf.handlers().files}
     watched.look(2)
     assert watched.timeout() == 30
 

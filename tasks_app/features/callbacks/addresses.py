@@ -83,7 +83,8 @@ class Endpoint(NamedTuple):
 
     def is_named(self, allowed: Set[str]) -> bool:
         """Whether DAEMON_CALLBACK_HOSTS names it (`Environment.private_hosts`)."""
-        labels = self.host_key.split(".")
+        # An address has no subdomains: `.0.0.1` names no part of 127.0.0.1.
+        labels = self.host_key.split(".") if literal_address(self.host.rstrip(".")) is None else []
         named = (self.host_key, *(f".{'.'.join(labels[n:])}" for n in range(1, len(labels))))
         return any(name in allowed or name.rpartition(":")[0] in allowed for name in named)
 
