@@ -41,6 +41,12 @@ def lock_out(**login: str) -> Any:
     return log_in(**login)
 
 
+def test_a_login_whose_next_leads_to_another_site_ends_at_the_admin() -> None:
+    client = Client(SERVER_NAME="localhost", REMOTE_ADDR="10.0.0.1")
+    answer = client.post(LOGIN, {"username": "ada", "password": "a good password", "next": "https://evil.example/"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
+
+
 def test_the_fifth_wrong_password_locks_out_and_says_for_how_long() -> None:
     answer = lock_out()
     assert answer.status_code == 429

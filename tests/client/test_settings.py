@@ -33,6 +33,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "taskdaemon").mkdir()
     file = tmp_path / "taskdaemon/config.toml"
     file.write_text(FILE)
+    file.chmod(0o600)
     return file
 
 
@@ -143,3 +144,14 @@ def test_a_key_that_no_header_can_have_is_refused_and_not_shown(
     with pytest.raises(BadSettings, match="the API key of TASKDAEMON_API_KEY has a blank") as from_environment:
         Client("http://x")
     assert "secr" not in f"{refused.value!r}{from_environment.value!r}"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_no_key_is_sent_by_a_file_that_others_can_write(
+    file: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.chmod(mode)
+    with pytest.raises(BadSettings, match=r"can be written by other users, so no key is sent; type: chmod go-w /"):
+        settings()
+    assert found(profile="work") == ("http://work", None)
+    assert "can be written by other users" in caplog.text

@@ -122,6 +122,13 @@ BAD = [
     ("DATABASE_URL", "mysql://x", "postgres://"),
     ("DATABASE_URL", "postgres://u:p@127.0.0.1:5432", "names no database"),
     ("DATABASE_URL", "postgres://u:p/word@127.0.0.1/x", "percent-encoded"),
+    ("DATABASE_URL", "postgres://u:p@ss/w#rd@127.0.0.1/x", "percent-encoded, as p%40ss for p@ss"),
+    ("DATABASE_URL", "postgres://u:12?34@127.0.0.1/x", "percent-encoded, as p%40ss for p@ss"),
+    ("DATABASE_URL", "postgres://u:p@ss#rd@127.0.0.1/x", "percent-encoded, as p%40ss for p@ss"),
+    ("DAEMON_BROKER_URL", "amqp://u:p@ss/w@127.0.0.1/x", "percent-encoded, as p%40ss for p@ss"),
+    ("DAEMON_CALLBACK_HOSTS", ".0.0.1", "looks like a part of an address"),
+    ("DAEMON_CALLBACK_HOSTS", "127.", "looks like a part of an address"),
+    ("DAEMON_CALLBACK_HOSTS", ".1:80", "looks like a part of an address"),
 ]
 
 
@@ -206,9 +213,10 @@ def test_checks_of_valid_values_run_beside_invalid_ones(monkeypatch: pytest.Monk
 
 def test_a_secret_is_not_shown_with_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAEMON_SECRET_KEY", "hunter2")
-    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter3@h/d")
     monkeypatch.setenv("DAEMON_BROKER_URL", "kafka://u:hunter4@h")
-    assert "hunter" not in str(refusal())
+    for url in ("mysql://u:hunter3@h/d", "postgres://u:hunter5@hunter6/hunter7#hunter8@h/d"):
+        monkeypatch.setenv("DATABASE_URL", url)
+        assert "hunter" not in str(refusal())
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

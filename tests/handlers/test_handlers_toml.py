@@ -319,7 +319,11 @@ def test_what_the_reader_of_toml_gives_up_at_is_a_fault(file: Path, value: str) 
 
 def test_what_is_no_file_or_too_large_is_not_read(file: Path) -> None:
     (found,) = faults(file, "#" * (MAX_FILE_BYTES + 1))
-    assert "handlers.toml has 1,048,577 bytes; at most 1,048,576 are read; set HANDLER_CONFIG" in found
+    assert "handlers.toml is larger than 1 MiB (1,048,576 bytes), so it is not read; make it shorter" in found
+    with file.open("wb") as sparse:
+        sparse.truncate(10 * 2**30)
+    with pytest.raises(HandlersError, match="is larger than 1 MiB"):
+        load(file, Defaults())
     file.unlink()
     os.mkfifo(file)  # nobody writes into it
     with pytest.raises(HandlersError, match=r"handlers\.toml is not a file; set HANDLER_CONFIG to"):

@@ -139,6 +139,10 @@ def test_what_is_not_http_is_refused_with_an_empty_body_and_closed(server: Daemo
     works(server)
 
 
+def test_two_hosts_are_refused_at_the_liveness_probe_too(server: Daemon) -> None:
+    error(server.exchange(b"GET /health/live HTTP/1.1\r\n" + HOST * 2 + b"Connection: close\r\n\r\n"), 400)
+
+
 def test_http_2_is_not_spoken(server: Daemon) -> None:
     """Prior knowledge closes the connection without an answer; an upgrade is ignored."""
     assert server.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0") == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -18,6 +19,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+log = logging.getLogger("taskdaemon_client")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -101,6 +104,11 @@ def settings(url: str | None = None, api_key: str | None = None, profile: str | 
     source = f"the profile {profile!r} in {file}"
     if named.get("api_key") and not api_key:
         key, key_source = named["api_key"], source
+    if os.name == "posix" and file.stat().st_mode & 0o022:
+        # Whoever writes the address gets the key.
+        if key:
+            raise BadSettings(f"{file} can be written by other users, so no key is sent; type: chmod go-w {file}")
+        log.warning("%s can be written by other users; type: chmod go-w %s", file, file)
     return Settings(named["url"], key, source, key_source)
 
 

@@ -87,6 +87,8 @@ def test_the_allow_list_names_a_host_or_a_host_and_a_port_as_the_url_writes_it()
         ("http://api.localhost:82/", ".localhost:81", False),
         ("http://localhost/", ".localhost", False),
         ("http://notlocalhost.localhost/", "localhost", False),
+        ("http://127.0.0.1/", ".0.0.1", False),
+        ("http://127.0.0.1:81/", ".1:81", False),
     ):
         assert (literal_fault(url, frozenset({allowed})) is None) is passes, (url, allowed)
 
