@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import posixpath
 import tarfile
@@ -92,13 +93,13 @@ class _Files:
         raise _Unknown(f"too many links at {path}")
 
 
-class _Stream:
+class _Stream(io.RawIOBase):
     """What `tarfile` reads from: no more is taken from the chunks than it asks for."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks, self._rest = chunks, b""
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         while len(self._rest) < size and (chunk := next(self._chunks, b"")):
             self._rest += chunk
         data, self._rest = self._rest[:size], self._rest[size:]
