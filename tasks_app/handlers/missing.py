@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import platform
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tasks_app.handlers.handlers_toml import SCRIPT_ENDINGS, Handler
 from tasks_app.handlers.keys import SEALED_USER
+from tasks_app.handlers.program_head import HEAD_BYTES, Place, why_no_script, why_not_run
 from tasks_app.handlers.words import nearest
 
 #: A first word of a command that means the interpreter of this process.
@@ -81,27 +82,32 @@ def no_program(command: Sequence[str], cwd: Path) -> str | None:
     return None
 
 
+def why_not_executed(command: Sequence[str], cwd: Path) -> str | None:
+    """Why the system has refused a child process's program, which is there; None if its first bytes do not tell."""
+    path = str(cwd / command[0]) if "/" in command[0] else shutil.which(command[0])
+    head = _head(path) if path else None
+    return None if head is None else why_not_run(str(path), head, _here(cwd))
+
+
 def _in_first_line(script: Path, cwd: Path) -> str | None:
     """What is wrong with the first line of a file that is to be executed, which names its interpreter."""
-    with suppress(OSError), script.open("rb") as file:
-        first = file.readline(256)
-        if first.isascii() and not first.startswith(b"#!") and b"\0" not in first:
-            return f"{script} is no program, and its first line names none; begin it with one, such as #!/bin/sh"
-        interpreter = os.fsdecode(interpreter_of(first))
-        if interpreter.endswith("\r"):
-            return f"{script} has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' {script}"
-        if interpreter and not (cwd / interpreter).exists():
-            return f"{script} begins with #!{interpreter}, which does not exist; install it, or correct the line"
+    head = _head(str(script))
+    return None if head is None else why_no_script(str(script), head, _here(cwd))
+
+
+def _here(cwd: Path) -> Place:
+    def read(name: str) -> bytes | None:
+        path = os.path.join(cwd, name)
+        return _head(path) or (b"" if os.path.exists(path) else None)
+
+    return Place(platform.machine(), read)
+
+
+def _head(path: str) -> bytes | None:
+    """The beginning of a file; None if it cannot be read."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(HEAD_BYTES)
     return None
-
-
-def interpreter_of(script: bytes) -> bytes:
-    """The program that the beginning of a script names; blank if it names none.
-
-    A return belongs to the name, for the kernel: with line ends of Windows there is no such program.
-    """
-    named = re.match(rb"#![ \t]*([^ \t\n]+)", script)
-    return named[1] if named else b""
 
 
 def _near_on_path(program: str) -> str | None:

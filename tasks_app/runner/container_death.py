@@ -8,6 +8,7 @@ container.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import replace
@@ -28,6 +29,9 @@ from tasks_app.runner.wire import BadReply, Failure, Success
 GRACE_SECONDS = 0.5
 
 GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID)
+
+#: What a shell says of a request that it takes for a command; bash expands the braces first.
+_TAKEN_FOR_A_COMMAND = re.compile(r"sh: .*task_id.*: (command )?not found$", re.MULTILINE)
 
 #: The outcome of the call, if it is over, and why the container must be replaced, if it must.
 #: UNDECIDED: the container has replied, and `after_reply` decides once its leftovers are known.
@@ -205,6 +209,7 @@ class Reporter:
         self._starter.ended(eviction.dialog, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
             result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
+            result = _taken_for_a_command(result)
             handler = eviction.dialog.revision.handler
             result = self._engine.explain(handler, result)
             self._owner.finished(last_words(result) if handler.error_tail else result)
@@ -256,6 +261,17 @@ def _with_exit(
     # After SIGTERM it may have ended by itself, but that was not its decision.
     code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
     return result._replace(outcome=ending, exit_code=code, oom=container_exit.oom)
+
+
+def _taken_for_a_command(result: CallResult) -> CallResult:
+    """The result of a call without a reply; with what to do in its error if the handler is a shell that read it."""
+    ending = result.outcome
+    assert isinstance(ending, NoReply)
+    if ending.kill is not None or _TAKEN_FOR_A_COMMAND.search(result.stderr_tail) is None:
+        return result
+    start = ending.error.partition(" and nothing on stdout")[0]
+    why = "a shell took the request for a command, because nothing else is run; set `command` to the handler's program"
+    return result._replace(outcome=replace(ending, error=f"{start}: {why}"))
 
 
 def last_words(result: CallResult) -> CallResult:

@@ -25,12 +25,14 @@ Chunk = tuple[int, bytes]
 class ContainerExit:
     """How a container ended. `exit_code` is its own (128 + n after signal n), None if the engine had to kill it.
 
-    `running`: it still ran, although its output may have ended.
+    `running`: it still ran, although its output may have ended. `fault`: why its program cannot be run, in one
+    sentence, if the engine has found that out.
     """
 
     exit_code: int | None
     oom: bool = False
     running: bool = False
+    fault: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_started
+from tasks_app.handlers.missing import OUR_PYTHON, no_program, why_not_executed, why_not_started
 from tasks_app.logs import harmless
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, Engine, Unavailable, variables
@@ -82,7 +82,7 @@ class ProcessEngine(Engine):
             what = f"{command[0]}: {reason}"
             if not handler.cwd.is_dir():
                 what = f"its directory {handler.cwd}: {reason}"
-            elif known := why_not_started(handler.command, handler.cwd):
+            elif known := why_not_started(handler.command, handler.cwd) or why_not_executed(command, handler.cwd):
                 what = known
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}") from None
         return ProcessContainer(process, handler.name, mark)

@@ -223,12 +223,17 @@ class ContainerStarter:
         what = f"handler '{self._owner.name}' {_what(dialog, reason, container_exit, age, started)}"
         out, err = dialog.tails()
         output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
-        handler = dialog.revision.handler
+        handler, fault = dialog.revision.handler, container_exit.fault
         if not dialog.calls and handler.image is None and handler.command:
-            output = why_not_started(handler.command, handler.cwd) or output
-        then = _then(output, handler)
-        output = f": {output}" if output else ""
+            fault = why_not_started(handler.command, handler.cwd)
         container = f" (container {dialog.container.id})"
+        if fault:
+            # What the shell or the engine says of it is in the log alone.
+            container += f": {output}" if output else ""
+            output, then = "", f": {fault}"
+        else:
+            then = _then(output, handler)
+        output = f": {output}" if output else ""
         if dialog.calls and not failed:
             # Its output may differ from task to task.
             self._warn(what, output + container)

@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.xdist_group("mistakes of authors"),
 ]
 
+#: The header of an ELF program for a processor that nobody runs these tests on, s390x; as text, which is ASCII.
+FOREIGN = "\x7fELF\x02\x02\x01" + "\0" * 9 + "\0\x02\0\x16" + "\0" * 44
 LOOP = "import json, sys, time\nfor line in sys.stdin:\n    task = json.loads(line)\n    {}\n"
 
 
@@ -80,6 +82,22 @@ MISTAKES = (
     starts(
         "line-ends-of-windows", "cannot be started", "has line ends of Windows", "type: sed -i",
         "#!/bin/sh\r\ncat\r\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "return-behind-env", "ends at once with exit code 127", "has line ends of Windows", "type: sed -i",
+        "#!/usr/bin/env python3\r\nprint(1)\r\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "byte-order-mark", "cannot be started", "begins with a byte order mark, so its #! does not count",
+        "save it without one", "\ufeff#!/usr/bin/env python3\nprint(1)\n", mode=0o755, command=("./handler.py",),
+    ),
+    starts(
+        "another-processor", "cannot be started", "is an ELF program for s390x, and this machine is", "build it for ",
+        FOREIGN, mode=0o755, command=("./handler.py",),
+    ),
+    runs(
+        "shell-without-a-script", "timeout: no reply within 2 s", "a shell took the request for a command",
+        "set `command` to the handler's program", "", command=("sh",),
     ),
     starts(
         "no-loop", "ends at once", "with exit code 0", "a handler reads lines until its stdin ends",
@@ -172,6 +190,30 @@ run(reply)
     ),
 )  # fmt: skip
 IN_CONTAINERS = (
+    starts(
+        "boxed-processor", "ends at once", "/data/foreign is an ELF program for s390x, and the Docker engine's machine",
+        "docker build --platform linux/", command=("/data/foreign",), keys={"mounts": ["{data}:/data"]},
+    ),
+    starts(
+        "boxed-interpreter", "ends at once with exit code 127", "/data/gone begins with #!/gone/sh, which does not",
+        "exist in its image; install it", command=("/data/gone",), keys={"mounts": ["{data}:/data"]},
+    ),
+    starts(
+        "boxed-line-ends", "ends at once with exit code 127", "/data/returns has line ends of Windows", "type: sed -i",
+        command=("/data/returns",), keys={"mounts": ["{data}:/data"]},
+    ),
+    starts(
+        "boxed-mark", "ends at once", "/data/marked begins with a byte order mark, so its #! does not count",
+        "save it without one", command=("/data/marked",), keys={"mounts": ["{data}:/data"]},
+    ),
+    starts(
+        "boxed-first-line", "ends at once", "/data/bare is no program, and its first line names none",
+        "begin it with one", command=("/data/bare",), keys={"mounts": ["{data}:/data"]},
+    ),
+    runs(
+        "boxed-shell", "timeout: no reply within 2 s", "a shell took the request for a command",
+        "set `command` to the handler's program", "", command=("sh",), keys={"timeout": 2, "start_timeout": 2},
+    ),
     runs(
         "writes-to-a-mount", "crash", " | stderr: OSError: [Errno 30] Read-only file system: '/data/out'", "writable",
         LOOP.format("open('/data/out', 'w')"), keys={"mounts": ["{data}:/data"]},
@@ -181,6 +223,11 @@ IN_CONTAINERS = (
         LOOP.format("held = b'x' * (1 << 28)"), keys={"memory_limit": "32m"},
     ),
 )  # fmt: skip
+#: What the containers may run.
+FILES = {
+    "foreign": FOREIGN, "gone": "#!/gone/sh\n", "returns": "#!/bin/sh\r\n",
+    "marked": "\ufeff#!/usr/bin/python3\nimport a\n)\n", "bare": "import sys\n)\n",
+}  # fmt: skip
 
 
 def write(daemon: Daemon, one: Mistake, data: str = "") -> None:
@@ -192,7 +239,8 @@ def write(daemon: Daemon, one: Mistake, data: str = "") -> None:
     path.chmod(one.mode)
     keys = {"instances": 1, "max_retries": 0, "timeout": 2, "start_timeout": 5, **one.keys}
     if data:
-        keys |= {"image": PYTHON, "command": ["python", "-c", one.script], "timeout": 30, "start_timeout": 30}
+        command = ["python", "-c", one.script] if one.script else list(one.command)
+        keys = {"image": PYTHON, "command": command, **keys, **({"timeout": 30, "start_timeout": 30} | one.keys)}
     else:
         keys["command"] = [word.replace("handle", f"{one.name}/handle") for word in one.command]
     lines = [f"{name} = {toml(value)}" for name, value in keys.items()]
@@ -243,6 +291,9 @@ def said(module_deployment: Callable[..., Daemon]) -> dict[str, str]:
 def said_of_containers(module_deployment: Callable[..., Daemon]) -> Iterator[dict[str, str]]:
     with TemporaryDirectory(prefix="mount-", dir="/tmp") as data:
         Path(data).chmod(0o777)
+        for name, text in FILES.items():
+            (Path(data) / name).write_text(text, newline="")
+            (Path(data) / name).chmod(0o755)
         daemon = module_deployment(DAEMON_MOUNT_ROOTS=data)
         for one in IN_CONTAINERS:
             write(daemon, one, data)

@@ -44,9 +44,15 @@ MAX_EVENTS_PAUSE_SECONDS = 30.0
 #: How long a handler may take to reply after one of its processes was killed for memory.
 OOM_REPLY_SECONDS = 1.0
 
+#: The exit codes of shells and Docker's init for a program that cannot be run ...
+NOT_RUN = frozenset({126, 127})
+#: ... and those of the container runtime, and of a shell that reads a program as a script: a handler that has had no
+#: line may have them for other reasons.
+PERHAPS_NOT_RUN = NOT_RUN | {1, 2, 255}
 #: Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
-#: argument is how many seconds to wait until the engine knows that; 0: kill at once.
-Retire = Callable[[str, float], ContainerExit]
+#: argument is how many seconds to wait until the engine knows that; 0: kill at once. After an exit with a code of the
+#: third it looks for the reason in the container's program.
+Retire = Callable[[str, float, frozenset[int]], ContainerExit]
 
 
 class Cgroup:
@@ -239,7 +245,10 @@ class DockerContainer(Container):
             oom = self._oom or (self._cgroup is not None and self._cgroup.oom_kills() > 0)
             # Before the kill: while unread output of an attached container piles up, a kill blocks the whole engine.
             self._close_streams()
-            container_exit = self._retire(self.full_id, max(grace, 1.0) if ended else 0.0)
+            suspect = NOT_RUN if self._baseline is not None else PERHAPS_NOT_RUN
+            container_exit = self._retire(
+                self.full_id, max(grace, 1.0) if ended else 0.0, frozenset() if self._had_line else suspect
+            )
             self._exit = replace(container_exit, oom=container_exit.oom or oom)
             self._wakeup.close()
             if self._cgroup is not None:

@@ -163,9 +163,9 @@ class Creator:
                 raise FifosUnavailable("it was killed before it started", lasting=False)
             return f"exit code {state['ExitCode']}"
 
-        def retire(container: str, wait: float) -> ContainerExit:
+        def retire(container: str, wait: float, suspect: frozenset[int]) -> ContainerExit:
             try:
-                return self._remover.retire(container, wait)
+                return self._remover.retire(container, wait, suspect)
             finally:
                 pipes.remove()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from docker.errors import APIError, DockerException, NotFound
@@ -19,6 +20,7 @@ from tasks_app.runner.docker.client import (
     end_container,
     unavailable_on_error,
 )
+from tasks_app.runner.docker.program import fault_of_program
 from tasks_app.runner.engine import ContainerExit, IsGone, Owner, Unavailable
 
 log = logging.getLogger(__name__)
@@ -66,13 +68,17 @@ class Remover:
         except (OSError, DockerException, Unavailable) as error:
             log.debug("container %s gets no SIGTERM: %s", container[:12], describe(error))
 
-    def retire(self, container: str, wait: float) -> ContainerExit:
+    def retire(self, container: str, wait: float, suspect: frozenset[int] = frozenset()) -> ContainerExit:
         """Kill and remove a container, and return how it ended: see Retire. Never raises."""
         until = time.monotonic() + ENGINE_TIMEOUT_SECONDS
         self._in_use.discard(container)
         container_exit = ContainerExit(None)
         try:
-            container_exit = end_container(self._connection.get(), container, wait)
+            client = self._connection.get()
+            container_exit = end_container(client, container, wait)
+            if container_exit.exit_code in suspect:
+                machine = str(self._connection.info.get("Architecture", ""))
+                container_exit = replace(container_exit, fault=fault_of_program(client, container, machine))
         except (OSError, DockerException, Unavailable) as error:
             if not isinstance(error, NotFound):
                 log.debug("container %s: %s", container[:12], describe(error))
