@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -60,37 +62,62 @@ def remove_first(rows: QuerySet, most: int) -> int:
 
 # promote: a pending row that is due becomes ready.
 
+#: The name of the turn whose row a promotion locks.
+PROMOTION = "promotion"
+#: Rows that become ready together may have times that are so far apart on the store's clock, although their callers
+#: named one moment: a submit reads the store's clock and the time of day one after the other.
+SAME_MOMENT_SECONDS = 0.1
+
+
+class _Due(NamedTuple):
+    """A row that waits, as far as its order needs it. `due`: seconds on `clock`."""
+
+    id: UUID
+    due: float | None
+    due_at: datetime | None
+    position: int
+
 
 def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
-    """Make due rows ready, 30,000 at most, and for three seconds at most. Returns the types of these rows.
+    """Make due rows ready, 10,000 at most, and for a second at most. Returns the types of these rows.
 
     A retry keeps its position. A task that was never started goes to the back of its queue: a claim may not see a row
-    that becomes ready before the others, unless it has been started.
+    that becomes ready before the others, unless it has been started. Of such tasks the earlier `due_at` goes first, and
+    of one `due_at` the task that was accepted first.
 
     Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
     `set_back`: the clock was, and retries that would wait for longer than any backoff are due too, but for those whose
     handlers asked for that.
     """
+    waiting = _due(all_clocks, set_back)
+    if not waiting:
+        return []
+    if not Turn.objects.filter(name=PROMOTION).exists():
+        with suppress(IntegrityError), writing():
+            Turn.objects.create(name=PROMOTION, node="", until=0.0, clock="")
     ready: list[tuple[str, int]] = []
-    for due, order in _due(all_clocks, set_back):
-        batch = partial(_promote_batch, due, order, ready)
-        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    batches = (waiting[at : at + TASKS_PER_TRANSACTION] for at in range(0, len(waiting), TASKS_PER_TRANSACTION))
+    run_batches(lambda: _promote_batch(next(batches, ()), ready), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
     notify_types(ready)
     return list(dict.fromkeys(name for name, _ in ready))
 
 
-def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
-    """Conditions for due rows, each a range of the index, with the order of the index in it.
+def _due(all_clocks: bool, set_back: bool) -> list[_Due]:
+    """The rows that are due, in the order in which they become ready. Takes no lock.
 
-    One condition for all of them would scan every waiting row.
+    Each condition is a range of the index: one for all of them would scan every waiting row.
     """
     ours = store().clock_id()
     # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
-    now = store().seconds()
-    conditions = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
+    now, wall = store().moment()
+    late, wall_late = now + SAME_MOMENT_SECONDS, wall + timedelta(seconds=SAME_MOMENT_SECONDS)
+    rows = _first_due(Q(clock=ours, due__gte=store().first_times().due, due__lte=late))
+    moments = {row.due_at for row in rows if row.due is not None and row.due <= now}
+    found = [row for row in rows if row.due_at in moments]
     if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
-        conditions.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
-        conditions.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
+        for earlier in (Q(clock__lt=ours), Q(clock__gt=ours)):
+            rows = _first_due(earlier & Q(due_at__lte=wall_late))
+            found += [row for row in rows if row.due_at in moments or (row.due_at is not None and row.due_at <= wall)]
     if set_back:
         # The settle has read the clock once for both times, so their distance is the pause.
         backoff = ExpressionWrapper(OuterRef("due_at") - timedelta(seconds=MAX_RETRY_DELAY_SECONDS), DateTimeField())
@@ -98,24 +125,37 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
             task_id=OuterRef("pk"), number=OuterRef("attempts"), outcome=OutcomeKind.ERROR, ended_at__lt=backoff
         ))  # fmt: skip
         too_late = Q(clock=ours, due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0)
-        conditions.append((too_late & ~Q(asked), "due"))
-    return conditions
+        found += _first_due(too_late & ~Q(asked))
+    return sorted(found, key=lambda row: (row.due_at or wall, row.position))
 
 
-def _promote_batch(due: Q, order: str, ready: list[tuple[str, int]]) -> int:
-    """Promote one batch. Adds the type and the priority of each row to `ready`; returns the number of rows."""
-    late = Task.objects.waiting().filter(due).order_by(order)
-    if not late.any_by(order):  # a read: takes no lock if there is nothing to do
+def _first_due(due: Q) -> list[_Due]:
+    """Of the rows with this condition those that become ready first, at most as many as one call promotes."""
+    first = Task.objects.waiting().filter(due).order_by("due_at", "position")
+    rows = first.values_list("pk", "due", "due_at", "position")
+    return [_Due(*row) for row in rows[: TASKS_PER_TRANSACTION * TRANSACTIONS_PER_CALL]]
+
+
+def _promote_batch(due: Sequence[_Due], ready: list[tuple[str, int]]) -> int:
+    """Promote these rows, in their order. Adds the type and the priority of each row to `ready`.
+
+    Returns the number of `due`, or 0 while another node promotes: two at a time would mix their positions.
+    """
+    if not due:
         return 0
     with writing():
-        # SKIP LOCKED avoids a deadlock between two nodes that promote.
-        locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
-        rows = list(locked[:TASKS_PER_TRANSACTION])
-        never_run = [row[0] for row in rows if not row[3]]
+        if not Turn.objects.select_for_update(skip_locked=True).filter(name=PROMOTION).values_list("pk").first():
+            return 0
+        # SKIP LOCKED avoids a deadlock with moves that lock rows in another order.
+        locked = Task.objects.waiting().filter(pk__in=[row.id for row in due]).select_for_update(skip_locked=True)
+        found = {row[0]: row for row in locked.values_list("pk", "due", "task_type", "priority", "attempts")}
+        # A row that another node has promoted meanwhile may wait again, for another time.
+        rows = [found[row.id] for row in due if row.id in found and found[row.id][1] == row.due]
+        never_run = [row[0] for row in rows if not row[4]]
         positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
         store().promote([(row[0], positions.get(row[0])) for row in rows])
-    ready += [(name, priority) for _, name, priority, _ in rows]
-    return len(rows)
+    ready += [(name, priority) for _, _, name, priority, _ in rows]
+    return len(due)
 
 
 # expire: pending -> failed, when no handler has begun the task in time.
