@@ -101,6 +101,15 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
         )
 
 
+def give_back(env: Environment, rate: KeyRate | None) -> None:
+    """Undo `admit` for a task that nobody has begun to store: its place in the queue, and the tokens of both rates."""
+    backlog.release()
+    if rate is not None:
+        rate.release(1)
+    if env.max_rate is not None:
+        token_bucket.release()
+
+
 # Enforces DAEMON_MAX_QUEUE. Every POST asks, so it must be cheap.
 
 #: Seconds between two readings of the database.

@@ -11,10 +11,11 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
+from io import BufferedReader
 from pathlib import Path
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import tomli
 
@@ -367,7 +368,7 @@ class _NoFile(OSError):
     """A path leads to a folder, a FIFO, a device."""
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedReader:
     """A regular file. Raises OSError. Nothing else is opened: a FIFO waits for its writer, and devices act."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise _NoFile

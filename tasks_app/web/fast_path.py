@@ -79,7 +79,7 @@ class FastPath:
         try:
             group_commit.submit_nowait(submission, partial(self._answer, request, rate))
         except RuntimeError:  # the thread that commits cannot be started: the view's threads exist already
-            backlog.release()
+            admission.give_back(self._env, rate)
             return False
         return True
 
