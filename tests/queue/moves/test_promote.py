@@ -210,7 +210,7 @@ def test_one_node_promotes_at_a_time() -> None:
     shuffle(ids)
     Turn.objects.create(name=maintenance.PROMOTION, node="", until=0.0, clock="")
     with transaction.atomic():
-        assert Turn.objects.select_for_update().get(name=maintenance.PROMOTION)
+        Turn.objects.select_for_update().get(name=maintenance.PROMOTION)
         assert together(promote) == [[]]
     assert promote() == ["echo"]
     assert [task.id for _ in range(2) for task in take()] == ids
