@@ -23,7 +23,7 @@ WEB, HOME = "web", "home"
 #: handlers' programs.
 HANDLERS = "handlers"
 #: Imported when it is first needed: it imports the Docker SDK.
-DOCKER_CLIENT_MODULE = "tasks_app.runner.docker.client"
+DOCKER_CLIENT_MODULE, DOCKER_ABSENT_MODULE = "tasks_app.runner.docker.client", "tasks_app.runner.docker.absent"
 
 
 def register() -> None:
@@ -35,6 +35,7 @@ def register() -> None:
     checks.register(check_home, HOME)
     checks.register(check_handler_resources, HANDLERS)
     checks.register(check_processors, HANDLERS)
+    checks.register(check_engine, HANDLERS)
 
 
 def check_handlers(**_: Any) -> list[checks.CheckMessage]:
@@ -135,3 +136,49 @@ def _processors() -> tuple[int, str]:
         return os.cpu_count() or 1, "this machine"
     connection.close()
     return int(connection.info["NCPU"]), "the Docker engine"
+
+
+def check_engine(**_: Any) -> list[checks.CheckMessage]:
+    """W005: the Docker engine lacks an image or a network that a handler names. Nothing where there is no engine."""
+    try:
+        handlers = [handler for handler in conf.handlers().values() if handler.image]
+    except HandlersError:
+        return []  # E001 reports it
+    if not handlers:
+        return []
+    connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
+    absent = importlib.import_module(DOCKER_ABSENT_MODULE)
+    try:
+        images = absent.absent_images(connection, [handler.image for handler in handlers])
+        networks = absent.absent_networks(connection, [each.network for each in handlers if each.network])
+    except Unavailable:
+        return []
+    finally:
+        connection.close()
+    found = []
+    for handler in handlers:
+        if handler.image in images:
+            found.append(
+                (
+                    f"[handlers.{handler.name}] image: the Docker engine has no image {handler.image}",
+                    _build(handler.image),
+                )
+            )
+        if handler.network in networks:
+            create = (
+                f"Type: docker network create {handler.network}. Or correct the name; no container starts until then."
+            )
+            found.append(
+                (f"[handlers.{handler.name}] network: the Docker engine has no network {handler.network}", create)
+            )
+    return [
+        checks.Warning(text, hint=f"{hint} Ignore this if workers run on other machines.", id="tasks_app.W005")
+        for text, hint in found
+    ]
+
+
+def _build(image: str | None) -> str:
+    """What to do about a missing image. A name that begins with localhost/ is never pulled."""
+    if image is not None and image.startswith("localhost/"):
+        return f"Type: docker build -t {image} FOLDER. Or correct the name; no container starts until then."
+    return f"A worker pulls it at its start; to see whether it can, type: docker pull {image}."

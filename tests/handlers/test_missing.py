@@ -9,6 +9,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.missing import find_missing
 from tasks_app.handlers.mounts import Mount
 from testkit.daemon import shipped
+from testkit.images.recipes import BUSYBOX
 
 
 @pytest.mark.parametrize(("command", "says"), [
@@ -103,3 +104,29 @@ def test_manage_py_check_warns_of_more_processors_than_the_machine_has(tmp_path:
 @pytest.mark.docker
 def test_manage_py_check_warns_of_more_processors_than_the_docker_engine_has(tmp_path: Path) -> None:
     assert "cpus: 1000 is more than the Docker engine has, which is " in check_of(tmp_path, 1000)
+
+
+@pytest.mark.docker
+def test_manage_py_check_warns_of_images_and_networks_that_the_docker_engine_has_not(tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text(
+        f'[handlers.there]\nimage = "{BUSYBOX}"\nnetwork = "bridge"\n'
+        '[handlers.build]\nimage = "localhost/no-such-image"\nnetwork = "no-such-network"\n'
+        '[handlers.pull]\nimage = "example.org/no-such-image:1"\n'
+    )
+    check = shipped(tmp_path, HANDLER_CONFIG=str(file)).manage("check")
+    assert check.ends() == 0, check.said()
+    said = check.said()
+    assert "(tasks_app.W005) [handlers.build] image: the Docker engine has no image localhost/no-such-image" in said
+    assert "docker build -t localhost/no-such-image FOLDER" in said
+    assert "(tasks_app.W005) [handlers.build] network: the Docker engine has no network no-such-network" in said
+    assert "docker network create no-such-network" in said
+    assert "docker pull example.org/no-such-image:1" in said
+    assert "[handlers.there]" not in said
+
+
+def test_manage_py_check_says_nothing_of_images_where_there_is_no_engine(tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text('[handlers.one]\nimage = "localhost/no-such-image"\n')
+    check = shipped(tmp_path, HANDLER_CONFIG=str(file), DOCKER_HOST=f"unix://{tmp_path}/none").manage("check")
+    assert check.ends() == 0 and "tasks_app.W" not in check.said(), check.said()
