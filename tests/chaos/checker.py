@@ -195,7 +195,8 @@ def _disorder(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _named(claim: Claim) -> str:
-    return f"{claim.task} (priority {claim.priority}, position {claim.position}, attempt {claim.number})"
+    crowd = "" if claim.crowd is None else f", number {claim.accepted} of crowd {claim.crowd}"
+    return f"{claim.task} (priority {claim.priority}, position {claim.position}, attempt {claim.number}{crowd})"
 
 
 def _posts(evidence: Evidence) -> Iterator[str]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.chaos import load, values
@@ -48,7 +49,7 @@ class Client:
         self._cancel_next: list[str] = []
 
     def act(self, first: str | None = None) -> None:
-        """Post a task or a batch; then, by chance, use one that it posted. `first`: one of FIRST_ACTS, nothing else."""
+        """Post a task or a batch; then, by chance, use one that it posted. `first`: do this alone (`_act_first`)."""
         chance = self._chance
         while self._cancel_next:
             self._cancel(self._cancel_next.pop())
@@ -94,6 +95,8 @@ class Client:
             self._submit(Post("/queue", [self._numbered("quick", values.too_large(), 50, {})], too_large=True))
         elif what == "feed":
             self._submit_all([("quick", {"do": "quick"})] * load.FEED_TASKS)
+        elif what == "crowd":
+            self._post_crowd()
 
     # ---- posts -----------------------------------------------------------------------------------------------------
 
@@ -119,6 +122,19 @@ class Client:
         tasks = self._submit(Post("/queue/batch", bodies, self._key()))
         for task in chance.sample(tasks, min(len(tasks), 2)):
             self._cancel(task)
+
+    def _post_crowd(self) -> None:
+        """Post tasks with one `run_at` one after another, as long as that is to come."""
+        chance = self._chance
+        count, (name, data) = chance.randint(*load.CROWD_TASKS[self._handlers]), chance.choice(load.CROWDS)
+        priorities = (0, 50, 100) if chance.random() < load.MIXED_CROWDS else (50,)
+        crowd, at = next(self._numbers), time.time() + load.CROWD_SECONDS + count * load.CROWD_TASK_SECONDS
+        wishes = {"run_at": datetime.fromtimestamp(at, UTC).isoformat()}
+        for _ in range(count):
+            if time.time() >= at:
+                return
+            body = self._numbered(name, data, chance.choice(priorities), wishes)
+            self._submit(Post("/queue", [body], crowd=crowd))
 
     def _submit_all(self, tasks: values.Bodies) -> None:
         self._submit(Post("/queue/batch", [self._numbered(name, data, 50, {}) for name, data in tasks]))

@@ -16,8 +16,8 @@ from tests.chaos.journal import Journal
 from tests.chaos.options import Options
 from tests.chaos.readings import Reader
 
-#: Between two batches beside a held snapshot.
-FEED_SECONDS = 1.0
+#: Between two batches beside a held snapshot, and between two crowds.
+FEED_SECONDS, CROWD_SECONDS = 1.0, 10.0
 
 
 class Clients:
@@ -38,10 +38,11 @@ class Clients:
             chance = random.Random(f"{options.seed} {k}")
             client = Client(caller, chance, journal, self._counts, numbers, options.handlers, callback_url)
             self._threads.append(threading.Thread(target=self._run, args=(caller, client, chance)))
+        for act, seconds in {"crowd": CROWD_SECONDS, **({"feed": FEED_SECONDS} if options.snapshot else {})}.items():
+            caller, chance = Caller(addresses, journal, self._counts), random.Random(f"{options.seed} {act}")
+            client = Client(caller, chance, journal, self._counts, numbers, options.handlers, callback_url)
+            self._threads.append(threading.Thread(target=self._repeat, args=(caller, client, act, seconds), name=act))
         if options.snapshot:
-            caller, chance = Caller(addresses, journal, self._counts), random.Random(f"{options.seed} feed")
-            feed = Client(caller, chance, journal, self._counts, numbers, options.handlers, callback_url)
-            self._threads.append(threading.Thread(target=self._feed, args=(caller, feed), name="feed"))
             for address in addresses:
                 reader = Reader(Caller([address], journal, self._counts), journal, self._stop)
                 self._threads.append(threading.Thread(target=reader.run, name="reader"))
@@ -85,10 +86,12 @@ class Clients:
                 due = max(due + self._pace, time.monotonic() - 5.0)  # catch up with at most 5 s of missed calls
                 client.act(self._next_first())
 
-    def _feed(self, caller: Caller, client: Client) -> None:
+    def _repeat(self, caller: Caller, client: Client, act: str, seconds: float) -> None:
         with caller:
-            while not self._stop.wait(FEED_SECONDS):
-                client.act("feed")
+            while True:
+                client.act(act)
+                if self._stop.wait(seconds):
+                    return
 
     def _next_first(self) -> str | None:
         try:

@@ -32,6 +32,11 @@ LARGE_SHARE, FEED_TASKS = 0.001, 25
 #: The share of tasks that are delayed, that expire, and both.
 DELAYED, EXPIRING, DELAYED_AND_EXPIRING = 0.08, 0.04, 0.02
 
+#: Tasks of a crowd, at least and at most. From its first post to its `run_at`: seconds, and more for each task.
+CROWD_TASKS, CROWD_SECONDS, CROWD_TASK_SECONDS = {"process": (30, 200), "docker": (30, 60)}, 1.5, 0.02
+#: What a crowd consists of, and the share of crowds whose tasks differ in priority.
+CROWDS, MIXED_CROWDS = (("quick", {"do": "quick"}), ("slow", {"do": "slow", "seconds": 0.05})), 0.3
+
 #: Tasks of a batch, more than there are slots. One in DOUBLED_ONE_IN of them gets two replies.
 BATCH_TASKS, DOUBLED_ONE_IN = {"process": 40, "docker": 24}, 5
 

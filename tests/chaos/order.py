@@ -14,6 +14,9 @@ broken. All that is not decided by this is left out, as are
 - claims during a crash of the database or in the second before: another claim may have been undone with it;
 - waiting tasks whose deletion or cancel a client has requested: it may have locked them;
 - positions before a task's last redrive, which gave it a new one. Its priority is compared.
+
+Of a crowd (tasks with one `run_at`, which a client posted one after another) the row's position counts against other
+tasks alone: among themselves they go in the order of their acceptance, which the journal tells.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ from tests.chaos.lives import Lives
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt's task was ready from `ready` to `at`. `position`: None if it is not known."""
+    """One attempt's task was ready from `ready` to `at`. `position`: None if it is not known.
+
+    `crowd`: that of the task, by number; `accepted`: the task's own number in the order of acceptance.
+    """
 
     task: str
     number: int
@@ -37,6 +43,12 @@ class Claim:
     position: int | None
     ready: float
     at: float
+    crowd: int | None = None
+    accepted: int | None = None
+
+    def of_crowd(self, other: Claim) -> bool:
+        """Whether both are of one crowd."""
+        return self.crowd is not None and self.crowd == other.crowd
 
 
 @dataclass(frozen=True)
@@ -54,9 +66,11 @@ class Compared:
 def compared(evidence: Evidence) -> Iterator[Compared]:
     """Every claim that can be compared with at least one waiting task."""
     by_type: dict[str, list[Claim]] = defaultdict(list)
+    of_crowds = crowds(evidence)
     for story in evidence.stories.values():
         if story.row is not None:
-            by_type[story.row["task_type"]] += _claims(story, story.row, evidence.lives[story.task])
+            crowd = of_crowds.get(story.task, (None, None))
+            by_type[story.row["task_type"]] += _claims(story, story.row, evidence.lives[story.task], crowd)
     for claims in by_type.values():
         yield from _of_type(claims, evidence)
 
@@ -65,19 +79,38 @@ def goes_before(selection: str, one: Claim, other: Claim) -> bool | None:
     """Whether `one` goes before `other`; None if that is not known."""
     if selection == "priority" and one.priority != other.priority:
         return one.priority > other.priority
-    if one.position is None or other.position is None:
+    first, second = one.position, other.position
+    if one.of_crowd(other):
+        first, second = one.accepted, other.accepted
+    if first is None or second is None:
         return None
-    return one.position > other.position if selection == "lifo" else one.position < other.position
+    return first > second if selection == "lifo" else first < second
 
 
-def _claims(story: Story, row: dict[str, Any], lives: Lives) -> Iterator[Claim]:
+def crowds(evidence: Evidence) -> dict[str, tuple[int, int]]:
+    """The crowd of each task that surely was accepted before its `run_at`, and its number: a client counts its posts.
+
+    A later one is ready at once, before the others. One without an answer may be accepted at any time.
+    """
+    found = {}
+    for line in evidence.lines("accepted"):
+        post = evidence.posts.get(line["n"], {})
+        if "crowd" in post and line["at"] < post["run_at"]:
+            found[line["task"]] = (post["crowd"], line["n"])
+    return found
+
+
+def _claims(
+    story: Story, row: dict[str, Any], lives: Lives, crowd: tuple[int | None, int | None]
+) -> Iterator[Claim]:  # fmt: skip
     redrives = lives.redrives
     redriven = lives.ends[redrives - 1][0] if redrives else 0
     for one in story.attempts:
         if one["wait_seconds"] is not None:
             number, at = one["number"], one["started_at"]
             position = row["position"] if number > redriven else None
-            yield Claim(story.task, number, row["priority"], position, at - one["wait_seconds"], at)
+            known = (None, None) if redrives else crowd
+            yield Claim(story.task, number, row["priority"], position, at - one["wait_seconds"], at, *known)
 
 
 def _of_type(claims: list[Claim], evidence: Evidence) -> Iterator[Compared]:

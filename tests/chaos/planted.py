@@ -200,6 +200,17 @@ def claim_a_lower_priority_before_a_retry(e: Evidence) -> None:
     e.attempts[TRIED][1] |= {"started_at": 12.4, "wait_seconds": 0.4}
 
 
+@breaks(
+    "order",
+    "tried (priority 50, position 1, attempt 1, number 2 of crowd 7) was claimed while fine (priority 50, position 2,",
+)
+def claim_a_later_one_of_a_crowd_first(e: Evidence) -> None:
+    for each in e.posts[1], e.posts[2]:
+        each.update(crowd=7, run_at=10.5)
+    e.tasks[FINE]["position"], e.tasks[TRIED]["position"] = 2, 1
+    e.attempts[FINE][0] |= {"started_at": 11.5, "wait_seconds": 0.9}
+
+
 @breaks("overlooked", "claims skipped 1 ready tasks of rough")
 def overlook_a_ready_task(e: Evidence) -> None:
     e.overlooked["rough"] = 1  # type: ignore[index]

@@ -15,6 +15,8 @@ from tests.chaos.values import short
 class Post:
     """`key`: its idempotency key; `wait`: seconds for which it asks to wait; `too_large`: it must be refused.
 
+    `crowd`: the number of its crowd, whose tasks have one `run_at` and are posted one after another.
+
     `tries`: how often it was sent; `answered`: whether any answer was final; `accepted`: whether one was a 200.
     """
 
@@ -23,6 +25,7 @@ class Post:
     key: str | None = None
     wait: int | None = None
     too_large: bool = False
+    crowd: int | None = None
     tries: int = 0
     answered: bool = False
     accepted: bool = False
@@ -48,6 +51,7 @@ class Post:
         """What the journal says of one of its tasks before it is sent."""
         noted = {"n": body["data"]["n"], "type": body["type"], "data": short(body["data"])}
         noted |= {"too_large": True} if self.too_large else {}
+        noted |= {"crowd": self.crowd} if self.crowd is not None else {}
         noted |= {name: body[name] for name in ("delay", "expires_in") if name in body}
         if "run_at" in body:
             noted["run_at"] = datetime.fromisoformat(body["run_at"]).timestamp()

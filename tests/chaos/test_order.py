@@ -62,6 +62,56 @@ def test_only_tasks_of_one_type_are_compared() -> None:
     assert comparisons(e) == 0
 
 
+def crowd(e: Evidence, run_at: float = 10.0) -> Evidence:
+    """Both tasks were posted one after another, with one `run_at`, and their positions are the other way round."""
+    for n, task in (1, "first"), (2, "second"):
+        e.journal.append(line("post", 8.9, n=n, crowd=0, run_at=run_at))
+        e.journal.append(line("accepted", 9.0 + n / 10, n=n, task=task))
+    e.tasks["first"]["position"], e.tasks["second"]["position"] = 2, 1
+    return e
+
+
+def test_a_crowd_goes_in_the_order_of_its_acceptance_whatever_its_positions_say() -> None:
+    for selection, expected in ("fifo", []), ("lifo", [("first", "second")]), ("priority", [("first", "second")]):
+        e = crowd(evidence(selection))
+        assert (missed(e), comparisons(e)) == (expected, 1)
+    e = crowd(evidence("priority"))
+    e.tasks["second"] |= {"priority": 50}
+    assert (missed(e), comparisons(e)) == ([], 1)
+
+
+def test_a_later_one_of_a_crowd_that_is_claimed_first_breaks_the_order() -> None:
+    e = crowd(evidence("fifo"))
+    e.attempts["first"][0] |= {"started_at": 12.0, "wait_seconds": 2.0}
+    e.attempts["second"][0] |= {"started_at": 11.0, "wait_seconds": 1.0}
+    assert missed(e) == [("second", "first")]
+    assert missed(replace(e, selection="lifo")) == []
+
+
+def test_of_two_crowds_the_positions_count() -> None:
+    e = crowd(evidence("fifo"))
+    next(each for each in e.journal if each["n"] == 2)["crowd"] = 1
+    assert missed(e) == [("first", "second")]
+
+
+def test_of_what_was_not_surely_accepted_before_its_run_at_the_positions_count() -> None:
+    assert missed(crowd(evidence("fifo"), run_at=9.15)) == [("first", "second")]
+    e = crowd(evidence("fifo"))
+    e.journal.remove(line("accepted", 9.2, n=2, task="second"))
+    assert missed(e) == [("first", "second")]
+
+
+def test_a_retry_keeps_its_place_in_its_crowd_and_a_redrive_does_not() -> None:
+    e = crowd(evidence("fifo"))
+    again = [attempt(1, "error", 10.5, 10.6, wait=0.0), attempt(2, "success", 12.0, 12.5, wait=1.4)]
+    e.attempts["first"][:], e.attempts["second"][0]["started_at"] = again, 11.0
+    e.attempts["second"][0]["wait_seconds"] = 1.0
+    assert missed(e) == [("second", "first")]
+    tries = [attempt(1, "oom", 10.5, 10.6), attempt(2, "oom", 10.7, 10.8), {**again[1], "number": 3}]
+    redriven = replace(e, attempts=e.attempts | {"first": tries})
+    assert (missed(redriven), comparisons(redriven)) == ([], 1)
+
+
 def test_a_task_that_became_ready_during_the_claim_is_not_compared() -> None:
     e = evidence("lifo")
     e.attempts["second"][0] |= {"wait_seconds": 1.05}  # ready at 10.95: the claim may have begun before
