@@ -20,7 +20,8 @@ from typing import Any
 import tomli
 
 from tasks_app.handlers import keys
-from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
+from tasks_app.handlers.keys import shared_target, shown, unknown, unusable_capabilities
+from tasks_app.handlers.mistakes import handler_inside, of_quotes
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
 from tasks_app.handlers.words import nearest, retention
 
@@ -194,7 +195,8 @@ def load(path: Path, defaults: Defaults) -> Handlers:
         line = content[: error.start].count(b"\n") + 1
         raise HandlersError(path, (f"{path.name}:{line}: is not UTF-8",)) from None
     except tomli.TOMLDecodeError as error:
-        raise HandlersError(path, (f"{path.name}:{error.lineno}: is not TOML: {error}",)) from None
+        why = f"is not TOML: {error}{of_quotes(text, error.lineno)}"
+        raise HandlersError(path, (f"{path.name}:{error.lineno}: {why}",)) from None
     except (RecursionError, ValueError) as error:  # nested too deeply; a number with thousands of digits
         raise HandlersError(path, (f"{path.name}: cannot be read as TOML: {error}",)) from None
     reading = _Reading(path, Positions(text), defaults)
@@ -301,10 +303,20 @@ class _Reading:
         # A deployment's defaults may be for containers only; in a handler without an image that is no fault.
         values: dict[str, Any] = {**vars(self._defaults)}
         wrong = set()
+        nested = False
         for key, value in table.items():
             known = KEYS.get(key)
+            if known is None and (inner := handler_inside(key, value)):
+                nested = True
+                meant = "-".join((name, *inner))
+                self._fault(
+                    ("handlers", name, *inner),
+                    f"[handlers.{'.'.join((name, *inner))}]: a name has no dots, which make a table within "
+                    f"[handlers.{name}]; did you mean [handlers.{meant}]?",
+                )
+                continue
             if known is None:
-                self._key(name, key, f"is unknown; {hint(key, KEYS)}")
+                self._key(name, key, unknown(key, KEYS))
                 continue
             try:
                 values[key] = known["check"](value)
@@ -325,7 +337,7 @@ class _Reading:
             self._key(name, "cap_add", why)
         if shared := shared_target(values):
             self._key(name, "mounts", f"something else is mounted on {shared} too; choose another path")
-        if "image" not in table and "command" not in table:
+        if "image" not in table and "command" not in table and not nested:
             others = [key for key in table if key not in KEYS]
             if not any(nearest(key, ["image", "command"]) for key in others):
                 self._key(name, "", "has neither `image` nor `command`; one of them is needed")

@@ -26,8 +26,8 @@ OUR_SECRETS = (
     "DAEMON_API_KEY", "DAEMON_ALERT_URL", "DAEMON_CALLBACK_SECRETS",
 )  # fmt: skip
 
-_SIZE = re.compile(r"(\d+)\s*([bkmg])b?", re.IGNORECASE)
-_UNIT = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SIZE = re.compile(r"(\d+)\s*(?:([kmg])b?|b)", re.IGNORECASE)
+_UNIT = {None: 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 MAX_SIZE = 1 << 50
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -49,6 +49,16 @@ OTHER_NAMES = {
     "memory": "memory_limit", "mem_limit": "memory_limit", "cpu": "cpus", "cpu_limit": "cpus", "volumes": "mounts",
     "retries": "max_retries", "max_attempts": "max_retries", "network_mode": "network",
 }  # fmt: skip
+
+
+#: What other tools have, and handlers do not.
+_GPUS = "is not supported yet: a container gets no GPU; leave it out, and let the handler call a service that has one"
+NOT_YET = dict.fromkeys(("gpu", "gpus", "gpu_count", "device_requests"), _GPUS)
+
+
+def unknown(word: str, known: Iterable[str]) -> str:
+    """What is said of a key that there is not."""
+    return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known)}"
 
 
 def hint(word: str, known: Iterable[str]) -> str:
@@ -98,6 +108,9 @@ def _number(value: Any) -> float:
 
 def integer(low: int, high: int) -> Check:
     def check(value: Any) -> int:
+        if isinstance(value, float) and math.isfinite(value):
+            near = min(max(round(value), low), high)
+            raise ValueError(f"{value} is not a whole number; write one from {low} to {high}, such as {near}")
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{shown(value)} is not an integer; write one from {low} to {high}, without quotes")
         if not low <= value <= high:
@@ -176,7 +189,7 @@ def size(low: int) -> Check:
         found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
         if not found:
             raise ValueError(f'{shown(value)} is not a size; write a string like "512m" or "1g"')
-        size = int(found[1]) * _UNIT[found[2].lower()]
+        size = int(found[1]) * _UNIT[found[2] and found[2].lower()]
         if size < low:
             raise ValueError(f"{shown(value)} is out of range; {_at_least(low)}")
         if size > MAX_SIZE:

@@ -231,6 +231,12 @@ handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").
     ('environment = { A = "1" }', 'is unknown; did you mean "env"?'),
     ("max-age = 60", 'is unknown; did you mean "max_container_age"?'),
     ("stop_grce = 2", 'is unknown; did you mean "stop_grace"?'),
+    ("gpus = 1", "gpus: is not supported yet: a container gets no GPU; leave it out, and let the handler call a "
+     "service that has one"),
+    ("instances = 1.5", "instances: 1.5 is not a whole number; write one from 1 to 1000, such as 2"),
+    ("instances = 0.2", "instances: 0.2 is not a whole number; write one from 1 to 1000, such as 1"),
+    ("instances = nan", "instances: nan is not an integer; write one from 1 to 1000, without quotes"),
+    ('memory_limit = "128bb"', """'128bb' is not a size; write a string like "512m" or "1g\""""),
     ("cpus = 0", "0 is out of range; it is the number of processors, at least 0.01"),
     ('memory_limit = "12m"', """'12m' is out of range; write "16m" or more"""),
     ('cap_add = ["CHOWN"]', "gives nothing to a sealed handler, which runs as user 65534: capabilities are for root; "
@@ -241,6 +247,49 @@ handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").
 def test_a_key_that_would_have_no_effect_is_refused(file: Path, key: str, says: str) -> None:
     (found,) = faults(file, f'[handlers.one]\nimage = "x"\n{key}\n')
     assert found.endswith(says)
+
+
+@pytest.mark.parametrize(("size", "number"), [
+    ("128m", 128 << 20), ("128mb", 128 << 20), ("128MB", 128 << 20), ("128 m", 128 << 20), ("1gb", 1 << 30),
+    ("32768k", 32 << 20), ("33554432b", 32 << 20),
+])  # fmt: skip
+def test_a_size_has_a_unit_of_one_or_two_letters(file: Path, size: str, number: int) -> None:
+    assert read(file, f'[handlers.one]\nimage = "x"\nmemory_limit = "{size}"\n')["one"].memory_limit == number
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ('[handlers.mail.send]\ncommand = ["cat"]\n', [
+        "handlers.toml:1: [handlers.mail.send]: a name has no dots, which make a table within [handlers.mail]; "
+        "did you mean [handlers.mail-send]?",
+    ]),
+    ('[handlers.mail]\ncommand = ["cat"]\n[handlers.mail.send.now]\nimage = "x"\n', [
+        "handlers.toml:3: [handlers.mail.send.now]: a name has no dots, which make a table within [handlers.mail]; "
+        "did you mean [handlers.mail-send-now]?",
+    ]),
+    ('[handlers.mail.environment]\nA = "1"\n', [
+        'handlers.toml:1: [handlers.mail] environment: is unknown; did you mean "env"?',
+        "handlers.toml:1: [handlers.mail]: has neither `image` nor `command`; one of them is needed",
+    ]),
+])  # fmt: skip
+def test_a_name_with_dots_is_said_to_have_them(file: Path, text: str, says: list[str]) -> None:
+    assert faults(file, text) == says
+
+
+@pytest.mark.parametrize(("line", "quote"), [
+    ("command = [\u201cpython\u201d]", "\u201c"), ("\u2018command\u2019 = ['cat']", "\u2018"),
+    ('command = ["cat\u201d]', "\u201d"), ("[handlers.\u00abtwo\u00bb]", "\u00ab"),
+])  # fmt: skip
+def test_quotes_of_a_text_processor_are_named_where_they_stand(file: Path, line: str, quote: str) -> None:
+    (found,) = faults(file, f"[handlers.one]\n{line}\n")
+    assert found.startswith("handlers.toml:2: is not TOML: ")
+    assert found.endswith(f"; the line has typographic quotes ({quote}): write straight ones, \" or '")
+
+
+def test_typographic_quotes_in_a_text_are_no_fault(file: Path) -> None:
+    text = "\u201cquickly\u201d"
+    file.write_text(f'{TWO}description = "{text}"\n', encoding="utf-8")
+    assert load(file, Defaults())["prime"].description == text
+    assert "typographic" not in faults(file, f'{TWO}description = "{text}"\ncommand = [\n')[0]
 
 
 @pytest.mark.parametrize("keys", ['user = "0:0"', 'user = "root"', 'user = "image"', 'profile = "open"'])

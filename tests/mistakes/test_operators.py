@@ -159,6 +159,14 @@ command = ["cat"]
 
 [handler.six]
 command = ["cat"]
+
+[handlers.five]
+image = "x"
+gpus = 1
+instances = 1.5
+
+[handlers.mail.send]
+command = ["cat"]
 """,
 )
 IMAGE = b"""[handlers.boxed]
@@ -224,6 +232,18 @@ MISTAKES = (
             "did you mean [handlers.my-handler]?"),
     mistake("a misspelt table", TABLES,
             "is unknown", "handlers.toml:19:", "[handler]", "did you mean [handlers.NAME]?"),
+    mistake("a key that is not supported yet", TABLES,
+            "is not supported yet", "handlers.toml:24: [handlers.five] gpus", "a container gets no GPU",
+            "leave it out"),
+    mistake("half an instance", TABLES,
+            "is not a whole number", "handlers.toml:25: [handlers.five] instances", "1.5",
+            "write one from 1 to 1000, such as 2"),
+    mistake("a name with a dot", TABLES,
+            "a name has no dots", "handlers.toml:27: [handlers.mail.send]", "make a table within [handlers.mail]",
+            "did you mean [handlers.mail-send]?"),
+    mistake("quotes of a text processor",
+            Start("up", handlers="[handlers.one]\ncommand = [\u201ccat\u201d]\n".encode()),
+            "is not TOML", "handlers.toml:2:", "typographic quotes (\u201c)", "write straight ones"),
     mistake("a bracket that is not closed", Start("up", handlers=b'[handlers.one]\ncommand = ["cat"\ntimeout = 5\n'),
             "is not TOML", "handlers.toml:3:", "Unclosed array", "at line 3, column 1"),
     mistake("no such handlers.toml", Start("up", {"HANDLER_CONFIG": "{home}/gone.toml"}),

@@ -36,7 +36,7 @@ from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, handler_link, line, pretty, task_link
 from tasks_app.db.lookups import first_id
 from tasks_app.features.callbacks.models import Delivery, State, pending
-from tasks_app.features.callbacks.verbs import counted, give_up, retry_deliveries
+from tasks_app.features.callbacks.verbs import NOT_BEING_SENT, Counted, counted, give_up, retry_deliveries
 from tasks_app.handlers.words import moment_text, plural
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.models import Task
@@ -154,12 +154,16 @@ class CallbackAdmin(PageAdmin):
     age = column("age", lambda row: moment(row.created_at))
 
     @admin.action(description="Send the selected callbacks again", permissions=["retry"])
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Send them now, with all their tries again."""
-        ids = list(queryset.values_list("pk", flat=True)[:MAX_LOOKED_AT])
-        count = retry_deliveries(ids, actor(request))
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        """Ask, with a count; then send them now, with all their tries again. The newest MAX_LOOKED_AT at most."""
+        newest = queryset.order_by("-pk").values("pk")[:MAX_LOOKED_AT]
+        found = counted(Delivery.objects.filter(NOT_BEING_SENT, pk__in=newest))
+        if "sure" not in request.POST and found.matched:
+            return self._ask(request, "retry_selected", "Send again", _said(found))
+        count = retry_deliveries(list(newest.values_list("pk", flat=True)), actor(request))
         said = f"{count:,} {plural(count, 'callback')} will be sent now."
         self.message_user(request, said, messages.SUCCESS if count else messages.WARNING)
+        return None
 
     @admin.action(description="Give up the selected pending callbacks", permissions=["give_up"])
     def give_up_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
@@ -179,19 +183,19 @@ class CallbackAdmin(PageAdmin):
         if not found.matched:
             self.message_user(request, "None of them is pending: nothing was done.", messages.WARNING)
         elif "sure" not in request.POST:
-            hosts = ", ".join(f"{count:,} to {line(host, 60)}" for host, count in found.by_host.most_common())
-            number = f"{'' if found.exact else 'at least '}{found.matched:,}"
-            said = f"{number} pending {plural(found.matched, 'callback')}: {hosts}"
-            selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
-            return self.page(
-                request, "callbacks/give_up.html", "Give up: are you sure?",
-                said=said, across=across, selected=selected, back=request.get_full_path(),
-            )  # fmt: skip
+            return self._ask(request, "give_up_selected", "Give up", _said(found, "pending "))
         else:
             count, left = give_up(rows, actor(request), **conditions), counted(rows).matched
             said = f"{count:,} {plural(count, 'callback')} {plural(count, 'is', 'are')} given up."
             self.message_user(request, f"{said} {left:,} more match: do it again." if left else said, messages.SUCCESS)
         return None
+
+    def _ask(self, request: HttpRequest, action: str, verb: str, which: str) -> HttpResponse:
+        return self.page(
+            request, "callbacks/sure.html", f"{verb}: are you sure?",
+            action=action, said=f"{verb} {which}", across=all_that_match(request.POST.get("select_across")),
+            selected=request.POST.getlist(ACTION_CHECKBOX_NAME), back=request.get_full_path(),
+        )  # fmt: skip
 
     def get_urls(self) -> list[URLPattern]:
         retry = self.admin_site.admin_view(self.retry_view)
@@ -229,6 +233,13 @@ class CallbackAdmin(PageAdmin):
 
     def audit_target(self, row: Any) -> str:
         return str(row.task)
+
+
+def _said(found: Counted, kind: str = "") -> str:
+    """`400 pending callbacks: 399 to ..., 1 to ...`."""
+    hosts = ", ".join(f"{count:,} to {line(host, 60)}" for host, count in found.by_host.most_common())
+    number = f"{'' if found.exact else 'at least '}{found.matched:,}"
+    return f"{number} {kind}{plural(found.matched, 'callback')}: {hosts}"
 
 
 def next_try(row: Delivery, now: datetime) -> str:

@@ -24,6 +24,8 @@ from tasks_app.queue.models import FINAL
 
 #: Callbacks that are sent anew, or given up, in one transaction; and transactions of one call that gives up.
 TOGETHER, TRANSACTIONS_PER_CALL = 500, 20
+#: Those that can be sent anew.
+NOT_BEING_SENT = ~Q(status=State.PENDING) | Q(sender=None)
 
 
 class NoCallbacks(Exception):
@@ -35,7 +37,7 @@ class NoCallbacks(Exception):
 
 def again(rows: QuerySet[Delivery]) -> int:
     """Send these anew, in the caller's transaction, but for those that are being sent. Returns how many."""
-    return rows.filter(~Q(status=State.PENDING) | Q(sender=None)).update(
+    return rows.filter(NOT_BEING_SENT).update(
         status=State.PENDING, tries=0, next_at=Now(), sender=None, ended_at=None, again_at=Now()
     )
 

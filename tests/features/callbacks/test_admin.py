@@ -65,14 +65,22 @@ def test_a_filter_looks_at_the_newest_only_and_says_so(admin: Client, monkeypatc
     assert listed(admin, "?status=pending") == [waits[2], waits[1]]
 
 
-def test_those_that_are_selected_are_sent_again(admin: Client) -> None:
-    first, second, other = delivery(State.FAILED), delivery(State.DELIVERED), delivery(State.FAILED)
+def test_the_admin_counts_and_asks_before_it_sends_again_what_is_selected_or_all_that_match(admin: Client) -> None:
+    first, second, other = delivery(State.FAILED), delivery(State.DELIVERED, host="b.example:1"), delivery(State.FAILED)
     form = {"action": "retry_selected", "_selected_action": [str(first.pk), str(second.pk)]}
-    assert "2 callbacks will be sent now" in admin.post(LIST, form, follow=True).text
+    page = admin.post(LIST, form).text
+    assert "Send again 2 callbacks: 1 to " in page and "1 to b.example:1" in page
+    assert not Delivery.objects.filter(status=State.PENDING).exists(), "nothing is sent before the answer"
+    assert "2 callbacks will be sent now" in admin.post(LIST, {**form, "sure": "yes"}, follow=True).text
     assert set(Delivery.objects.filter(status=State.PENDING)) == {first, second}
     every = {"action": "retry_selected", "_selected_action": [str(other.pk)], "select_across": "1"}
+    asked = admin.post(f"{LIST}?status=failed", every).text
+    assert "Send again 1 callback: 1 to" in asked and 'name="select_across" value="1"' in asked
+    every["sure"] = "yes"
     assert "1 callback will be sent now" in admin.post(f"{LIST}?status=failed", every, follow=True).text
     assert not Delivery.objects.exclude(status=State.PENDING).exists()
+    Delivery.objects.update(sender="node-1")
+    assert "0 callbacks will be sent now" in admin.post(LIST, form, follow=True).text
 
 
 def test_a_page_shows_what_is_sent_and_what_came_of_it(admin: Client) -> None:

@@ -62,13 +62,36 @@ def test_health_says_that_a_receiver_is_slow_if_others_are_sent() -> None:
     assert said.startswith("callbacks to slow.example:443 wait: one has been due for 10 min.")
 
 
+def test_health_says_how_the_last_tries_failed_by_kind_and_not_that_the_receiver_is_slow() -> None:
+    now, host = store().moment()[1], "dead.example:443"
+    delivery(due_in=-1200.0, host=host), delivery(due_in=15.0, sender="node-1", host=host)
+    kinds = {
+        "no connection (Connection refused)": 4, "no answer within 15 s": 3, "answered 503": 2,
+        "its name has no address": 1,
+    }  # fmt: skip
+    for kind, count in kinds.items():
+        for _ in range(count):
+            delivery(due_in=300.0, host=host, tries=1, last_error=kind, last_try_at=now)
+    delivery(due_in=300.0, host=host, tries=2, last_error="old", last_try_at=now - timedelta(hours=1))
+    delivery(due_in=300.0, host="other.example:443", tries=1, last_error="another's", last_try_at=now)
+    [said] = problems()
+    assert said == (
+        f"callbacks to {host} wait: one has been due for 20 min. Their last tries failed: "
+        "4 no connection (Connection refused), 3 no answer within 15 s, 2 answered 503, 1 otherwise"
+    )
+
+
 def test_health_names_hosts_whose_callbacks_fail_for_long() -> None:
     hour_ago = store().moment()[1] - timedelta(hours=3)
-    for _ in range(2):
-        delivery(tries=FAILING_TRIES, host="dead.example:443", created_at=hour_ago)
+    for why in ("no connection (Connection refused)", "answered 503"):
+        delivery(tries=FAILING_TRIES, host="dead.example:443", created_at=hour_ago, last_error=why)
     delivery(tries=FAILING_TRIES + 1, host="\x1b[2Jgone.example:80", created_at=hour_ago)
     first, second = problems()
-    assert first == "2 callbacks to dead.example:443 fail time and again, for 3 h now"
+    said = "2 callbacks to dead.example:443 fail time and again, for 3 h now: "
+    assert first.startswith(said) and {*first.removeprefix(said).split(", ")} == {
+        "1 no connection (Connection refused)",
+        "1 answered 503",
+    }
     assert second.startswith("1 callback to ") and "\x1b" not in second and "fails time and again" in second
 
 

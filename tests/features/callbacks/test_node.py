@@ -18,12 +18,14 @@ from django.test.utils import CaptureQueriesContext
 from standardwebhooks import Webhook
 
 from tasks_app import conf
+from tasks_app.features.callbacks.metrics import problems
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.node import LEASE_SECONDS, MIN_FILES, WAITS_SECONDS, Result, Sender, result_of
 from tasks_app.features.callbacks.sending import Outcome
 from tasks_app.keys.api_keys import ApiKey
 from tasks_app.queue.current import writing
 from testkit.callback_receivers import SECRET
+from testkit.ports import free_port
 from testkit.process import until
 from testkit.receiver import Receiver
 from tests.features.callbacks.kit import OTHER_SECRET
@@ -63,6 +65,16 @@ def test_what_is_due_is_sent_and_what_is_not_waits(receiver: Receiver) -> None:
     assert {headers["webhook-id"] for headers in receiver.headers} == {str(row.pk) for row in rows}
     later.refresh_from_db()
     assert (later.status, later.tries, later.last_try_at) == (State.PENDING, 0, None)
+
+
+def test_a_receiver_that_refuses_connections_is_said_to_do_so_and_not_to_be_slow() -> None:
+    rows = deliveries(f"http://127.0.0.1:{free_port()}/", 3)
+    with sender():
+        until(lambda: Delivery.objects.filter(tries=1).count() == 3, what="a try of each")
+    Delivery.objects.filter(pk=rows[0].pk).update(next_at=Now() - timedelta(minutes=20))
+    Delivery.objects.filter(pk=rows[1].pk).update(next_at=Now() + timedelta(seconds=60), sender="node")
+    [said] = problems()
+    assert "one has been due for 20 min. Their last tries failed: 3 no connection (Connection refused)" in said
 
 
 def test_a_failed_try_says_why_and_each_try_is_signed_anew_under_the_same_id(receiver: Receiver) -> None:
