@@ -190,10 +190,11 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     content = content.removeprefix(codecs.BOM_UTF8)  # some editors write one
     try:
         text = content.decode()
-        tables = tomli.loads(text)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise HandlersError(path, (f"{path.name}:{line}: is not UTF-8",)) from None
+    try:
+        tables = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         why = f"is not TOML: {error}{of_quotes(text, error.lineno)}"
         raise HandlersError(path, (f"{path.name}:{error.lineno}: {why}",)) from None
