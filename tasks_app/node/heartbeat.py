@@ -29,7 +29,7 @@ from tasks_app.queue.claim import rescue, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events, write_live_events
-from tasks_app.queue.maintenance import expire, forget_idempotency_keys, promote
+from tasks_app.queue.maintenance import EXPIRED_PER_TRANSACTION, expire, forget_idempotency_keys, promote
 from tasks_app.queue.reloads import AskedReloads
 from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
 from tasks_app.runner.endings import KillReason
@@ -101,9 +101,8 @@ class Heartbeat:
         try:
             while not self._stop.is_set():
                 try:
-                    self.beat()
+                    pause = 0.0 if self.beat() else BEAT_SECONDS
                     retrying.succeeded()
-                    pause = BEAT_SECONDS
                 except Error as error:
                     self._availability.lost()
                     pause = retrying.failed(error)
@@ -121,8 +120,11 @@ class Heartbeat:
             self._stop.wait(START_CHECK_SECONDS)
         self._stop.wait(max(until - store().elapsed(), 0.0))
 
-    def beat(self) -> None:
-        """One beat, in the thread of `run`. Raises DatabaseError, except for the side jobs."""
+    def beat(self) -> bool:
+        """One beat, in the thread of `run`. Raises DatabaseError, except for the side jobs.
+
+        True if tasks that are late may be left, because the time of the beat was up: the next one is due at once.
+        """
         # What the node's own tasks depend on.
         self._update()
         sent_at = store().elapsed()
@@ -138,7 +140,7 @@ class Heartbeat:
         for thread in self._threads:
             thread.on_beat(work)
         # What is over, and the store's own maintenance.
-        self._expire_and_forget(work)
+        more = self._expire_and_forget(work)
         for name in store().maintain():
             self._mark_ready(name)
         local_counters.process.flush()
@@ -147,6 +149,7 @@ class Heartbeat:
         self._commands_job.run(self._record.write_commands)
         for job in self._side_jobs:
             job.run(work)
+        return more
 
     def _update(self) -> None:
         """Update the node's row if it is time, or if its state has changed."""
@@ -214,9 +217,8 @@ class Heartbeat:
         if work.old_nodes:
             remove_rows()
 
-    def _expire_and_forget(self, work: DueWork) -> None:
-        if work.expired:
-            expire()
+    def _expire_and_forget(self, work: DueWork) -> bool:
+        more = work.expired and expire() >= EXPIRED_PER_TRANSACTION
         if work.old_keys:
             forget_idempotency_keys()
         if work.old_live_events:
@@ -224,6 +226,7 @@ class Heartbeat:
         if (now := store().elapsed()) >= self._forget_lost_at:
             forget_lost_live_events()
             self._forget_lost_at = now + FORGET_LOST_SECONDS
+        return more
 
 
 #: Attempts that end earlier have no live events.

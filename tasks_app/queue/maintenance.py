@@ -27,9 +27,12 @@ from tasks_app.runner.endings import OutcomeKind
 
 #: The heartbeat, which renews leases, waits for it: its beats stay short on a slow database.
 MAX_SECONDS = 1.0
-#: Rows that are promoted or expire in one transaction, and transactions of one call.
+#: Rows that are promoted in one transaction, and transactions of one call.
 TASKS_PER_TRANSACTION = 500
 TRANSACTIONS_PER_CALL = 20
+#: Few enough that no other writer waits long: 11 ms of SQLite's write lock. The time of a call ends before its number.
+EXPIRED_PER_TRANSACTION = 1000
+EXPIRES_PER_CALL = 100
 #: Few enough that no other writer waits long.
 FORGOTTEN_PER_TRANSACTION = 1000
 #: Called once a second, this is faster than callers can send new keys.
@@ -162,9 +165,12 @@ def _promote_batch(due: Sequence[_Due], ready: list[tuple[str, int]]) -> int:
 
 
 def expire() -> int:
-    """Fail tasks that were not begun before their `expires_at`, for a second and 10,000 at most. Returns how many."""
+    """Fail tasks that were not begun before their `expires_at`, for a second and 100,000 at most. Returns how many.
+
+    Fewer than EXPIRED_PER_TRANSACTION: no more were left.
+    """
     return run_batches(
-        partial(_expire_batch, store().first_times().expires_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
+        partial(_expire_batch, store().first_times().expires_at), EXPIRED_PER_TRANSACTION, EXPIRES_PER_CALL
     )
 
 
@@ -175,7 +181,7 @@ def _expire_batch(first: datetime) -> int:
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes that expire tasks.
         locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type")
-        rows = list(locked[:TASKS_PER_TRANSACTION])
+        rows = list(locked[:EXPIRED_PER_TRANSACTION])
         _fail(rows)
     return len(rows)
 

@@ -22,15 +22,17 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
 from tasks_app.node import record
-from tasks_app.node.heartbeat import Heartbeat, LiveLog
+from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat, LiveLog
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord
+from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
+from tasks_app.queue.maintenance import EXPIRED_PER_TRANSACTION
 from tasks_app.queue.models import LiveEvent, Task
 from tasks_app.queue.node_models import HandlerPause, Node, RevisionCommand
 from tasks_app.queue.postgresql import scan_start
@@ -40,6 +42,7 @@ from tasks_app.runner.call import LiveOutput
 from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
 from testkit.rows import pool
+from testkit.sizes import size
 from tests.node.test_in_flight import begin, claimed
 from tests.queue.moves.kit import row, running, submitted
 
@@ -76,8 +79,8 @@ class BeatingNode:
             self.shared.append, lambda _: True, AskedReloads(self.watcher),
         )  # fmt: skip
 
-    def beat(self) -> None:
-        self.heartbeat.beat()
+    def beat(self) -> bool:
+        return self.heartbeat.beat()
 
     def node(self, name: str, domain: str = HERE, **fields: Any) -> None:
         moments = {"started_at": PAST, "seen_at": PAST, "seen": store().seconds(), "clock": store().clock_id()}
@@ -214,6 +217,38 @@ def test_a_beat_expires_tasks_retires_dead_nodes_and_removes_old_rows(beating: B
     assert (row(late).status, row(late).failure_reason) == ("failed", "expired")
     assert not has_lock(beating.home, "dead")
     assert not Node.objects.filter(pk="long ago").exists()
+
+
+def test_a_beat_expires_many_batches_of_tasks(beating: BeatingNode) -> None:
+    count = size(12 * EXPIRED_PER_TRANSACTION, large=50_000)
+    for first in range(0, count, 1000):
+        submitted(*[50] * min(1000, count - first))
+    Task.objects.update(expires_at=Now() - timedelta(seconds=1))
+    beats = 0
+    while beating.beat():
+        beats += 1
+    assert Task.objects.filter(failure_reason="expired").count() == count
+    assert beats < count / EXPIRED_PER_TRANSACTION / 2, "each on its own waits for the rest of a beat"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_tasks_that_are_late_are_left_the_next_beat_follows_at_once(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(*[50] * (2 * EXPIRED_PER_TRANSACTION + 7))
+    Task.objects.update(expires_at=Now() - timedelta(seconds=1))
+    monkeypatch.setattr(maintenance, "MAX_SECONDS", 0.0)  # a database so slow that a beat has time for one batch
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            beating.heartbeat.stop()
+
+    monkeypatch.setattr(beating.heartbeat, "_pause", pause)
+    beating.heartbeat.run()
+    assert pauses == [0.0, 0.0, BEAT_SECONDS, BEAT_SECONDS]
+    assert Task.objects.filter(failure_reason="expired").count() == 2 * EXPIRED_PER_TRANSACTION + 7
 
 
 def test_a_beat_reports_whether_other_nodes_serve_the_same_handlers(beating: BeatingNode) -> None:

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.queue import maintenance
-from tasks_app.queue.maintenance import expire
+from tasks_app.queue.maintenance import EXPIRED_PER_TRANSACTION, expire
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
@@ -108,7 +108,7 @@ def test_a_redrive_is_not_late_again() -> None:
 
 
 def test_more_than_one_batch_expires_in_one_call() -> None:
-    count = 2 * expire.__globals__["TASKS_PER_TRANSACTION"] + 7
+    count = 2 * EXPIRED_PER_TRANSACTION + 7
     submitted(*[50] * count)
     Task.objects.update(expires_at=PAST)
     with CaptureQueriesContext(connection) as queries:
@@ -120,10 +120,10 @@ def test_more_than_one_batch_expires_in_one_call() -> None:
 def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_was_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    submitted(*[50] * (expire.__globals__["TASKS_PER_TRANSACTION"] + 7))
+    submitted(*[50] * (EXPIRED_PER_TRANSACTION + 7))
     Task.objects.update(expires_at=PAST)
     monkeypatch.setattr(maintenance, "MAX_SECONDS", 0.0)
-    assert [expire(), expire(), expire()] == [expire.__globals__["TASKS_PER_TRANSACTION"], 7, 0]
+    assert [expire(), expire(), expire()] == [EXPIRED_PER_TRANSACTION, 7, 0]
 
 
 @pytest.mark.django_db(transaction=True)
