@@ -88,7 +88,7 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
     that becomes ready before the others, unless it has been started. Of such tasks the earlier `due_at` goes first, and
     of one `due_at` the task that was accepted first.
 
-    Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
+    Not `all_clocks`: no row is due whose time was measured on the clock of an earlier boot, unless another one is too.
     `set_back`: the clock was, and retries that would wait for longer than any backoff are due too, but for those whose
     handlers asked for that.
     """
@@ -117,7 +117,7 @@ def _due(all_clocks: bool, set_back: bool) -> list[_Due]:
     rows = _first_due(Q(clock=ours, due__gte=store().first_times().due, due__lte=late))
     moments = {row.due_at for row in rows if row.due is not None and row.due <= now}
     found = [row for row in rows if row.due_at in moments]
-    if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
+    if all_clocks or found:  # times of an earlier boot's clock can only be compared by the wall clock
         for earlier in (Q(clock__lt=ours), Q(clock__gt=ours)):
             rows = _first_due(earlier & Q(due_at__lte=wall_late))
             found += [row for row in rows if row.due_at in moments or (row.due_at is not None and row.due_at <= wall)]
@@ -150,7 +150,9 @@ def _promote_batch(due: Sequence[_Due], ready: list[tuple[str, int]]) -> int:
         if not Turn.objects.select_for_update(skip_locked=True).filter(name=PROMOTION).values_list("pk").first():
             return 0
         # SKIP LOCKED avoids a deadlock with moves that lock rows in another order.
-        locked = Task.objects.waiting().filter(pk__in=[row.id for row in due]).select_for_update(skip_locked=True)
+        locked = (
+            Task.objects.waiting_by_key().filter(pk__among=[row.id for row in due]).select_for_update(skip_locked=True)
+        )
         found = {row[0]: row for row in locked.values_list("pk", "due", "task_type", "priority", "attempts")}
         # A row that another node has promoted meanwhile may wait again, for another time.
         rows = [found[row.id] for row in due if row.id in found and found[row.id][1] == row.due]
