@@ -80,6 +80,7 @@ class FastPath:
             group_commit.submit_nowait(submission, partial(self._answer, request, rate))
         except RuntimeError:  # the thread that commits cannot be started: the view's threads exist already
             backlog.release()
+            admission.give_tokens_back(self._env, rate=rate)  # the view takes them again
             return False
         return True
 
