@@ -84,15 +84,22 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
         room = "" if count == 1 else f", and {count:,} more are too many"
         raise QueueFull(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
     # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
+    try:
+        take_tokens(env, count, rate)
+    except TooFast:
+        backlog.release(count)
+        raise
+
+
+def take_tokens(env: Environment, count: int = 1, rate: KeyRate | None = None) -> None:
+    """Take the tokens of `count` tasks. `rate`: of the caller's key. Raises TooFast (429)."""
     # The key's rate first: a caller that exceeds its own takes nothing from the others.
     if rate is not None and not rate.take(count):
-        backlog.release(count)
         raise TooFast(
             f"too many tasks: at most {rate.rate:,.15g} a second are accepted with this API key; slow down",
             rate.retry_after(),
         )
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
-        backlog.release(count)
         if rate is not None:
             rate.release(count)
         raise TooFast(
@@ -101,13 +108,12 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
         )
 
 
-def give_back(env: Environment, rate: KeyRate | None) -> None:
-    """Undo `admit` for a task that nobody has begun to store: its place in the queue, and the tokens of both rates."""
-    backlog.release()
+def give_tokens_back(env: Environment, count: int = 1, rate: KeyRate | None = None) -> None:
+    """Tokens were taken for tasks that were refused for another reason, or that somebody else takes tokens for."""
     if rate is not None:
-        rate.release(1)
+        rate.release(count)
     if env.max_rate is not None:
-        token_bucket.release()
+        token_bucket.release(count)
 
 
 # Enforces DAEMON_MAX_QUEUE. Every POST asks, so it must be cheap.

@@ -79,7 +79,8 @@ class FastPath:
         try:
             group_commit.submit_nowait(submission, partial(self._answer, request, rate))
         except RuntimeError:  # the thread that commits cannot be started: the view's threads exist already
-            admission.give_back(self._env, rate)
+            backlog.release()
+            admission.give_tokens_back(self._env, rate=rate)  # the view takes them again
             return False
         return True
 

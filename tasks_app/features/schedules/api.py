@@ -53,7 +53,7 @@ class SchedulePause(serializers.Serializer):
 
 class ScheduleObject(serializers.Serializer):
     """A schedule. `expires_in`, `timeout`, `max_retries`, `tags`, `metadata`, `unique_key`, `callback_url` only if it
-    has them."""
+    has them, and with the scope tasks:read."""
 
     name = serializers.CharField()
     type = serializers.CharField()

@@ -42,7 +42,6 @@ from tasks_app.features.schedules.verbs import MAX_SCHEDULES
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
 from tasks_app.queue.strict_json import BadJSON, loads
 from tasks_app.queue.submission import too_large
-from tasks_app.rights import TASK_PAYLOAD
 from tasks_app.runner.wire import encode
 
 MAX_JITTER_SECONDS = 86_400
@@ -90,6 +89,8 @@ _OWN = {
 }
 _NOT_OF_SCHEDULES = ("delay", "run_at", "expires_at")
 _OF_TASKS = {name: field for name, field in TASK_FIELDS.items() if name not in _NOT_OF_SCHEDULES}
+#: What a caller that may not see payloads does not see of a schedule's tasks: as of a task, its options.
+_WITHHELD = _OF_TASKS.keys() - {"type", "priority"}
 #: In the order in which faults name them.
 FIELDS = {"type": _OF_TASKS["type"], **_OWN, **{name: field for name, field in _OF_TASKS.items() if name != "type"}}
 EXAMPLE = '{"type": "report", "cron": "0 6 * * *"}'
@@ -225,7 +226,7 @@ def schedule_object(row: Schedule, payload: bool = True) -> dict[str, Any]:
     if isinstance(shown["jitter"], int):  # a newer version may have another type
         shown["jitter"] = float(shown["jitter"])
     if not payload:
-        shown = {name: value for name, value in shown.items() if name not in TASK_PAYLOAD} | {"data": {}}
+        shown = {name: value for name, value in shown.items() if name not in _WITHHELD} | {"data": {}}
     last = Firing.objects.filter(schedule=row.pk).order_by("-scheduled_for").first()
     return {
         "name": row.pk,

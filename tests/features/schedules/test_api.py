@@ -54,13 +54,22 @@ def test_a_schedule_is_made_read_replaced_and_deleted(api: Client) -> None:
     ]  # fmt: skip
 
 
-def test_a_key_that_may_not_read_tasks_gets_no_payload_of_a_schedule(api: Client) -> None:
-    schedule(callback_url="https://example.org/S3CRET", metadata={"S3CRET": 1}, data={"S3CRET": 1})
+def test_a_key_that_may_not_read_tasks_gets_neither_payload_nor_options_of_a_schedules_tasks(api: Client) -> None:
+    given = {
+        "callback_url": "https://example.org/S3CRET", "metadata": {"S3CRET": 1}, "data": {"S3CRET": 1},
+        "tags": ["S3CRET"], "unique_key": "S3CRET", "timeout": 77, "expires_in": 77, "max_retries": 7,
+    }  # fmt: skip
+    schedule(**given)
     bearer = {"Authorization": f"Bearer {create('ops', Grant(scopes=['operate']))}"}
-    said = api.post(f"{AT}/nightly/pause", headers=bearer)
-    assert said.status_code == 200 and "S3CRET" not in said.text
+    assert api.get(f"{AT}/nightly", headers=bearer).status_code == api.get(AT, headers=bearer).status_code == 403
+    for verb in ("pause", "resume"):
+        said = api.post(f"{AT}/nightly/{verb}", headers=bearer)
+        assert said.status_code == 200 and "S3CRET" not in said.text
+        assert given.keys() & said.json().keys() == {"data"}
     reader = {"Authorization": f"Bearer {create('reader')}"}
     assert api.get(f"{AT}/nightly", headers=reader).json()["callback_url"] == "https://example.org/S3CRET"
+    said = put(api, "nightly", {"type": "echo", "every": "1d", "tags": ["S3CRET"], "unique_key": "S3CRET"}, **bearer)
+    assert said.status_code == 200 and "S3CRET" not in said.text
 
 
 @pytest.mark.parametrize(
