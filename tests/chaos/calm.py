@@ -11,9 +11,9 @@ from testkit.process import until
 from tests.chaos.checker import Violation
 from tests.chaos.scene import TYPES, Scene
 
-#: Time limits after the last fault for every slot to be warm and every task to end. An overloaded machine gets
-#: proportionally more.
-WARM_SECONDS, ALL_ENDED_SECONDS = 30.0, 180.0
+#: Time limits after the last fault for every slot to be warm, every task to end, and what ended nodes left to be
+#: removed. An overloaded machine gets proportionally more.
+WARM_SECONDS, ALL_ENDED_SECONDS, SWEPT_SECONDS = 30.0, 180.0, 60.0
 
 
 class Warmth:
@@ -48,6 +48,18 @@ def within(true: Callable[[], object], seconds: float, rule: str, what: Callable
     except AssertionError as error:
         return [Violation(rule, str(error))]
     return []
+
+
+def left_by_ended_nodes(scene: Scene) -> list[str]:
+    """Containers of nodes that have ended, while others live: their sweeps remove them."""
+    if scene.engine is None:
+        return []
+    try:
+        living = scene.pools()
+        found = scene.engine.of_nodes(scene.deployment)
+        return [f"the container {each} of {node} is there" for each, node in found.items() if node not in living]
+    except DockerException as error:
+        return [f"the engine does not say whether containers exist: {error}"]
 
 
 def leftovers(scene: Scene) -> list[str]:

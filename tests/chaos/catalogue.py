@@ -10,7 +10,7 @@ from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault
-from tests.chaos.hurt_engine import of_engine
+from tests.chaos.hurt_engine import of_engine, of_stop
 from tests.chaos.hurt_processes import of_children, of_handlers, of_node, of_web
 from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_receiver, of_redis, of_sqlite
 from tests.chaos.operator_acts import of_operator
@@ -23,9 +23,14 @@ NOTIFICATIONS = 100
 def catalogue(scene: Scene) -> list[Fault]:
     """The faults of this scene. A soak spares the first node and the first web server."""
     first = 1 if scene.options.soak and scene.options.nodes > 1 else 0
-    found = [fault for node in scene.nodes[first:] for fault in of_node(node)]
+    found = [fault for node in scene.nodes[first:] for fault in of_node(node, scene.engine is not None)]
     found += [fault for web in scene.webs[first:] for fault in of_web(web)]
-    found += of_engine(scene.engine, scene.deployment) if scene.engine is not None else of_children(scene)
+    if scene.engine is not None:
+        found += of_engine(scene.engine, scene.deployment)
+        slow = list(zip(scene.nodes, scene.slow_engines, strict=True))
+        found += [of_stop(scene.engine, scene.deployment, node, its) for node, its in slow[first:]]
+    else:
+        found += of_children(scene)
     found += of_handlers(scene)
     database, broker = scene.database, scene.broker
     if isinstance(database, Postgres):

@@ -10,7 +10,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException
 
-from tasks_app.runner.docker.remover import DEPLOYMENT
+from tasks_app.runner.docker.remover import DEPLOYMENT, NODE
 from tests.docker.engines import PYTHON, client
 from tests.docker.second_engine import SecondEngine
 
@@ -33,6 +33,11 @@ class Engine(SecondEngine):
         """The ids of a deployment's containers, dead or alive. Raises DockerException if the engine does not answer."""
         found = self._quick().containers(all=not running, filters={"label": f"{DEPLOYMENT}={deployment}"})
         return sorted(each["Id"] for each in found)
+
+    def of_nodes(self, deployment: str) -> dict[str, str]:
+        """The node of each container of a deployment. Raises DockerException if the engine does not answer."""
+        found = self._quick().containers(all=True, filters={"label": f"{DEPLOYMENT}={deployment}"})
+        return {each["Id"][:12]: each["Labels"][NODE] for each in found}
 
     def hurt(self, deployment: str, chance: random.Random, how: str) -> str | None:
         """`kill`, `pause`, `unpause` or `remove` one container. Returns its id, or None if there is none."""

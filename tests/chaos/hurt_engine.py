@@ -10,6 +10,31 @@ from docker.errors import DockerException
 
 from tests.chaos.engine import Engine
 from tests.chaos.fault import Fault, Throw
+from tests.chaos.program import Program
+from tests.chaos.slow_engine import KINDS, SlowEngine
+
+#: How long the engine lets requests wait; how long to wait for the first of them before a node is stopped.
+HELD_SECONDS, FIRST_SECONDS = 25.0, 5.0
+
+
+def of_stop(engine: Engine, deployment: str, node: Program, slow: SlowEngine) -> Fault:
+    """An engine that is slow for one node, which is stopped in order."""
+
+    def throw_it(throw: Throw) -> str:
+        pid, kind, before = node.pid, throw.chance.choice(sorted(KINDS)), slow.held
+        with slow.slow(kind, min(HELD_SECONDS, throw.longest)):
+            if kind == "creates":  # the load replaces containers now and then
+                throw.wait(lambda: slow.held > before, FIRST_SECONDS)
+            code = node.stop(times=throw.chance.choice((1, 2)), may_leave=True)
+            left = list[str]()
+            if code is not None:
+                with suppress(DockerException, OSError):
+                    left = [each for each, of in engine.of_nodes(deployment).items() if f"-{pid}-" in of]
+        if code == 0 and left:
+            node.faults.append(f"{node.name} (pid {pid}) exited with 0 and has left {left}:\n{node.tail()}")
+        return f"{node.name} pid {pid}, {slow.held - before} {kind} held, exit code {code}, {len(left)} left"
+
+    return Fault("node.stop-slow-engine", node.name, throw_it)
 
 
 def of_engine(engine: Engine, deployment: str) -> list[Fault]:

@@ -19,7 +19,9 @@ FAIL_POINTS = (
 )  # fmt: skip
 
 
-def of_node(node: Program) -> list[Fault]:
+def of_node(node: Program, may_leave: bool = False) -> list[Fault]:
+    """`may_leave`: it may say that it leaves something behind, because its engine may be hurt at the same time."""
+
     def kill(throw: Throw) -> str:
         pid = node.pid
         node.kill(throw.between(0, 3))
@@ -31,7 +33,7 @@ def of_node(node: Program) -> list[Fault]:
     def told(number: signal.Signals, times: int = 1) -> Callable[[Throw], str]:
         def throw_it(throw: Throw) -> str:
             pid = node.pid
-            node.stop(number, times)
+            node.stop(number, times, may_leave=may_leave)
             return f"{node.name} pid {pid}"
 
         return throw_it

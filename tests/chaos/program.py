@@ -17,6 +17,8 @@ from testkit.process import PROJECT
 REFUSED, NO_DATABASE = 2, "the database cannot be used"
 #: The same for a web server whose serving process was killed twice within seconds.
 GAVE_UP, CRASH_LOOP = 1, "Worker crash loop detected"
+#: Exit code of a node that was stopped in order and says that it leaves something behind.
+LEFT = 3
 
 
 class Program:
@@ -82,17 +84,22 @@ class Program:
         """
         return self._end(signal.SIGKILL, pause, next_life) is not None
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, times: int = 1, timeout: float = 60.0) -> bool:
-        """Send a signal and wait for its end; an end out of order, or none, is a fault. False if it did not run."""
-        popen = self._end(number, 0.0)
+    def stop(
+        self, number: signal.Signals = signal.SIGTERM, times: int = 1, timeout: float = 60.0, may_leave: bool = False
+    ) -> int | None:
+        """Send a signal and wait for its end; an end out of order, or none, is a fault. `may_leave`: LEFT is in order.
+
+        Returns the exit code; None if it did not run, or had to be killed.
+        """
+        popen, code = self._end(number, 0.0), None
         if popen is None:
-            return False
+            return None
         try:
             for _ in range(times - 1):
                 time.sleep(0.3)
                 popen.send_signal(number)
             code = popen.wait(timeout)
-            if code not in (0, -number):
+            if code not in ((0, -number, LEFT) if may_leave else (0, -number)):
                 self.faults.append(
                     f"{self.name} (pid {popen.pid}) was told to end and exited with {code}:\n{self.tail()}"
                 )
@@ -102,7 +109,7 @@ class Program:
             )
             popen.kill()
             popen.wait()
-        return True
+        return code
 
     def _end(
         self, number: signal.Signals, pause: float, next_life: Mapping[str, str] = MappingProxyType({})

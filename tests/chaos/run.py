@@ -8,7 +8,16 @@ from contextlib import ExitStack, closing
 
 from testkit.servers.postgresql import Postgres
 from tests.chaos import journal, receiver, rows, schedule_acts, witness
-from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, overload, within
+from tests.chaos.calm import (
+    ALL_ENDED_SECONDS,
+    SWEPT_SECONDS,
+    WARM_SECONDS,
+    Warmth,
+    left_by_ended_nodes,
+    leftovers,
+    overload,
+    within,
+)  # fmt: skip
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
@@ -90,6 +99,8 @@ def _run(
     )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
+    left = lambda: "; ".join(left_by_ended_nodes(scene))  # noqa: E731
+    found += within(lambda: not left_by_ended_nodes(scene), SWEPT_SECONDS, "leftovers", left)
     left_over = lambda: f"{clients.following()} followers have not seen the end of their tasks"  # noqa: E731
     found += within(lambda: not clients.following(), STREAM_SECONDS, "streams", left_over)
     clients.stop_following()

@@ -29,6 +29,7 @@ from tests.chaos.receiver import HURRY, SECRET, Receiver
 from tests.chaos.removed_rows import keep_removed
 from tests.chaos.rows import as_json
 from tests.chaos.schedules import IN_FILE
+from tests.chaos.slow_engine import SlowEngine
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
 from tests.docker.engines import PYTHON
@@ -82,10 +83,14 @@ class Scene:
             self.broker = Redis() if options.broker == "redis" else RabbitMQ(home / "mq")
             self._closers.append(self.broker.close)
         self.engine: Engine | None = None
+        #: Each node reaches the engine by its own.
+        self.slow_engines: list[SlowEngine] = []
         if options.handlers == "docker":
             self.engine = Engine(home / "engine")
             self._closers.append(self.engine.close)
             self.engine.start()
+            self.slow_engines = [SlowEngine(home / f"slow-{n}.sock", self.engine.host) for n in range(options.nodes)]
+            self._closers += [slow.close for slow in self.slow_engines]
         self.config = home / "handlers.toml"
         self.config.write_text(self._handlers())
         self._migrate()
@@ -100,10 +105,7 @@ class Scene:
             for n, port in enumerate(ports)
         ]
         self.nodes = [
-            self._program(
-                f"node-{n}", self.environment(DAEMON_HOME=str(self.home_of(n))) | self._far(n, options.nodes), "worker"
-            )
-            for n in range(options.nodes)
+            self._program(f"node-{n}", self.environment(**self._of_node(n)), "worker") for n in range(options.nodes)
         ]
         self.programs = [*self.webs, *self.nodes]
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
@@ -118,6 +120,11 @@ class Scene:
     def _far(self, number: int, of: int) -> dict[str, str]:
         """The last node and the last web server reach PostgreSQL through the proxy that can be slow."""
         return self._through if number == of - 1 else {}
+
+    def _of_node(self, number: int) -> dict[str, str]:
+        """What the environment of this node has beside that of others."""
+        slow = self.slow_engines[number].environment if self.slow_engines else {}
+        return {"DAEMON_HOME": str(self.home_of(number)), **slow, **self._far(number, self.options.nodes)}
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of every process of the deployment."""
