@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import transaction
 from django.db.models import F
 
 from tasks_app.queue import maintenance
-from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.node_models import Turn
 from tasks_app.queue.settle import settle
-from tasks_app.queue.submission import NewTask, TaskOptions
-from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import SLOW_RETRY, failure, row, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
@@ -134,83 +128,3 @@ def test_concurrent_promotes_make_each_task_ready_once() -> None:
     take(200)
     assert Task.objects.filter(status="processing", attempts=2).count() == 200
     assert total("retried") == 200
-
-
-# The order in which rows become ready.
-
-
-def accepted(*moments: datetime, priorities: Sequence[int] = ()) -> list[str]:
-    """Tasks for later that are accepted one after another, with their `run_at`."""
-    tasks = zip(moments, priorities or [50] * len(moments), strict=True)
-    return [str(submit_many([NewTask("echo", {}, level, TaskOptions(run_at=at))])[0]) for at, level in tasks]
-
-
-def shuffle(ids: Sequence[str], behind: float = 1.0) -> None:
-    """Let these be due, each at another time on the store's clock: the last that was accepted is due first."""
-    now = store().now()
-    for number, identity in enumerate(ids):
-        Task.objects.filter(pk=identity).update(due=now - behind - 0.0001 * number)
-
-
-@pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
-def test_tasks_of_one_moment_run_in_the_order_of_their_acceptance(
-    order: Selection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maintenance, "TASKS_PER_TRANSACTION", 7)  # several batches
-    levels = [10 + 80 * (number % 2) if order == "priority" else 50 for number in range(30)]
-    ids = accepted(*[FUTURE] * 30, priorities=levels)
-    shuffle(ids)
-    assert promote() == ["echo"]
-    started = [task.id for _ in ids for task in take(order=order)]
-    best_first = sorted(range(30), key=lambda number: -levels[number])
-    assert started == [ids[number] for number in (reversed(best_first) if order == "lifo" else best_first)]
-
-
-def test_tasks_of_one_moment_become_ready_together_although_the_clock_says_that_some_are_due_a_little_later() -> None:
-    first, second, other = accepted(FUTURE, FUTURE, FUTURE + timedelta(milliseconds=1))
-    shuffle([second])
-    Task.objects.filter(pk__in=[first, other]).update(due=store().now() + maintenance.SAME_MOMENT_SECONDS / 2)
-    assert promote() == ["echo"]
-    assert [task.id for task in take(3)] == [first, second]
-
-
-def test_tasks_of_different_moments_run_in_the_order_of_their_moments_behind_those_that_were_ready() -> None:
-    later, sooner = accepted(FUTURE, FUTURE - timedelta(minutes=1))
-    [ready] = submitted(50)
-    shuffle([sooner, later])
-    assert promote() == ["echo"]
-    assert [task.id for _ in range(3) for task in take()] == [str(ready), sooner, later]
-
-
-def test_a_retry_keeps_its_position_among_tasks_of_its_moment() -> None:
-    [retry] = scheduled(50)
-    Task.objects.waiting().update(due_at=FUTURE)
-    ids = accepted(FUTURE, FUTURE)
-    before = row(retry).position
-    shuffle([*ids, retry])
-    assert promote() == ["echo"]
-    assert row(retry).position == before
-    assert [task.id for _ in range(3) for task in take()] == [retry, *ids]
-
-
-def test_tasks_that_were_accepted_before_a_reboot_run_before_later_ones_of_their_moment() -> None:
-    before, after = accepted(PAST + timedelta(hours=2), PAST + timedelta(hours=2))
-    Task.objects.filter(pk=before).update(clock="0 an earlier boot", due=1.0)
-    Task.objects.update(due_at=PAST)
-    shuffle([after])
-    assert promote() == ["echo"]
-    assert [task.id for _ in range(2) for task in take()] == [before, after]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_one_node_promotes_at_a_time() -> None:
-    if store().single_writer:
-        pytest.skip("on SQLite all writes take turns")
-    ids = accepted(FUTURE, FUTURE)
-    shuffle(ids)
-    Turn.objects.create(name=maintenance.PROMOTION, node="", until=0.0, clock="")
-    with transaction.atomic():
-        Turn.objects.select_for_update().get(name=maintenance.PROMOTION)
-        assert together(promote) == [[]]
-    assert promote() == ["echo"]
-    assert [task.id for _ in range(2) for task in take()] == ids
