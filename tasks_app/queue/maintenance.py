@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -19,7 +20,7 @@ from django.db.models.functions import Now
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import require_all, store, writing
-from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task
+from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import Turn
 from tasks_app.runner.endings import OutcomeKind
 
@@ -60,62 +61,112 @@ def remove_first(rows: QuerySet, most: int) -> int:
 
 # promote: a pending row that is due becomes ready.
 
+#: Times of one moment on two clocks may differ by less: such tasks become due together.
+CLOCKS_APART_SECONDS = 0.1
+#: Rows that one call puts in order.
+ROWS_PER_CALL = 10_000
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Waits(NamedTuple):
+    """What is read of a row that waits, before its lock is taken."""
+
+    pk: UUID
+    due: float
+    due_at: datetime
+    position: int
+
 
 def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
-    """Make due rows ready, 30,000 at most, and for three seconds at most. Returns the types of these rows.
+    """Make due rows ready, for about a second at most, in the order of `due_at`, and of their positions within it.
 
-    A retry keeps its position. A task that was never started goes to the back of its queue: a claim may not see a row
-    that becomes ready before the others, unless it has been started.
+    Returns the types of these rows. A retry keeps its position. A task that was never started goes to the back of its
+    queue: a claim may not see a row that becomes ready before the others, unless it has been started.
 
-    Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
+    Does nothing while another process promotes. Not `all_clocks`: nothing is due on the clock of an earlier boot alone.
     `set_back`: the clock was, and retries that would wait for longer than any backoff are due too, but for those whose
     handlers asked for that.
     """
+    rows = _due(all_clocks, set_back)
+    firsts = range(0, len(rows), TASKS_PER_TRANSACTION)
+    batches = iter([rows[first : first + TASKS_PER_TRANSACTION] for first in firsts])
     ready: list[tuple[str, int]] = []
-    for due, order in _due(all_clocks, set_back):
-        batch = partial(_promote_batch, due, order, ready)
-        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    run_batches(lambda: _promote_batch(next(batches, ()), ready), TASKS_PER_TRANSACTION, len(rows))
     notify_types(ready)
     return list(dict.fromkeys(name for name, _ in ready))
 
 
-def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
-    """Conditions for due rows, each a range of the index, with the order of the index in it.
+def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
+    """The rows that are due, in order, but for those that one which is almost due comes before."""
+    # Numbers: the server's expression may differ from row to row, so the server would evaluate it for every row.
+    now, wall = store().moment()
+    waiting, ours = Task.objects.waiting(), store().clock_id()
+    # By how many seconds each is late.
+    late = [(now - row.due, row) for row in _first(waiting.filter(clock=ours, due__gte=store().first_times().due), now)]
+    if all_clocks or any(seconds >= 0.0 for seconds, _ in late):
+        # Times of an earlier boot's clock can only be compared by the wall clock. Each is a range of the index: one
+        # condition for all would scan every waiting row.
+        soon = wall + timedelta(seconds=CLOCKS_APART_SECONDS)
+        for earlier in (Q(clock__lt=ours), Q(clock__gt=ours)):
+            old = _in_order(waiting.filter(earlier, due_at__lte=soon))
+            late += [((wall - row.due_at).total_seconds(), row) for row in old]
+    next_at = min((row.due_at for seconds, row in late if seconds < 0.0), default=None)
+    due = [
+        row
+        for seconds, row in late
+        if seconds >= CLOCKS_APART_SECONDS or (seconds >= 0.0 and (next_at is None or row.due_at < next_at))
+    ]
+    due += _stranded(waiting.filter(clock=ours), now) if set_back else []
+    return sorted(due, key=lambda row: (row.due_at, row.position))
 
-    One condition for all of them would scan every waiting row.
-    """
-    ours = store().clock_id()
-    # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
-    now = store().seconds()
-    conditions = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
-    if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
-        conditions.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
-        conditions.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
-    if set_back:
-        # The settle has read the clock once for both times, so their distance is the pause.
-        backoff = ExpressionWrapper(OuterRef("due_at") - timedelta(seconds=MAX_RETRY_DELAY_SECONDS), DateTimeField())
-        asked = Exists(Attempt.objects.filter(
-            task_id=OuterRef("pk"), number=OuterRef("attempts"), outcome=OutcomeKind.ERROR, ended_at__lt=backoff
-        ))  # fmt: skip
-        too_late = Q(clock=ours, due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0)
-        conditions.append((too_late & ~Q(asked), "due"))
-    return conditions
+
+def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
+    """The first of these rows that are due, or almost. They are found along the index, as far as the moment reaches at
+    which there are enough; of that one all are compared."""
+    until = now + CLOCKS_APART_SECONDS
+    enough = rows.filter(due__lte=until).order_by("due").values_list("due", flat=True)
+    for last in enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL]:
+        until = min(until, last + CLOCKS_APART_SECONDS)
+    return _in_order(rows.filter(due__lte=until))
 
 
-def _promote_batch(due: Q, order: str, ready: list[tuple[str, int]]) -> int:
-    """Promote one batch. Adds the type and the priority of each row to `ready`; returns the number of rows."""
-    late = Task.objects.waiting().filter(due).order_by(order)
-    if not late.any_by(order):  # a read: takes no lock if there is nothing to do
+def _stranded(rows: TaskQuerySet, now: float) -> list[_Waits]:
+    """Retries that wait for longer than any backoff, since the clock was set back."""
+    # The settle has read the clock once for both times, so their distance is the pause.
+    backoff = ExpressionWrapper(OuterRef("due_at") - timedelta(seconds=MAX_RETRY_DELAY_SECONDS), DateTimeField())
+    asked = Exists(Attempt.objects.filter(
+        task_id=OuterRef("pk"), number=OuterRef("attempts"), outcome=OutcomeKind.ERROR, ended_at__lt=backoff
+    ))  # fmt: skip
+    too_late = rows.filter(due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0).exclude(asked)
+    return _in_order(too_late)
+
+
+def _in_order(rows: TaskQuerySet) -> list[_Waits]:
+    """The first ones by `due_at` and position. If a program has written only `due`, it comes first."""
+    found = rows.order_by("due_at", "position").values_list(*_Waits._fields)[:ROWS_PER_CALL]
+    return [_Waits(pk, due, due_at or _NEVER, position) for pk, due, due_at, position in found]
+
+
+def _promote_batch(batch: Sequence[_Waits], ready: list[tuple[str, int]]) -> int:
+    """Promote these rows. Adds the type and the priority of each to `ready`; returns their number, 0 if another process
+    promotes."""
+    if not batch:  # takes no lock if there is nothing to do
         return 0
     with writing():
-        # SKIP LOCKED avoids a deadlock between two nodes that promote.
-        locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
-        rows = list(locked[:TASKS_PER_TRANSACTION])
-        never_run = [row[0] for row in rows if not row[3]]
+        if not store().may_promote():
+            return 0
+        rows = Task.objects.waiting_by_key().filter(pk__among=[row.pk for row in batch])
+        # SKIP LOCKED: what an operator changes at this moment is promoted later.
+        locked = rows.select_for_update(skip_locked=True).values_list("pk", "due", "task_type", "priority", "attempts")
+        found = {row[0]: row for row in locked}
+        # In the order of the batch. One that has been promoted and run since waits for another time.
+        still = [found[row.pk] for row in batch if row.pk in found and found[row.pk][1] == row.due]
+        never_run = [row[0] for row in still if not row[4]]
         positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
-        store().promote([(row[0], positions.get(row[0])) for row in rows])
-    ready += [(name, priority) for _, name, priority, _ in rows]
-    return len(rows)
+        if still:
+            store().promote([(row[0], positions.get(row[0])) for row in still])
+    ready += [(name, priority) for _, _, name, priority, _ in still]
+    return len(batch)
 
 
 # expire: pending -> failed, when no handler has begun the task in time.

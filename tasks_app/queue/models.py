@@ -102,6 +102,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Pending rows that `promote` has not made ready yet."""
         return self._where("status = 'pending' AND due IS NOT NULL")
 
+    def waiting_by_key(self) -> TaskQuerySet:
+        """The same, to be narrowed by keys: see `running_by_key`."""
+        return self._where("status || '' = 'pending' AND due IS NOT NULL")
+
     def ready(self) -> TaskQuerySet:
         """Rows that may be claimed now."""
         return self._where("status = 'pending' AND due IS NULL")

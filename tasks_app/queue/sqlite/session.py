@@ -45,8 +45,19 @@ elapsed = seconds = time.monotonic
 clock_id = boot_id
 
 
+#: Two readings that are this close are of one moment, and tries to get there: this thread may have to wait in between.
+MOMENT_SECONDS, MOMENT_TRIES = 20e-6, 5
+
+
 def moment() -> tuple[float, datetime]:
-    return seconds(), datetime.now(UTC)
+    readings = []
+    for _ in range(MOMENT_TRIES):
+        before, wall, after = seconds(), datetime.now(UTC), seconds()
+        readings.append((after - before, (before + after) / 2, wall))
+        if after - before <= MOMENT_SECONDS:
+            break
+    _, at, wall = min(readings)
+    return at, wall
 
 
 def now() -> Value:
