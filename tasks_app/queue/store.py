@@ -387,3 +387,9 @@ class Store(Protocol):
 
         50. Migrating corrects it, and no retry does. False for any other error.
         """
+
+    def may_promote(self) -> bool:
+        """Whether this is the only process that promotes, until the end of the caller's transaction; it needs one.
+
+        51. Of several at the same time one may. It waits for no other that does, and is refused only while one does.
+        """

@@ -265,6 +265,11 @@ SET due = NULL, due_at = NULL, ready_at = clock_timestamp(), place = coalesce(re
 FROM {json_rows("id uuid, place bigint", "ready")}
 WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task.due) IS NOT NULL
 """
+#: A row that nothing else locks or reads.
+PROMOTER = "SELECT 1 FROM taskdaemon_turn WHERE name = 'promote' FOR UPDATE SKIP LOCKED"
+ADD_PROMOTER = """
+INSERT INTO taskdaemon_turn (name, node, until, clock) VALUES ('promote', '', 0, '') ON CONFLICT DO NOTHING
+"""
 #: coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
 REDRIVE = f"""
 UPDATE taskdaemon_task AS task
@@ -281,6 +286,13 @@ FROM {json_rows("id uuid, place bigint", "changed")}
 WHERE task.id = changed.id AND coalesce(task.status) = 'pending'
 RETURNING task.id
 """
+
+
+def may_promote() -> bool:
+    if prepared(PROMOTER, ()):
+        return True
+    prepared(ADD_PROMOTER, ())  # there is none in a new deployment
+    return bool(prepared(PROMOTER, ()))
 
 
 def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:

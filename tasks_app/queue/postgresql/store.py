@@ -11,6 +11,7 @@ from tasks_app.queue.postgresql.moves import (
     insert,
     insert_keyed,
     insert_rows,
+    may_promote,
     next_positions,
     promote,
     redrive,

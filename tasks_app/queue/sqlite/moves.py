@@ -205,6 +205,11 @@ UPDATE taskdaemon_task SET priority = ?2, place = coalesce(?3, place) WHERE id =
 """
 
 
+def may_promote() -> bool:
+    """The transaction has the only write lock."""
+    return True
+
+
 def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
     moment = _now()
     with connection.wrap_database_errors:

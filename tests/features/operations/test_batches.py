@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +43,17 @@ def test_all_failed_tasks_that_match_are_redriven(notifications: list) -> None:
     assert (again.retries, again.failure_reason, again.completed_at, again.attempts) == (0, None, None, 1)
     assert [each.id for each in take(9, task_type="prime")] == [str(each) for each in prime]
     assert total("redriven", "prime") == 5
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_the_oldest_tasks_are_redriven_first_whenever_they_failed(keyed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_of(monkeypatch, 7)
+    ids = tasks(30)
+    for n, each in enumerate(ids):
+        earlier, key = datetime.now(UTC) - timedelta(minutes=1 + n), f"{n * 37 % 30}" if keyed else None
+        Task.objects.filter(pk=each).update(completed_at=earlier, position=900 - n, unique_key=key)
+    assert work(begun()).done == 30
+    assert [each.id for each in take(99)] == [str(each) for each in ids]
 
 
 def test_pending_and_running_tasks_are_cancelled() -> None:
