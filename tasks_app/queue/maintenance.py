@@ -128,7 +128,7 @@ def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
     until = now + CLOCKS_APART_SECONDS
     enough = rows.filter(due__lte=until).order_by("due").values_list("due", flat=True)
     for last in enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL]:
-        until = min(until, last + CLOCKS_APART_SECONDS)
+        until = min(until, (last or now) + CLOCKS_APART_SECONDS)
     return _in_order(rows.filter(due__lte=until))
 
 

@@ -19,7 +19,8 @@ from tasks_app.runner.call import CallResult, Outcome
 from tasks_app.runner.dialog import Dialog, Reply
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided, with_stderr
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.no_reply import at_time_out
+from tasks_app.runner.near_misses import explained
+from tasks_app.runner.no_reply import at_time_out, has_reply
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
 from tasks_app.runner.starter import INTERNAL_ERROR, ContainerStarter, how_it_ended, last_line
@@ -169,10 +170,9 @@ def _unanswered(state: Busy, closing: bool) -> NoReply | None:
         if dialog.asks_since is not None:
             return _killed(KillReason.HOLD_UNKNOWN, unread=True)
         start_rest = state.deadline - state.sent_at - state.call.timeout
-        stdout = dialog.tails()[0] if dialog.delivery.may_have_read else None
-        return NoReply(
-            DeathReason.TIMEOUT, at_time_out(state.call.timeout, start_rest, stdout, dialog.container.at_work())
-        )
+        out, err = dialog.tails()
+        stdout, at_work = out if dialog.delivery.may_have_read else None, dialog.container.at_work()
+        return NoReply(DeathReason.TIMEOUT, at_time_out(state.call.timeout, start_rest, stdout, at_work, err))
     return None
 
 
@@ -199,7 +199,8 @@ class Reporter:
         if not self._starter.works:
             self._starter.worked()
         if not isinstance(result.outcome, Success):
-            result = self._engine.explain(self._owner.revision.handler, result)
+            handler = self._owner.revision.handler
+            result = explained(handler, self._engine.explain(handler, result))
         self._owner.finished(result)
 
     def died(self, eviction: Eviction, container_exit: ContainerExit) -> None:
@@ -212,7 +213,7 @@ class Reporter:
             result = _taken_for_a_command(result)
             handler = eviction.dialog.revision.handler
             result = self._engine.explain(handler, result)
-            self._owner.finished(last_words(result) if handler.error_tail else result)
+            self._owner.finished(explained(handler, last_words(result)) if handler.error_tail else result)
 
 
 class Removal:
@@ -251,6 +252,8 @@ def _with_exit(
     assert isinstance(ending, NoReply)
     if reason is DeathReason.EXIT:
         what = f"the handler {how_it_ended(container_exit)} before it {_due(ending.begun)}"
+        if ending.begun and has_reply(result.stderr_tail):
+            what += ": its reply is on stderr; write it to stdout"
         ending = replace(ending, error=what)
     elif reason is DeathReason.OOM and ending.begun:
         ending = NoReply(reason, "the handler, or a process that it started, was killed for memory")

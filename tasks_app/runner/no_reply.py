@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
 
 from tasks_app.runner.wire import progress_of
@@ -13,6 +14,11 @@ SILENCE_SECONDS = 2.0
 MAX_SHOWN_CHARS = 200
 #: With one of these alone on a line indented JSON begins.
 _OPENINGS = ("{", "[")
+#: How Python's debugger asks for a command, and says where it stands.
+_PROMPTS = ("(Pdb", "ipdb>")
+_STANDS = re.compile(r"> (.+\(\d+\).*)")
+#: How many lines of stderr are looked at for a reply, the last ones.
+MAX_STDERR_LINES = 20
 
 
 class Fault(NamedTuple):
@@ -30,17 +36,19 @@ def so_far(stdout: str) -> Fault | None:
     lines = [line for line in stdout.splitlines() if line.strip()]
     if not lines or progress_of(lines[-1].encode()) is not None:
         return None
+    if lines[-1].startswith(_PROMPTS):
+        return Fault(_shown(lines[-1]), "a debugger waits for a command: take `breakpoint()` out of the handler")
     found = _meant(lines)
     if _lacks_line_end(stdout, found):
         return Fault(_shown(lines[-1]), "it has no line end: print one after the reply, and flush stdout")
     return None if found is None else Fault(_shown(found), _fault(found))
 
 
-def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: bool | None) -> str:
+def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: bool | None, stderr: str = "") -> str:
     """The `error` of an attempt at its deadline, seconds after its line was sent.
 
-    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
-    wrote; None if it never read its line. `at_work`: see Container.
+    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`, `stderr`: what the
+    handler wrote; None if it never read its line. `at_work`: see Container.
     """
     rest = f" (plus {start_rest:.1f} s of start_timeout: its container was new)" if start_rest >= 0.05 else ""
     start = f"no reply within {timeout:g} s{rest}"
@@ -50,9 +58,18 @@ def at_time_out(timeout: float, start_rest: float, stdout: str | None, at_work: 
     lines = [line for line in written if progress_of(line.encode()) is None]
     if written and not lines:
         return f"{start}: the handler's last progress was {_shown(written[-1])}"
+    if lines and lines[-1].startswith(_PROMPTS):
+        stands = next(filter(None, map(_STANDS.fullmatch, reversed(lines))), None)
+        where = f" at {_shown(stands[1])}" if stands else ""
+        return (
+            f"{start}: `breakpoint()` stopped the handler{where}, and its debugger (Pdb) waits for a command on stdin; "
+            "take it out, and debug in a test"
+        )
+    found = _meant(lines)
+    if found is None and has_reply(stderr):
+        return f"{start}: the handler wrote its reply to stderr; write it to stdout, and flush stdout"
     if not lines:
         return f"{start} and nothing on stdout{_SILENT[at_work]}"
-    found = _meant(lines)
     if _lacks_line_end(stdout, found):
         return f"{start}: stdout has no line end after {_shown(lines[-1])}; print one, and flush stdout"
     line = found or lines[-1]
@@ -66,6 +83,11 @@ _SILENT = {
     False: ", and the handler waits for its next line: write the reply before, and flush stdout after it",
     None: ": the handler was still at work, or did not flush its reply; flush stdout, or raise its `timeout`",
 }
+
+
+def has_reply(stderr: str) -> bool:
+    """True if a reply stands on a line of its own at the end of stderr, where it does not count."""
+    return any(line.startswith("{") and _follows_text(line) for line in stderr.splitlines()[-MAX_STDERR_LINES:])
 
 
 def _meant(lines: list[str]) -> str | None:

@@ -16,6 +16,7 @@ from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine, EngineSlow, EngineUnreachable, NotYet, Unavailable
+from tasks_app.runner.near_misses import lacks_variable
 from tasks_app.runner.slot_owner import Problem, SlotOwner
 
 MIN_PAUSE_SECONDS = 0.5
@@ -312,7 +313,10 @@ def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, ag
 
 
 def _then(output: str, handler: Handler) -> str:
-    """`; install its package ...` after the last line of a program that lacks a module; "" after others."""
+    """`; install its package ...` after the last line of a program that lacks a module, `; ... env_from ...` if it
+    lacks a variable; "" after others."""
+    if why := lacks_variable(handler, output):
+        return f"; {why}"
     if _NO_MODULE.search(output) is None:
         return ""
     where = f"for {handler.command[0]}" if handler.image is None and handler.command else "in its image"

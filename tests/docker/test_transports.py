@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -73,13 +75,34 @@ def test_an_image_without_a_shell_uses_attach_with_one_warning(callers: Open, ca
     caller = callers(image=C, command=None, profile=profile, instances=2)
     assert transport_of(caller) == "attach"
     caller.until(lambda: caller.pool.stats().warm == 2)
-    assert len([line for line in caplog.messages if C in line and FALLBACK_WARNING in line]) == 1
+    (said,) = [line for line in caplog.messages if C in line and FALLBACK_WARNING in line]
+    assert "The image has no /bin/sh: add a static one (COPY --from=busybox:musl /bin/busybox /bin/sh)" in said
     slot, call = caller.begin({"do": "echo"})
     slot.kill(KillReason.DRAINED)
     caller.result(call)
     assert transport_of(caller) == "attach"
     assert len([line for line in caplog.messages if C in line and FALLBACK_WARNING in line]) == 1
     assert given_up(caller) == 1
+
+
+def test_an_image_without_a_shell_uses_fifos_once_it_has_the_shell_that_the_warning_names(callers: Open) -> None:
+    name, engine = f"taskdaemon-test/with-shell-{os.getpid()}", client()
+    giver, taker = engine.create_container(BUSYBOX)["Id"], engine.create_container(C)["Id"]
+    try:
+        program = io.BytesIO(b"".join(engine.get_archive(giver, "/bin/busybox")[0]))
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=program) as source, tarfile.open(fileobj=packed, mode="w") as made:
+            entry = source.getmember("busybox")
+            content = source.extractfile(entry)
+            entry.name = "bin/sh"
+            made.addfile(entry, content)
+        engine.put_archive(taker, "/", packed.getvalue())
+        engine.commit(taker, name, "1")
+        assert transport_of(callers("fifo", image=f"{name}:1", command=None)) == "fifo"
+    finally:
+        for container in (giver, taker):
+            engine.remove_container(container, force=True)
+        engine.remove_image(f"{name}:1", force=True)
 
 
 def test_a_variable_that_a_shell_would_lose_reaches_the_handler(callers: Open) -> None:

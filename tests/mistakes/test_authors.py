@@ -58,7 +58,56 @@ def replies(text: str) -> str:
     return LOOP.format(f"print({text}, flush=True)")
 
 
+SHORT = {"timeout": 2, "start_timeout": 5}
+
+
+def with_sdk(body: str) -> str:
+    """A script with the SDK; `body`: of its function, which gets a task."""
+    return f"import os\nfrom taskdaemon import Error, Success, run\n\ndef handle(task):\n    {body}\n\nrun(handle)\n"
+
+
+#: As children and in containers.
+NEAR_MISSES = (
+    runs(
+        "breakpoint-left-in", "timeout: no reply within 2 s", "`breakpoint()` stopped the handler at ",
+        "take it out, and debug in a test", LOOP.format("breakpoint()"), keys=SHORT,
+    ),
+    runs(
+        "reply-on-stderr", "timeout: no reply within 2 s", "wrote its reply to stderr", "write it to stdout",
+        LOOP.format("""print('{"status": "success", "result": 1}', file=sys.stderr, flush=True)"""), keys=SHORT,
+    ),
+    runs(
+        "reply-on-stderr-and-end", "crash: the handler ended with exit code 0", "its reply is on stderr",
+        "write it to stdout",
+        LOOP.format("""sys.exit(print('{"status": "error", "error": "x"}', file=sys.stderr, flush=True))"""),
+    ),
+    runs(
+        "variable-of-the-node", "stderr: KeyError: 'API_KEY'", "only those that `env` and `env_from` name",
+        'add env_from = ["API_KEY"]', "import os\n" + LOOP.format("os.environ['API_KEY']"),
+    ),
+    starts(
+        "variable-at-the-start", "KeyError: 'API_KEY'", "only those that `env` and `env_from` name",
+        'add env_from = ["API_KEY"]', "import os\nos.environ['API_KEY']\n",
+    ),
+    runs(
+        "variable-with-the-sdk", "handler_error: 'API_KEY'", "only those that `env` and `env_from` name",
+        'add env_from = ["API_KEY"]', with_sdk("return Success(os.environ['API_KEY'])"),
+    ),
+    runs(
+        "key-with-the-sdk", "handler_error: 'name'", "a KeyError of Python", "post it, or catch the error",
+        with_sdk("return Success(task.task_data['name'])"),
+    ),
+    runs(
+        "returns-a-dict", "'dict' object has no attribute 'error'", "the SDK takes Success or Error alone",
+        "write `return Success({...})`", with_sdk("return {'hello': 'Ada'}"),
+    ),
+    runs(
+        "returns-nothing", "'NoneType' object has no attribute 'error'", "the SDK takes Success or Error alone",
+        "write `return Success(None)`", with_sdk("task"),
+    ),
+)  # fmt: skip
 MISTAKES = (
+    *NEAR_MISSES,
     starts(
         "misspelt-program", "cannot be started", "there is no program pyton3 on the PATH", "did you mean python3?",
         command=("pyton3", "handler.py"),
@@ -214,6 +263,7 @@ IN_CONTAINERS = (
         "boxed-shell", "timeout: no reply within 2 s", "a shell took the request for a command",
         "set `command` to the handler's program", "", command=("sh",), keys={"timeout": 2, "start_timeout": 2},
     ),
+    *NEAR_MISSES,
     runs(
         "writes-to-a-mount", "crash", " | stderr: OSError: [Errno 30] Read-only file system: '/data/out'", "writable",
         LOOP.format("open('/data/out', 'w')"), keys={"mounts": ["{data}:/data"]},

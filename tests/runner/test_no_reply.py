@@ -19,11 +19,12 @@ INDENTED = '{\n  "status": "success",\n  "result": {\n    "a": 1\n  }\n}'
     ("42", "42", "it has no line end"),
     ('p. 1{"status": "success", "result": 1}\n', 'p. 1{"status": "success", "result": 1}', "other text stands before"),
     ('{"level": "info"}\nOK', "OK", "it has no line end"),
+    ("> /srv/a.py(5)handle()\n-> breakpoint()\n(Pdb) ", "(Pdb) ", "a debugger waits for a command: take"),
 ])  # fmt: skip
 def test_output_that_may_be_meant_as_a_reply_says_why_it_is_none(stdout: str, shown: str, why: str) -> None:
     fault = so_far(stdout)
     assert fault is not None and (fault.shown, fault.why[: len(why)]) == (shown, why)
-    assert shown in at_time_out(5, 0, stdout, None), "the time-out names it too"
+    assert shown.strip() in at_time_out(5, 0, stdout, None), "the time-out names it too"
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,21 @@ def test_output_that_may_be_meant_as_a_reply_says_why_it_is_none(stdout: str, sh
 )
 def test_an_ordinary_log_is_not_noted(stdout: str) -> None:
     assert so_far(stdout) is None
+
+
+REPLY = '{"status": "success", "result": 1}'
+
+
+@pytest.mark.parametrize(("stdout", "stderr", "said"), [
+    ("", f"log\n{REPLY}\n", True), ("page 1\n", REPLY, True), ("", "log\n", False),
+    ("", '{"level": "info"}\n', False), ("", f"got {REPLY}\n", False), ('{"status": "ok"}\n', REPLY, False),
+])  # fmt: skip
+def test_a_reply_on_stderr_is_said_unless_stdout_has_what_may_be_one(stdout: str, stderr: str, said: bool) -> None:
+    text = at_time_out(5, 0, stdout, True, stderr)
+    assert ("wrote its reply to stderr; write it to stdout" in text) is said
+    assert REPLY not in text
+
+
+def test_a_time_out_says_where_a_breakpoint_stands() -> None:
+    text = at_time_out(5, 0, "> /srv/a.py(5)handle()\n-> breakpoint()\n(Pdb) *** SyntaxError\n(Pdb) ", False)
+    assert text.startswith("no reply within 5 s: `breakpoint()` stopped the handler at /srv/a.py(5)handle(), and its ")

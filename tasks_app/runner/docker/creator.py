@@ -37,7 +37,7 @@ from tasks_app.runner.docker.container import (
     Started,
 )
 from tasks_app.runner.docker.creates import Create, Creates
-from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipes, is_about_fifos
+from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipes, is_about_fifos, what_to_add
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
@@ -260,7 +260,8 @@ def _fifos_unavailable_on_error(source: Path) -> Iterator[None]:
     except APIError as error:
         reason = str(error)
         about = error.status_code == HTTP_FORBIDDEN or is_about_fifos(reason, source)
-        raise FifosUnavailable(describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about) from None
+        said = describe(error) + what_to_add(reason)
+        raise FifosUnavailable(said, everywhere=about and SOURCE_MISSING in reason, lasting=about) from None
     except (OSError, DockerException) as error:
         raise unavailable(error) from None
 

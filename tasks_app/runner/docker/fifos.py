@@ -73,6 +73,13 @@ def is_about_fifos(reason: str, source: Path) -> bool:
     return any(each in reason for each in (SHELL, CONTAINER_DIRECTORY, str(source)))
 
 
+def what_to_add(reason: str) -> str:
+    """What an image needs that the engine found to have no shell, after its reason; blank after others."""
+    if SHELL not in reason or "no such file" not in reason:
+        return ""
+    return f". The image has no {SHELL}: add a static one (COPY --from=busybox:musl /bin/busybox {SHELL})"
+
+
 class Pipes:
     """Three FIFOs in a directory of their own; a lock on it tells that this process lives. No descriptor blocks."""
 
