@@ -39,9 +39,11 @@ def accepted(*priorities: int, at: datetime = MOMENT) -> list[UUID]:
 
 
 def due_in(seconds: float, *ids: UUID) -> None:
-    """Let the tasks be due then; as after readings of two clocks, of each a little before the one that follows it."""
+    """Let the tasks be due then, each a little before those that were accepted before it: as after two clocks were read
+    a little apart."""
+    due = store().seconds() + seconds
     for later, identity in enumerate(ids):
-        Task.objects.filter(pk=identity).update(due=store().now() + (seconds - 0.0001 * later))
+        Task.objects.filter(pk=identity).update(due=due - 0.0001 * later)
 
 
 def promoted() -> None:
