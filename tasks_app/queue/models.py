@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
 from tasks_app.logs import harmless
 from tasks_app.queue.node_models import RevisionCommand
+from tasks_app.runner.call import mark_of
 from tasks_app.runner.endings import OutcomeKind
 
 
@@ -416,7 +417,7 @@ def logs_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     parts: defaultdict[str, list[str]] = defaultdict(list)
     for body in bodies:
         cut = body.get("cut")
-        parts[body["stream"]].append(f"\n[... {cut} bytes cut ...]\n" if cut else body["text"])
+        parts[body["stream"]].append(mark_of(cut) if cut else body["text"])
     return {stream: "".join(parts[stream]) for stream in ("stdout", "stderr")}
 
 

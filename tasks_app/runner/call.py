@@ -15,8 +15,11 @@ from tasks_app.runner.wire import Failure, Success, progress_of
 
 HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
-#: Of the log of one call, both streams together. What follows is only counted; the call's tails have its end.
-MAX_LOG_BYTES = 64 * 1024
+#: Of a tail, and of what is passed on of one call while it runs, both streams together: as text, with its marks. What
+#: follows is only counted; the call's tails have its end.
+MAX_LOG_BYTES = HEAD_BYTES + TAIL_BYTES
+#: The longest mark of a cut, and the most that are in the log of a running call: three of each stream.
+MARK_BYTES, MAX_MARKS = 48, 6
 #: Of one call. Each says another thing.
 MAX_NOTES = 5
 #: A line without an end is passed on in parts once it has so many bytes.
@@ -36,8 +39,34 @@ class Call(NamedTuple):
     task_id: str = ""
 
 
+def text_of(data: bytes) -> str:
+    """Text that any database can store: invalid UTF-8 and NULs are replaced."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _size(data: bytes) -> int:
+    """The bytes of its text: what is replaced takes three."""
+    return len(data) if data.isascii() and b"\0" not in data else len(text_of(data).encode())
+
+
+def _beginning(data: bytes, most: int) -> bytes:
+    """A beginning whose text has at most so many bytes."""
+    data = data[:most]
+    while (size := _size(data)) > most:
+        data = data[: len(data) * most // size]
+    return data
+
+
+def _end(data: bytes, most: int) -> bytes:
+    """An end whose text has at most so many bytes."""
+    data = data[max(len(data) - most, 0) :]
+    while (size := _size(data)) > most:
+        data = data[len(data) - len(data) * most // size :]
+    return data
+
+
 class Tail:
-    """Keeps the first 16 KiB and the last 48 KiB of a stream."""
+    """Keeps the first 16 KiB and the end of a stream: 64 KiB of text at most, with the mark of what was cut."""
 
     __slots__ = ("_head", "_rest", "_size")
 
@@ -62,17 +91,23 @@ class Tail:
 
     def parts(self) -> list[tuple[bytes, int]]:
         """What is kept, in parts: the bytes of each, and how many were cut before it."""
-        rest = bytes(self._rest[-TAIL_BYTES:])
-        cut = self._size - len(self._head) - len(rest)
-        return [(self._head, 0), (rest, cut)] if cut else [(self._head + rest, 0)]
+        kept = self._head + self._rest
+        if len(kept) == self._size and _size(kept) <= MAX_LOG_BYTES:
+            return [(kept, 0)]
+        head, rest = _beginning(self._head, HEAD_BYTES), _end(bytes(self._rest), TAIL_BYTES - MARK_BYTES)
+        return [(head, 0), (rest, self._size - len(head) - len(rest))]
 
     def text(self) -> str:
-        """Text that any database can store: invalid UTF-8 and NULs are replaced, and a cut is marked."""
-        parts = [(f"\n[... {cut} bytes cut ...]\n".encode() if cut else b"") + data for data, cut in self.parts()]
-        return b"".join(parts).decode(errors="replace").replace("\0", "\ufffd")
+        """Text that any database can store (see `text_of`). A cut is marked."""
+        return text_of(b"".join((mark_of(cut).encode() if cut else b"") + data for data, cut in self.parts()))
 
 
 Stream = Literal["stdout", "stderr"]
+
+
+def mark_of(cut: int) -> str:
+    """What a log has in the place of so many bytes."""
+    return f"\n[... {cut} bytes cut ...]\n"
 
 
 class LogPiece(NamedTuple):
@@ -93,7 +128,8 @@ class Unread(NamedTuple):
 class LiveOutput:
     """The output of one call, in numbered pieces. Thread-safe.
 
-    A piece is given out until the reader says that it has it, and never changes. Holds at most MAX_LOG_BYTES.
+    A piece is given out until the reader says that it has it, and never changes. Holds at most MAX_LOG_BYTES, as text
+    and with the marks of what was cut.
     """
 
     def __init__(self, out: Tail | None, err: Tail | None) -> None:
@@ -101,7 +137,7 @@ class LiveOutput:
         self._lock = threading.Lock()
         self._first = 1
         self._pending: list[LogPiece] = []
-        self._room = MAX_LOG_BYTES
+        self._room = MAX_LOG_BYTES - MAX_MARKS * MARK_BYTES
         # stderr first: if a call has flooded stdout, its log is worth more.
         self._streams: dict[Stream, _Buffer] = {"stderr": _Buffer(), "stdout": _Buffer()}
         self._progress: dict[str, Any] | None = None
@@ -120,13 +156,14 @@ class LiveOutput:
                 self._progress = progress
                 return
             buffer = self._streams[stream]
-            if len(data) > self._room:
+            if (size := _size(data)) > self._room:
                 # Whole lines, if one fits.
-                taken = data[: data.rfind(b"\n", 0, self._room) + 1]
+                taken = _beginning(data, self._room)
+                taken = taken[: taken.rfind(b"\n") + 1]
                 buffer.cut += len(data) - len(taken)
                 data, self._room = taken, 0
             else:
-                self._room -= len(data)
+                self._room -= size
             buffer.data += data
 
     def note(self, fault: Fault) -> None:

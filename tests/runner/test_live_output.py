@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner.call import MAX_LINE_BYTES, MAX_LOG_BYTES, MAX_NOTES, LiveOutput, LogPiece, Stream, Tail
+from tasks_app.queue.models import logs_of
+from tasks_app.runner.call import (
+    MARK_BYTES,
+    MAX_LINE_BYTES,
+    MAX_LOG_BYTES,
+    MAX_NOTES,
+    LiveOutput,
+    LogPiece,
+    Stream,
+    Tail,
+)
 from tasks_app.runner.no_reply import Fault
 
 
@@ -117,8 +127,8 @@ def test_after_64_kib_the_log_is_cut_which_is_said_once_and_summed_up_at_the_end
         live.add("stderr", line)
     pieces = news(live)
     texts = {piece.body["stream"]: piece.body.get("text", "") for piece in pieces if "text" in piece.body}
-    assert sum(map(len, texts.values())) == MAX_LOG_BYTES
-    assert [piece for piece in pieces if "cut" in piece.body] == [cut("stderr", 8 * 1024), cut("stdout", 8 * 1024)]
+    assert sum(map(len, texts.values())) == 63 * 1024
+    assert [piece for piece in pieces if "cut" in piece.body] == [cut("stderr", 9 * 1024), cut("stdout", 8 * 1024)]
     for _ in range(1000):
         live.add("stdout", line)
         assert news(live) == []
@@ -132,14 +142,28 @@ def test_a_block_of_lines_that_is_too_large_is_cut_at_a_line() -> None:
     live.add("stdout", b"0123456789\n" * 10_000)
     text, left_out = news(live)
     assert len(text.body["text"]) + left_out.body["cut"] == 110_000
-    assert text.body["text"].endswith("9\n") and MAX_LOG_BYTES - 11 < len(text.body["text"]) <= MAX_LOG_BYTES
+    assert text.body["text"].endswith("9\n") and MAX_LOG_BYTES - 300 < len(text.body["text"]) <= MAX_LOG_BYTES
+
+
+@pytest.mark.parametrize("line", [b"x" * 99 + b"\n", b"\xff\0" * 50 + b"\n", "\u00e9\U0001f600".encode() * 20 + b"\n"])
+def test_a_log_with_the_marks_of_its_cuts_is_at_most_64_kib_of_text(line: bytes) -> None:
+    live = output(line * 5000, line * 5000)
+    pieces = [*news(live), *news(live)]
+    for _ in range(3):
+        live.add("stdout", line * 100)
+        live.add("stderr", line * 100)
+        pieces += news(live)
+    pieces += news(live, over=True)
+    logs = logs_of(piece.body for piece in pieces if piece.kind == "log")
+    assert "bytes cut ...]" in logs["stdout"] and "bytes cut ...]" in logs["stderr"]
+    assert sum(len(text.encode()) for text in logs.values()) <= MAX_LOG_BYTES
 
 
 def test_a_flood_before_the_first_reading_is_cut_in_its_middle() -> None:
     live = output(b"y" * 200_000 + b"\nthe last line\n", b"a warning\n")
     pieces = [*news(live), *news(live)]
     assert pieces[:2] == [log("stderr", "a warning\n"), log("stdout", "y" * 16 * 1024)]
-    assert pieces[2] == cut("stdout", 200_015 - 64 * 1024)
+    assert pieces[2] == cut("stdout", 200_015 - 64 * 1024 + MARK_BYTES)
     of_stdout = [piece.body for piece in pieces if piece.body["stream"] == "stdout"]
     assert sum(len(body.get("text", "")) + body.get("cut", 0) for body in of_stdout) == 200_015
 
@@ -147,10 +171,10 @@ def test_a_flood_before_the_first_reading_is_cut_in_its_middle() -> None:
 def test_it_holds_no_more_than_its_bound_whatever_is_written() -> None:
     live = begun()
     for _ in range(2000):
-        live.add("stderr", b"x" * 64 * 1024)
+        live.add("stderr", b"x" * 63 * 1024)
     first, pieces = live.unread()
     assert sum(len(piece.body.get("text", "")) for piece in pieces) <= MAX_LOG_BYTES
-    assert first == 2 and pieces[1:] == [cut("stderr", 1999 * 64 * 1024)]
+    assert first == 2 and pieces[1:] == [cut("stderr", 1999 * 63 * 1024)]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import re
 
 import pytest
 
 from tasks_app.runner import wire
-from tasks_app.runner.call import Tail
+from tasks_app.runner.call import MARK_BYTES, Tail
 from tasks_app.runner.wire import (
     MAX_DEPTH,
     MAX_ERROR_BYTES,
@@ -179,8 +180,24 @@ def test_a_tail_keeps_the_first_and_the_last(piece: int) -> None:
         tail.add(data[start : start + piece])
     text = tail.text()
     assert text.startswith(data[: 16 * 1024].decode())
-    assert text.endswith("\n" + data[-48 * 1024 :].decode())
-    assert f"[... {len(data) - 64 * 1024} bytes cut ...]" in text
+    assert text.endswith("\n" + data[-48 * 1024 + MARK_BYTES :].decode())
+    assert f"[... {len(data) - 64 * 1024 + MARK_BYTES} bytes cut ...]" in text
+
+
+@pytest.mark.parametrize("part", [b"x", b"\0", b"a\xff", "\U0001f600".encode(), "\u00e9".encode() + b"\xe2\x82"])
+@pytest.mark.parametrize("size", [16 * 1024 + 1, 64 * 1024, 64 * 1024 + 1, 150_000])
+def test_a_tail_with_its_mark_is_at_most_64_kib_of_text(part: bytes, size: int) -> None:
+    tail = Tail()
+    data = (part * size)[:size]
+    tail.add(data)
+    text = tail.text()
+    assert len(text.encode()) <= 64 * 1024
+    marks = re.findall(r"\n\[\.\.\. (\d+) bytes cut \.\.\.\]\n", text)
+    assert len(marks) == (text != data.decode(errors="replace").replace("\0", "\ufffd"))
+    if marks:
+        assert len(text.encode()) > 63 * 1024
+        kept = [len(data) for data, _ in tail.parts()]
+        assert sum(kept) + int(marks[0]) == size
 
 
 def test_a_short_tail_is_complete_and_storable() -> None:
