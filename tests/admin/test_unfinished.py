@@ -278,7 +278,7 @@ def test_a_made_up_act_is_ignored_and_leads_nowhere_else(browser: Browser) -> No
         answer = browser.send(
             "/admin/login/", username="ada", password="a good password", kept=kept, next="//evil.example"
         )
-        assert (answer.status_code, answer.headers["Location"]) == (302, "/accounts/profile/")
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
         browser.lose_session()
         browser.get("/admin/login/")
 

@@ -273,7 +273,7 @@ def test_a_container_that_was_idle_for_long_did_not_end_at_once(new_caller: NewC
 def test_a_failed_start_says_why(new_caller: NewCaller) -> None:
     caller = new_caller(ready_after=5.0, command=("no-such-program",))
     problem = caller.until(lambda: caller.pool.stats().problem)
-    whys = "( failed)?: No such file or directory|: not found| on the PATH; .*"
+    whys = "( failed)?: No such file or directory|: not found| on the PATH( in its image)?; .*"
     assert re.search(rf"^handler 'actor' .*no-such-program({whys})$", problem)
     assert caller.pool.free() == 0
 

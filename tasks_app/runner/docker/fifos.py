@@ -75,7 +75,8 @@ def is_about_fifos(reason: str, source: Path) -> bool:
 
 def what_to_add(reason: str) -> str:
     """What an image needs that the engine found to have no shell, after its reason; blank after others."""
-    if SHELL not in reason or "no such file" not in reason:
+    # Docker's init, which starts the shell, ends with 127 if there is none.
+    if SHELL not in reason or not ("no such file" in reason or "(exit code 127)" in reason):
         return ""
     return f". The image has no {SHELL}: add a static one (COPY --from=busybox:musl /bin/busybox {SHELL})"
 

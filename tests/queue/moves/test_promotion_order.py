@@ -135,6 +135,8 @@ def test_while_a_process_promotes_another_one_waits_for_nothing_and_does_nothing
         pytest.skip("one writer at a time")
     ids = accepted(50, 50, 50)
     due_in(-60.0, *ids)
+    with store().writing():
+        assert store().may_promote()  # adds the row
     with elsewhere(lambda: store().may_promote()) as alone:
         assert alone and promote() == []
     assert promote() == ["echo"]
