@@ -196,7 +196,7 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     try:
         tables = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        why = f"is not TOML: {error}{of_quotes(text, error.lineno)}"
+        why = f"is not TOML: {error}{of_quotes(error.doc, error.lineno)}"
         raise HandlersError(path, (f"{path.name}:{error.lineno}: {why}",)) from None
     except (RecursionError, ValueError) as error:  # nested too deeply; a number with thousands of digits
         raise HandlersError(path, (f"{path.name}: cannot be read as TOML: {error}",)) from None

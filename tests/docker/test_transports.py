@@ -76,7 +76,9 @@ def test_an_image_without_a_shell_uses_attach_with_one_warning(callers: Open, ca
     assert transport_of(caller) == "attach"
     caller.until(lambda: caller.pool.stats().warm == 2)
     (said,) = [line for line in caplog.messages if C in line and FALLBACK_WARNING in line]
-    assert "The image has no /bin/sh: add a static one (COPY --from=busybox:musl /bin/busybox /bin/sh)" in said
+    assert (
+        "The image has no /bin/sh that runs: add a static one (COPY --from=busybox:musl /bin/busybox /bin/sh)" in said
+    )
     slot, call = caller.begin({"do": "echo"})
     slot.kill(KillReason.DRAINED)
     caller.result(call)

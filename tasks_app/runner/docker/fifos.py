@@ -33,6 +33,8 @@ SCRIPT = (
     f"exec <{CONTAINER_DIRECTORY}/in >{CONTAINER_DIRECTORY}/out 2>{CONTAINER_DIRECTORY}/err && echo && "
     'unset PWD OLDPWD SHLVL && exec "$@"'
 )
+#: What Docker's init ends with if there is no such program.
+NO_PROGRAM = "exit code 127"
 #: The handler's user, whoever that is, reads `in` and writes the others; our user does the opposite. Other users of
 #: this machine cannot reach them: the folder above is private.
 MODES = {"in": 0o644, "out": 0o622, "err": 0o622}
@@ -74,11 +76,10 @@ def is_about_fifos(reason: str, source: Path) -> bool:
 
 
 def what_to_add(reason: str) -> str:
-    """What an image needs that the engine found to have no shell, after its reason; blank after others."""
-    # Docker's init, which starts the shell, ends with 127 if there is none.
-    if SHELL not in reason or not ("no such file" in reason or "(exit code 127)" in reason):
+    """What an image without a shell needs, after the reason of the engine or of its init; blank after others."""
+    if SHELL not in reason or not any(each in reason for each in ("no such file", NO_PROGRAM)):
         return ""
-    return f". The image has no {SHELL}: add a static one (COPY --from=busybox:musl /bin/busybox {SHELL})"
+    return f". The image has no {SHELL} that runs: add a static one (COPY --from=busybox:musl /bin/busybox {SHELL})"
 
 
 class Pipes:
@@ -127,7 +128,8 @@ class Pipes:
         until = time.monotonic() + CONNECT_TIMEOUT_SECONDS
         while not poller.poll(round(CHECK_INTERVAL_SECONDS * 1000)):
             if ended := has_ended():
-                raise FifosUnavailable(f"its /bin/sh could not open them ({ended})")
+                reason = f"its {SHELL} could not open them ({ended})"
+                raise FifosUnavailable(reason + what_to_add(reason))
             if time.monotonic() >= until:
                 raise FifosUnavailable(f"nothing came through them within {CONNECT_TIMEOUT_SECONDS:g} s")
         try:
