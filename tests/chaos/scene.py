@@ -97,7 +97,8 @@ class Scene:
         if options.retention is not None:
             keep_removed(self.database)
         (row,) = self.database.rows("SELECT id FROM taskdaemon_deployment")
-        self.deployment = str(UUID(str(row["id"])))
+        #: As labels of containers and names of queues have it.
+        self.deployment = UUID(str(row["id"])).hex
         ports = [free_port() for _ in range(options.webs)]
         self.addresses = [f"http://127.0.0.1:{port}" for port in ports]
         self.webs = [
@@ -111,6 +112,8 @@ class Scene:
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
         until(lambda: all(self._answers(address) for address in self.addresses), 60, "the web servers")
         until(self.full, 90, lambda: f"warm slots: {self.slots()}")
+        if self.engine is not None:  # else faults hit no container, and none is found that was left behind
+            assert self.engine.containers(self.deployment, running=True), "no container has the deployment's label"
 
     def home_of(self, node: int) -> Path:
         """The node's DAEMON_HOME. On PostgreSQL the last node has its own, as on another machine."""
