@@ -55,7 +55,7 @@ def test_a_schedule_is_made_read_replaced_and_deleted(api: Client) -> None:
 
 
 def test_a_key_that_may_not_read_tasks_gets_neither_payload_nor_options_of_a_schedules_tasks(api: Client) -> None:
-    given = {
+    given: dict[str, Any] = {
         "callback_url": "https://example.org/S3CRET", "metadata": {"S3CRET": 1}, "data": {"S3CRET": 1},
         "tags": ["S3CRET"], "unique_key": "S3CRET", "timeout": 77, "expires_in": 77, "max_retries": 7,
     }  # fmt: skip
