@@ -59,7 +59,8 @@ class NewKeyForm(forms.Form):
         max_value=MAX_RATE,
         required=False,
         widget=forms.NumberInput({"step": "any"}),
-        help_text="Tasks a second that it may post, to all web servers together. Empty: no limit.",
+        help_text="Tasks a second that it may post, to all web servers together: alone, in batches and by runs of "
+        "schedules. The schedules that it puts may together not make more. Redrives are not counted. Empty: no limit.",
     )
     callback_secret = forms.BooleanField(
         label="A secret of its own for callbacks",

@@ -12,7 +12,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import pages, schema
+from tasks_app import conf
+from tasks_app.api import admission, pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
 from tasks_app.api.fields import Faults, body_of, near, object_with, text_moment
 from tasks_app.api.new_tasks import MAX_TAGS
@@ -212,7 +213,9 @@ class ScheduleView(ScheduleAPI):
                 six_fields="cron must be 5 fields (minute hour day-of-month month day-of-week) or one of @hourly, ...",
             ),
             409: schema.failure(
-                f"handlers.toml defines it, or there are {verbs.MAX_SCHEDULES:,} schedules.",
+                f"handlers.toml defines it, there are {verbs.MAX_SCHEDULES:,} schedules, a schedule of a type that the "
+                "API key does not know has the name, or the schedules that the key put last would together exceed its "
+                "rate.",
                 of_the_file='handlers.toml defines the schedule "morning": change it there',
             ),
         },
@@ -230,7 +233,8 @@ class ScheduleView(ScheduleAPI):
         there = Schedule.objects.filter(pk=name).first()
         if there is not None and not caller_of(request).knows(there.task_type):
             raise Conflict(f'another schedule is named "{name}"')
-        new = verbs.put(name, definition, actor_of(request))
+        caller = caller_of(request)
+        new = verbs.put(name, definition, actor_of(request), rate_key=None if caller.rate is None else caller.key)
         response = self.answer(request, name)
         response.status_code = 201 if new else 200
         return response
@@ -275,7 +279,7 @@ class ResumeScheduleView(ScheduleAPI):
         return self.answer(request, name)
 
 
-class RunScheduleView(ScheduleAPI):
+class RunScheduleView(admission.RateHeaders, ScheduleAPI):
     """`POST /api/schedules/{name}/run`."""
 
     scopes = needs(POST=OPERATE)
@@ -287,14 +291,22 @@ class RunScheduleView(ScheduleAPI):
             200: OpenApiResponse(ScheduleRun, "The task is stored and survives a power cut."),
             **NO_SCHEDULE,
             409: schema.failure("No handler has its type any more, or a newer version of the platform defined it."),
-            429: schema.failure("The queue is full (DAEMON_MAX_QUEUE)."),
+            429: schema.failure(
+                "The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."
+            ),
         },
-        [NAME, schema.LOCATION],
+        [NAME, schema.LOCATION, *admission.RATE],
         examples=[schema.answered("made", {"task_id": schema.UUID_EXAMPLE})],
     )
     def post(self, request: Request, name: str) -> Response:
         """Make a task of a schedule now, whatever `overlap` and a pause say. Its ticks stay as they are."""
-        return _made(str(verbs.run(self.schedule(request, name).pk, actor_of(request))))
+        row, env, rate = self.schedule(request, name), conf.environment(), caller_of(request).rate
+        admission.take_tokens(env, rate=rate)
+        try:
+            return _made(str(verbs.run(row.pk, actor_of(request))))
+        except (verbs.UnknownSchedule, verbs.NotChanged, verbs.Refused):
+            admission.give_tokens_back(env, rate=rate)
+            raise
 
     def answer(self, request: Request, target: str) -> Response:
         """What an earlier request has made; `target` as the verb calls it."""

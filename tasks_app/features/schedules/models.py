@@ -44,6 +44,11 @@ class Schedule(models.Model):
     changed_by = models.CharField(max_length=150)
     paused_at = models.DateTimeField(null=True)
     paused_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
+    #: The id of the API key that put it last, if that has a rate; no foreign key: it outlives the key. Null: no rate
+    #: binds it.
+    rate_key = models.BigIntegerField(null=True)
+    #: With a `rate_key`: how many tasks a second it makes at most, 1 / its shortest gap; 0 if it is not enabled.
+    tasks_a_second = models.FloatField(null=True)
 
     class Meta:
         app_label = "tasks_app"

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.firing import Refusals, fire_due
 from tasks_app.features.schedules.models import Firing, Schedule
-from tasks_app.features.schedules.verbs import pause, put, resume, run
+from tasks_app.features.schedules.verbs import NotChanged, pause, put, resume, run
+from tasks_app.keys.api_keys import ApiKey, Grant, create
 from tasks_app.queue.models import Task
 from testkit.emptied import empty
 from tests.features.schedules.kit import ALICE, schedule
@@ -65,6 +66,18 @@ class Session:
         self._thread.join()
 
 
+def together(turns: list[bool], *sessions: Session) -> None:
+    """Let two sessions take turns, and then both end."""
+    for turn in turns:
+        sessions[turn].go_on()
+    threads = [threading.Thread(target=session.finish) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20.0)
+    assert all(session.over for session in sessions)
+
+
 def two_ticks() -> None:
     """Two schedules, each with some ticks that are due."""
     for name in ("a", "b"):
@@ -98,14 +111,8 @@ def test_no_tick_fires_twice_and_none_is_lost(
     monkeypatch.setattr(Refusals, "refused", lambda *error: refused.append(error[-1]))
     first = {row.pk: row.next_at for row in Schedule.objects.all() if row.next_at is not None}
     sessions = Session(fire), Session(other)
-    for turn in turns:
-        sessions[turn].go_on()
-    threads = [threading.Thread(target=session.finish) for session in sessions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20.0)
-    assert all(session.over for session in sessions) and not refused
+    together(turns, *sessions)
+    assert not refused
     made = list(Firing.objects.filter(outcome="made").values_list("schedule", "scheduled_for").order_by("pk"))
     stored = Task.objects.filter(schedule__isnull=False).values_list("schedule", "scheduled_for")
     assert sorted(stored) == sorted(made) and len(set(made)) == len(made)
@@ -117,3 +124,26 @@ def test_no_tick_fires_twice_and_none_is_lost(
         if other is fire:  # a change starts anew from its moment
             assert ticks == [first[row.pk] + timedelta(seconds=number) for number in range(len(ticks))]
             assert row.next_at == first[row.pk] + timedelta(seconds=len(ticks)) and ticks
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.lists(st.booleans(), min_size=12, max_size=30))
+@example(turns=[False, True] * 12)
+def test_of_two_requests_that_would_together_exceed_a_keys_rate_one_is_refused(turns: list[bool]) -> None:
+    empty()
+    Schedule.objects.all().delete()
+    ApiKey.objects.all().delete()
+    create("slow", Grant(rate=1.0))
+    key = ApiKey.objects.get().pk
+    refused: list[str] = []
+
+    def put_one(name: str) -> None:
+        Schedule.objects.count()  # a statement that needs no lock: a session begins with its first one
+        try:
+            put(name, Definition.of({"type": "echo", "every": "1s"}), ALICE, rate_key=key)
+        except NotChanged as error:
+            refused.append(str(error))
+
+    sessions = Session(lambda: put_one("a")), Session(lambda: put_one("b"))
+    together(turns, *sessions)
+    assert (Schedule.objects.count(), len(refused)) == (1, 1)
