@@ -125,7 +125,7 @@ def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
     which there are enough; of that one all are compared."""
     until = now + CLOCKS_APART_SECONDS
     enough = rows.filter(due__lte=until).order_by("due").values_list("due", flat=True)
-    for last in enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL]:
+    if (last := enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL].first()) is not None:
         until = min(until, last + CLOCKS_APART_SECONDS)
     return _in_order(rows.filter(due__lte=until))
 
@@ -142,7 +142,7 @@ def _stranded(rows: TaskQuerySet, now: float) -> list[_Waits]:
 
 
 def _in_order(rows: TaskQuerySet) -> list[_Waits]:
-    """The first ones by `due_at` and position. If a program has written only `due`, it comes first."""
+    """The first ones by `due_at` and position. Another program may have written `due` alone."""
     found = rows.order_by("due_at", "position").values_list(*_Waits._fields)[:ROWS_PER_CALL]
     return [_Waits(pk, due, due_at or _NEVER, position) for pk, due, due_at, position in found]
 
