@@ -97,7 +97,7 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
 
 
 def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
-    """The rows that are due, in order, but for those that one which is almost due comes before."""
+    """The first rows that are due, in order, but for those that one which is almost due comes before."""
     # Numbers: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now, wall = store().moment()
     waiting, ours = Task.objects.waiting(), store().clock_id()
@@ -117,7 +117,8 @@ def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
         if seconds >= CLOCKS_APART_SECONDS or (seconds >= 0.0 and (next_at is None or row.due_at < next_at))
     ]
     due += _stranded(waiting.filter(clock=ours), now) if set_back else []
-    return sorted(due, key=lambda row: (row.due_at, row.position))
+    # Each part may go on after its last row that was read: no more are surely the first of all.
+    return sorted(due, key=lambda row: (row.due_at, row.position))[:ROWS_PER_CALL]
 
 
 def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
