@@ -99,7 +99,7 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
 
 
 def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
-    """The rows that are due, in order, but for those that one which is almost due comes before."""
+    """The first rows that are due, in order, but for those that one which is almost due comes before."""
     # Numbers: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now, wall = store().moment()
     waiting, ours = Task.objects.waiting(), store().clock_id()
@@ -119,7 +119,8 @@ def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
         if seconds >= CLOCKS_APART_SECONDS or (seconds >= 0.0 and (next_at is None or row.due_at < next_at))
     ]
     due += _stranded(waiting.filter(clock=ours), now) if set_back else []
-    return sorted(due, key=lambda row: (row.due_at, row.position))
+    # Each part may go on after its last row that was read: no more are surely the first of all.
+    return sorted(due, key=lambda row: (row.due_at, row.position))[:ROWS_PER_CALL]
 
 
 def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
@@ -127,8 +128,8 @@ def _first(rows: TaskQuerySet, now: float) -> list[_Waits]:
     which there are enough; of that one all are compared."""
     until = now + CLOCKS_APART_SECONDS
     enough = rows.filter(due__lte=until).order_by("due").values_list("due", flat=True)
-    for last in enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL]:
-        until = min(until, (last or now) + CLOCKS_APART_SECONDS)
+    if (last := enough[ROWS_PER_CALL - 1 : ROWS_PER_CALL].first()) is not None:
+        until = min(until, last + CLOCKS_APART_SECONDS)
     return _in_order(rows.filter(due__lte=until))
 
 
@@ -144,7 +145,7 @@ def _stranded(rows: TaskQuerySet, now: float) -> list[_Waits]:
 
 
 def _in_order(rows: TaskQuerySet) -> list[_Waits]:
-    """The first ones by `due_at` and position. If a program has written only `due`, it comes first."""
+    """The first ones by `due_at` and position. Another program may have written `due` alone."""
     found = rows.order_by("due_at", "position").values_list(*_Waits._fields)[:ROWS_PER_CALL]
     return [_Waits(pk, due, due_at or _NEVER, position) for pk, due, due_at, position in found]
 
