@@ -108,7 +108,7 @@ def test_a_retry_keeps_its_place_in_its_crowd_and_a_redrive_does_not() -> None:
     e.attempts["second"][0]["wait_seconds"] = 1.0
     assert missed(e) == [("second", "first")]
     tries = [attempt(1, "oom", 10.5, 10.6), attempt(2, "oom", 10.7, 10.8), {**again[1], "number": 3}]
-    redriven = replace(e, attempts=e.attempts | {"first": tries})
+    redriven = replace(e, attempts={**e.attempts, "first": tries})
     assert (missed(redriven), comparisons(redriven)) == ([], 1)
 
 
