@@ -25,7 +25,7 @@ def of_stop(engine: Engine, deployment: str, node: Program, slow: SlowEngine) ->
         with slow.slow(kind, min(HELD_SECONDS, throw.longest)):
             if kind == "creates":  # the load replaces containers now and then
                 throw.wait(lambda: slow.held > before, FIRST_SECONDS)
-            code = node.stop(times=throw.chance.choice((1, 2)), may_leave=True)
+            code = node.stop(may_leave=True)
             left = list[str]()
             if code is not None:
                 with suppress(DockerException, OSError):
