@@ -1,11 +1,14 @@
-"""What a test needs beside Python, git and make: a program, a server, a right. Without it the test is left out.
+"""What a test needs beside Python, git and make: a program, a server, a right, a device.
 
-In CI it fails instead. A program is asked for where it is started, by `program`, so that none is started unasked.
+Without it the test is left out; in CI it fails instead. A program is asked for where it is started, by `program`, so
+that none is started unasked.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pty
 import shutil
 import subprocess
 from pathlib import Path
@@ -92,6 +95,24 @@ def need_mounts(why: str) -> None:
     need_root(why)
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         missing(f"a machine or container, not a chroot, {why}")
+
+
+def need_terminal() -> tuple[int, int]:
+    """A new pseudo-terminal: its two ends. Where none can be made the test is left out."""
+    try:
+        return pty.openpty()
+    except OSError as error:
+        missing(
+            f"a pseudo-terminal: /dev/ptmx and devpts at /dev/pts, which a chroot has once they are mounted: {error}"
+        )
+
+
+def need_shared_memory() -> None:
+    """Semaphores that processes share, or the test is left out."""
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except OSError as error:
+        missing(f"shared memory: a tmpfs at /dev/shm, which a chroot has once it is mounted: {error}")
 
 
 def _places() -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import select
 import subprocess
 import sys
 
+from testkit.needs import need_terminal
 from testkit.process import PROJECT
 
 #: Makes stdin the terminal of the session, and becomes the command.
@@ -19,7 +19,7 @@ class Terminal:
     """Use `close` at the end: it ends the terminal, as closing its window does, and the kernel sends SIGHUP."""
 
     def __init__(self, environment: dict[str, str], *command: str) -> None:
-        self._mine, its = pty.openpty()
+        self._mine, its = need_terminal()
         self.popen = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", _OPENS, *command], cwd=PROJECT, env=environment,
             stdin=its, stdout=its, stderr=its, start_new_session=True,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
-from weakref import finalize
+from weakref import finalize, ref
 
 from django.db.models import Case, JSONField, OuterRef, QuerySet, Subquery, TextField, Value, When
 from django.db.models.expressions import Combinable
@@ -134,10 +134,13 @@ class ResponseBudget:
             response = make()
             kept = reservation.pop_all()
 
+        itself = ref(response)  # a dropped one must not wait for the collector either
+
         def close() -> None:
             kept.close()
-            context, response.renderer_context = response.renderer_context, {}  # type: ignore[attr-defined]
-            context["view"].response = None
+            if (closed := itself()) is not None:
+                context, closed.renderer_context = closed.renderer_context, {}  # type: ignore[attr-defined]
+                context["view"].response = None
 
         finalize(response, kept.close)  # one that is dropped, because its transaction failed, is never closed
         response._resource_closers.append(close)  # type: ignore[attr-defined]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
+
+from testkit.needs import need_terminal
 
 PROGRAM = """
 import logging
@@ -22,7 +23,7 @@ except ZeroDivisionError:
 
 
 def test_an_exception_on_a_terminal_shows_its_traceback_without_the_values_of_variables() -> None:
-    ours, theirs = pty.openpty()
+    ours, theirs = need_terminal()
     subprocess.run([sys.executable, "-c", PROGRAM], stderr=theirs, check=True, timeout=60)
     os.close(theirs)
     text = os.read(ours, 65536).decode()
@@ -40,7 +41,7 @@ structlog.get_logger("a.module").info("web server started", address="127.0.0.1:8
 
 
 def test_a_line_on_a_terminal_has_the_time_the_level_and_the_words() -> None:
-    ours, theirs = pty.openpty()
+    ours, theirs = need_terminal()
     subprocess.run([sys.executable, "-c", LINE], stderr=theirs, check=True, timeout=60)
     os.close(theirs)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 65536).decode())

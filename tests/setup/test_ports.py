@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testkit import ports
+from testkit.needs import need_shared_memory
 from testkit.ports import PORTS, free_port
 
 
@@ -18,6 +19,7 @@ def some(_: int) -> list[int]:
 
 
 def test_no_two_processes_get_the_same_port() -> None:
+    need_shared_memory()
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         given = [port for some_ports in pool.map(some, range(4)) for port in some_ports]
     assert len(set(given)) == len(given)
