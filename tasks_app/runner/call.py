@@ -157,9 +157,10 @@ class LiveOutput:
                 return
             buffer = self._streams[stream]
             if (size := _size(data)) > self._room:
-                # Whole lines, if one fits.
+                # Whole lines, or the beginning of a line that is passed on in parts.
                 taken = _beginning(data, self._room)
-                taken = taken[: taken.rfind(b"\n") + 1]
+                lines = taken[: taken.rfind(b"\n") + 1]
+                taken = lines if lines or len(taken) <= MAX_LINE_BYTES else taken
                 buffer.cut += len(data) - len(taken)
                 data, self._room = taken, 0
             else:

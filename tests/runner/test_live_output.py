@@ -145,6 +145,13 @@ def test_a_block_of_lines_that_is_too_large_is_cut_at_a_line() -> None:
     assert text.body["text"].endswith("9\n") and MAX_LOG_BYTES - 300 < len(text.body["text"]) <= MAX_LOG_BYTES
 
 
+def test_of_a_line_that_is_too_large_its_beginning_is_kept() -> None:
+    live = begun()
+    live.add("stderr", b"x" * 2 * MAX_LOG_BYTES)
+    (text,) = [piece.body["text"] for piece in news(live) if "text" in piece.body]
+    assert MAX_LOG_BYTES - 1024 < len(text) <= MAX_LOG_BYTES and set(text) == {"x"}
+
+
 @pytest.mark.parametrize("line", [b"x" * 99 + b"\n", b"\xff\0" * 50 + b"\n", "\u00e9\U0001f600".encode() * 20 + b"\n"])
 def test_a_log_with_the_marks_of_its_cuts_is_at_most_64_kib_of_text(line: bytes) -> None:
     live = output(line * 5000, line * 5000)
