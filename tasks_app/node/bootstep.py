@@ -26,7 +26,7 @@ from tasks_app.node.generation import served
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.node.threads import Retrying
-from tasks_app.process import name_process, on_hangup
+from tasks_app.process import LEFT_BEHIND, name_process, on_hangup
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.engine import Owner
@@ -101,16 +101,17 @@ class NodeStep(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         """SIGTERM: drain the node."""
-        self._drain(conf.environment().drain_timeout)
+        self._drain(worker, conf.environment().drain_timeout)
 
     def terminate(self, worker: Any) -> None:
         """SIGQUIT or a second SIGTERM: release running tasks at once."""
-        self._drain(0.0)
+        self._drain(worker, 0.0)
 
-    def _drain(self, timeout: float) -> None:
+    def _drain(self, worker: Any, timeout: float) -> None:
         if self.node is not None:
             node, self.node = self.node, None
-            node.drain(timeout)
+            if node.drain(timeout):
+                worker.exitcode = LEFT_BEHIND
 
 
 def _deployment() -> str:
