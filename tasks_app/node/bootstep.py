@@ -23,6 +23,7 @@ from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import HandlersError
 from tasks_app.node.generation import served
+from tasks_app.node.leftovers import remember
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.node.threads import Retrying
@@ -80,6 +81,7 @@ class NodeStep(bootsteps.StartStopStep):
         name_process("tasks-worker")
         on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
+        remember(env.home, self._deployment)
         self.node = _node = node = Node(
             self.handlers,
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
