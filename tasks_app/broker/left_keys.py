@@ -16,7 +16,7 @@ class Unanswered(Exception):
 
 
 class RedisKeys:
-    """The keys `taskdaemon.ID*` on the Redis server at a broker's URL."""
+    """The keys on the Redis server at a broker's URL that have `taskdaemon.ID` in their names: queues and bindings."""
 
     def __init__(self, url: str) -> None:
         self._connection = Connection(url, ssl=tls_options(url), transport_options=transport_options(url))
@@ -30,7 +30,7 @@ class RedisKeys:
         """The keys of each of these deployments that has some. Raises Unanswered."""
         for each in deployments:
             with _unanswered_on_error():
-                keys = list(self._redis().scan_iter(f"taskdaemon.{each}*", count=1000))
+                keys = list(self._redis().scan_iter(f"*taskdaemon.{each}*", count=1000))
             if keys:
                 yield each, keys
 
@@ -48,7 +48,8 @@ class RedisKeys:
         self._connection.release()
 
     def _redis(self) -> Any:
-        return self._connection.default_channel.client
+        channel: Any = self._connection.default_channel
+        return channel.client
 
 
 @contextmanager
