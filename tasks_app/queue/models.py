@@ -270,8 +270,8 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_final_has_end",
-                condition=Q(status__one_of=("completed", "failed"), completed_at__isnull=False)
-                | Q(status__one_of=("pending", "processing"), completed_at__isnull=True),
+                condition=Q(status__in=("completed", "failed"), completed_at__isnull=False)
+                | Q(status__in=("pending", "processing"), completed_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="task_result_only_when_completed", condition=Q(status="completed") | Q(result__isnull=True)
@@ -307,7 +307,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def with_command(self) -> AttemptQuerySet:
         """Each with `command`: what it ran by; None: nothing ran, the image's own command, or unknown."""
         known = RevisionCommand.objects.filter(pk=OuterRef("revision")).values("command")
-        return self.annotate(command=Coalesce("old_command", models.Subquery(known)))
+        return self.annotate(command=models.Subquery(known))
 
 
 class Attempt(models.Model):
@@ -325,8 +325,6 @@ class Attempt(models.Model):
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
     #: What ran, see runner/revision; null: nothing did, or unknown.
     revision = models.CharField(max_length=12, null=True)  # noqa: DJ001
-    #: What it ran by, in rows of earlier versions. RevisionCommand has that of others: see `with_command`.
-    old_command = models.TextField(null=True, db_column="command")  # noqa: DJ001
     exit_code = models.IntegerField(null=True)
     #: Whether the engine reported that the container exceeded its memory limit; null: it cannot tell.
     oom = models.BooleanField(null=True)
