@@ -237,7 +237,7 @@ def _by_status(walk: Walk, count: int) -> list[UUID] | None:
     completed ones may match, or too many pending ones."""
     wanted = walk.wanted
     statuses = wanted.statuses or frozenset(Status)
-    if Status.COMPLETED in statuses:  # no index has these: see CONTRIBUTING
+    if Status.COMPLETED in statuses:  # no index has these: docs/design/postgresql.md
         return None
     ids: set[UUID] = set()
     # Running and failed ones twice: a task may be claimed, go back or be redriven between two reads, and must not be

@@ -13,8 +13,8 @@ from tasks_app.conf import variables
 from tasks_app.conf.reading import IGNORED_VARIABLES
 
 TOP = Path(__file__).resolve().parents[2]
-NAMES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "taskdaemon_site/README.md", "client/README.md")
-PAGES = sorted([*(TOP / name for name in NAMES), *(TOP / "docs").glob("*.md")])
+NAMES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "taskdaemon_site/README.md", "client/README.md", "tests/README.md")
+PAGES = sorted([*(TOP / name for name in NAMES), *(TOP / "docs").rglob("*.md")])
 COMMANDS = sorted({name for page in PAGES for name in re.findall(r"manage\.py ([a-z]\w+)", page.read_text())})
 
 
@@ -24,7 +24,7 @@ def sections(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_link_leads_to_a_file_and_a_section(page: Path) -> None:
     missing = []
     for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
@@ -34,7 +34,7 @@ def test_every_link_leads_to_a_file_and_a_section(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_path_and_target_of_make_exists(page: Path) -> None:
     text = page.read_text()
     paths = re.findall(r"(?<![\w/.])((?:bench|bin|deploy|docs|examples|testkit|tests)/[\w./-]*\w)", text)
@@ -45,7 +45,7 @@ def test_every_path_and_target_of_make_exists(page: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_variable_is_one_of_the_platform(page: Path) -> None:
     known = {name for name, _ in variables()} | set(IGNORED_VARIABLES)
     assert set(re.findall(r"\bDAEMON_[A-Z_]*[A-Z]\b", page.read_text())) <= known
