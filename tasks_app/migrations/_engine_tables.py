@@ -178,7 +178,7 @@ ENGINE_TABLES = [
             ("id", auto_id()),
             ("owner", models.BigIntegerField()),
             ("key", models.CharField(max_length=255)),
-            ("fingerprint", models.CharField(max_length=64)),
+            ("fingerprint", models.CharField(default="", max_length=64)),
             ("task_ids", models.JSONField()),
             ("existing", models.JSONField(null=True)),
             ("expires_at", models.DateTimeField()),
