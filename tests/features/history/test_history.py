@@ -48,7 +48,7 @@ NOW = 30_000_000
 def sums(completed: int = 0, **more: Any) -> dict[str, Any]:
     """An entry of a row."""
     zeros: dict[str, Any] = {"received": 0, "failed": {}, "retried": 0, "wait": [], "run": [], "ready": 0, "waiting": 0}
-    return zeros | {"running": 0, "oldest": 0.0, "slots": 0, "warm": 0, "completed": completed} | more
+    return zeros | {"running": 0, "oldest": 0.0, "completed": completed} | more
 
 
 def row(
