@@ -253,6 +253,7 @@ def as_json(pk: UUID, payloads: bool) -> JsonResponse | None:
         return None
     columns = [field.column or "" for field in Attempt._meta.concrete_fields]
     shown = [name for name in columns if name not in ("id", "task_id", *left_out)]
+    shown.insert(shown.index("exit_code"), "command")
     attempts = Attempt.objects.filter(task_id=pk).with_command().order_by("-number").values(*shown)[:MAX_JSON_ATTEMPTS]
     content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
     if omitted:

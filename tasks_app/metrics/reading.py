@@ -229,7 +229,7 @@ def read_handler(
 
 
 def engine_problem(state: Mapping[str, Any]) -> str | None:
-    """Why the engine of a handler on a node cannot be reached. A node of the previous version writes none."""
+    """Why the engine of a handler on a node cannot be reached."""
     return state.get("engine_problem")
 
 

@@ -158,8 +158,7 @@ class Task(models.Model):
     task_data = models.JSONField(default=dict)
     priority = models.SmallIntegerField(default=50)
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
-    #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive. The column has
-    #: its old name because the previous version works on the same tables.
+    #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive.
     position = models.BigIntegerField(db_column="place")
     #: When a waiting row becomes ready, in seconds on the clock named in `clock`; null: it is ready.
     due = models.FloatField(null=True)
@@ -226,7 +225,7 @@ class Task(models.Model):
             # Ready again after an attempt: of these alone, the position does not follow `ready_at`.
             models.Index(F("task_type"), F("ready_at"), name="task_ready_again", condition=READY & Q(attempts__gt=0)),
             models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
-            # On PostgreSQL by `started_at` (migration 0022): see `queue.postgresql.scan_start`.
+            # On PostgreSQL by `started_at` (migrations/_by_database.py): see `queue.postgresql.scan_start`.
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
@@ -253,8 +252,8 @@ class Task(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            # On PostgreSQL those about the status are one, `task_fits_status` (migration 0039): a migration that
-            # changes one of the six changes that one too, and there has to leave the six out.
+            # On PostgreSQL those about the status are one, `task_fits_status` (migrations/_by_database.py): a migration
+            # that changes one of the six changes that one too, and there has to leave the six out.
             models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
             models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
             models.CheckConstraint(
@@ -270,8 +269,8 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_final_has_end",
-                condition=Q(status__one_of=("completed", "failed"), completed_at__isnull=False)
-                | Q(status__one_of=("pending", "processing"), completed_at__isnull=True),
+                condition=Q(status__in=("completed", "failed"), completed_at__isnull=False)
+                | Q(status__in=("pending", "processing"), completed_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="task_result_only_when_completed", condition=Q(status="completed") | Q(result__isnull=True)
@@ -307,7 +306,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def with_command(self) -> AttemptQuerySet:
         """Each with `command`: what it ran by; None: nothing ran, the image's own command, or unknown."""
         known = RevisionCommand.objects.filter(pk=OuterRef("revision")).values("command")
-        return self.annotate(command=Coalesce("old_command", models.Subquery(known)))
+        return self.annotate(command=models.Subquery(known))
 
 
 class Attempt(models.Model):
@@ -325,8 +324,6 @@ class Attempt(models.Model):
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
     #: What ran, see runner/revision; null: nothing did, or unknown.
     revision = models.CharField(max_length=12, null=True)  # noqa: DJ001
-    #: What it ran by, in rows of earlier versions. RevisionCommand has that of others: see `with_command`.
-    old_command = models.TextField(null=True, db_column="command")  # noqa: DJ001
     exit_code = models.IntegerField(null=True)
     #: Whether the engine reported that the container exceeded its memory limit; null: it cannot tell.
     oom = models.BooleanField(null=True)
@@ -427,9 +424,9 @@ class IdempotencyKey(models.Model):
     #: The id of the caller's API key; 0: none. No foreign key: a deleted API key's requests stay known.
     owner = models.BigIntegerField()
     key = models.CharField(max_length=255)
-    #: Of the request as it is written, for the previous version; and of what it means, null in its rows.
-    fingerprint = models.CharField(max_length=64)
+    #: A hash of what the request means; `fingerprint` is blank, and nothing reads it.
     meaning = models.CharField(max_length=64, null=True)  # noqa: DJ001
+    fingerprint = models.CharField(max_length=64, default="")
     #: The tasks' ids in the order of the request; of an act the id of its target, or a nil one.
     task_ids = models.JSONField()
     #: For each task, whether it was stored before; null: no task had a unique key.

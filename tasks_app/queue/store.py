@@ -147,11 +147,10 @@ class Store(Protocol):
             holds tasks.
         """
 
-    def maintain(self, ending: bool = False) -> set[str]:
+    def maintain(self) -> set[str]:
         """What the store needs to stay fast; nodes and web servers call it about once a second. Waits for no lock.
 
-        `ending`: the process ends, and may be the last one. Returns the types of ready tasks that claims could not see
-        until now.
+        Returns the types of ready tasks that claims could not see until now.
         """
 
     def problem(self) -> str | None:

@@ -1,7 +1,7 @@
 """Ends of tasks are told: for each end that was not told yet a delivery is written, whose body is fixed then.
 
-A final move knows of no callback: a settle, an expiry, a cancel, a rescue, and a node of the previous version send what
-they always sent. An ended row with a `callback_url` whose end was not told is found by a partial index. Its delivery
+A final move knows of no callback: a settle, an expiry, a cancel, and a rescue send the same statements with and
+without it. An ended row with a `callback_url` whose end was not told is found by a partial index. Its delivery
 and its mark are one transaction, so that each end is told once, whatever process dies.
 """
 

@@ -30,7 +30,6 @@ PARTS = f"""(SELECT series, value FROM taskdaemon_counter WHERE series <> '{FOLD
 _TABLE = "taskdaemon_counter_delta"
 #: Only one session folds at a time. The number is arbitrary.
 _LOCK = "SELECT pg_try_advisory_xact_lock(7468, 1)"
-#: In slot 0: the previous version writes to the slots from 1 on.
 FOLD = f"""
 WITH gone AS (
   DELETE FROM taskdaemon_counter_delta WHERE id >= {FIRST} AND id <= $1::bigint RETURNING counts

@@ -96,7 +96,7 @@ def update_node(name: str, pools: dict[str, Any], draining: bool, problems: list
 # The database as a whole.
 
 
-def maintain(ending: bool = False) -> set[str]:
+def maintain() -> set[str]:
     """There is nothing to do: a reader's snapshot keeps no dead rows in the tables."""
     return set()
 

@@ -120,7 +120,7 @@ def node(name: str, **fields: object) -> None:
 
 
 def test_a_key_whose_time_has_passed_is_found() -> None:
-    key = IdempotencyKey.objects.create(owner=0, key="k", fingerprint="", task_ids=[], expires_at=FUTURE)
+    key = IdempotencyKey.objects.create(owner=0, key="k", task_ids=[], expires_at=FUTURE)
     assert found()
     IdempotencyKey.objects.filter(pk=key.pk).update(expires_at=PAST)
     assert found(old_keys=True)
