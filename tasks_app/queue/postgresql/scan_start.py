@@ -27,6 +27,8 @@ from tasks_app.queue.postgresql.marks import EMPTY, MICROS, READY_AGAIN, SINCE, 
 from tasks_app.queue.sql import NOT_BEGUN, READY
 
 READ = "SELECT id, state, coalesce(untold, 0) FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
+REMOVE = "DELETE FROM taskdaemon_scan_start WHERE id = $1"
+STORE = "INSERT INTO taskdaemon_scan_start (state, untold) VALUES ($1, $2)"
 _BEGAN_IN = SINCE.format(since="{since}::bigint")
 #: All running tasks: those that began since, and of those that began earlier the ones that are listed. ORDER BY keeps
 #: the planner from a scan of the table, coalesce() from the index of running tasks, and ARRAY(...) from all partial
@@ -112,6 +114,7 @@ def _tuples(value: Any) -> Any:
 
 #: Of each statement. What calls them has other things to do.
 MAX_STATEMENT_SECONDS = 0.5
+LIMIT = "SELECT set_config('statement_timeout', '{milliseconds}', true)"
 _QUERY_CANCELED = "57014"
 
 
@@ -124,7 +127,7 @@ def cut_short() -> Iterator[None]:
     """A transaction in which no statement takes longer than MAX_STATEMENT_SECONDS. Raises CutShort."""
     try:
         with transaction.atomic():
-            prepared(f"SELECT set_config('statement_timeout', '{MAX_STATEMENT_SECONDS * 1000:.0f}', true)", ())
+            prepared(LIMIT.format(milliseconds=int(MAX_STATEMENT_SECONDS * 1000)), ())
             yield
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
@@ -135,22 +138,22 @@ def cut_short() -> Iterator[None]:
 # What moves the row.
 
 _TABLE = "taskdaemon_task"
-_REACHED = f"""
+REACHED = f"""
 SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {MICROS.format(moment="clock_timestamp()")},
   coalesce(pg_sequence_last_value('taskdaemon_attempt_id_seq'), 0)"""
 #: Only one session does it at a time. The numbers are arbitrary.
-_LOCK = f"SELECT pg_try_advisory_xact_lock(7468, 2), {MICROS.format(moment='clock_timestamp()')}"
-_TYPES = "SELECT DISTINCT split_part(series, '|', 2) FROM taskdaemon_counter WHERE series LIKE 'received|%'"
+LOCK = f"SELECT pg_try_advisory_xact_lock(7468, 2), {MICROS.format(moment='clock_timestamp()')}"
+TYPES = "SELECT DISTINCT split_part(series, '|', 2) FROM taskdaemon_counter WHERE series LIKE 'received|%'"
 #: With those of ready tasks that another program has stored: along the index, from type to type.
-_ALL_TYPES = f"""
+ALL_TYPES = f"""
 WITH RECURSIVE found(name) AS (
   (SELECT task_type FROM taskdaemon_task WHERE {READY} ORDER BY task_type LIMIT 1)
   UNION ALL SELECT (SELECT task_type FROM taskdaemon_task WHERE {READY} AND task_type > found.name
     ORDER BY task_type LIMIT 1) FROM found WHERE found.name IS NOT NULL
-) SELECT name FROM found WHERE name IS NOT NULL UNION {_TYPES}
+) SELECT name FROM found WHERE name IS NOT NULL UNION {TYPES}
 """
 #: What was claimed lately. Which priorities there are is in no index.
-_PRIORITIES = """
+PRIORITIES = """
 SELECT DISTINCT task_type, priority FROM taskdaemon_task
 WHERE id = ANY(ARRAY(SELECT task_id FROM taskdaemon_attempt ORDER BY id DESC LIMIT 32))
 """
@@ -213,7 +216,7 @@ class Advance:
         if now < self._not_before:
             return
         if self._waiting is None:
-            [(position, micros, attempts)] = prepared(_REACHED, ())
+            [(position, micros, attempts)] = prepared(REACHED, ())
             set_back, self._micros = micros < self._micros, micros
             if now < self._move_at and abs(position + attempts - self._tasks) < MIN_TASKS and not set_back:
                 return
@@ -235,7 +238,7 @@ class Advance:
     def _move(self, proven: Sample, whole: bool) -> None:
         with cut_short():
             # A statement of its own: what follows must be read with the lock held.
-            [(locked, micros)] = prepared(_LOCK, ())
+            [(locked, micros)] = prepared(LOCK, ())
             if not locked or micros < proven.micros:  # the clock was set back since, and nothing is proven
                 return
             key, known = with_id() or (0, ScanStart())
@@ -247,8 +250,8 @@ class Advance:
             state = _moved(known, proven, self._order, whole)
             if whole:
                 self._whole_at = begun + (time.monotonic() - begun) / MAX_WHOLE_SHARE
-            prepared("DELETE FROM taskdaemon_scan_start WHERE id = $1", (key,))
-            prepared("INSERT INTO taskdaemon_scan_start (state, untold) VALUES ($1, $2)", (state.text(), state.untold))
+            prepared(REMOVE, (key,))
+            prepared(STORE, (state.text(), state.untold))
 
 
 def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> ScanStart:
@@ -282,11 +285,11 @@ def _least(first: N | None, proven: N) -> N:
 
 def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeStart]:
     """From where on each type is read."""
-    names = {*known.types, *(name for (name,) in prepared(_ALL_TYPES if whole else _TYPES, ()))}
+    names = {*known.types, *(name for (name,) in prepared(ALL_TYPES if whole else TYPES, ()))}
     types = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
     if whole:
         types = {name: TypeStart(_from_the_ends(start.marks, order)) for name, start in types.items()}
-    for name, priority in prepared(_PRIORITIES, ()) if order == "priority" else ():
+    for name, priority in prepared(PRIORITIES, ()) if order == "priority" else ():
         if (start := types.get(name)) is not None:
             marks = start.marks._replace(bands=start.marks.bands.claimed([priority]))
             types[name] = start._replace(marks=marks)

@@ -140,7 +140,7 @@ def test_it_stays_where_it_is_while_nothing_happens(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_process_moves_it_at_a_time() -> None:
-    with elsewhere(lambda: prepared(module._LOCK, ())):
+    with elsewhere(lambda: prepared(module.LOCK, ())):
         module.Advance("fifo")()
         assert scan_start() is None
     module.Advance("fifo")()
@@ -151,8 +151,8 @@ def test_what_takes_long_is_given_up_and_fails_no_heartbeat(monkeypatch: pytest.
     move = module.Advance("fifo")
     with monkeypatch.context() as slow:
         slow.setattr(module, "MAX_STATEMENT_SECONDS", 0.05)
-        slow.setattr(module, "_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
-        slow.setattr(module, "_ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
         move()  # from the ends
         move()
         assert scan_start() is None
