@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 # What a node must not start, whatever is ready.
@@ -20,10 +21,10 @@ class OnHold(NamedTuple):
     drained_types: frozenset[str] = frozenset()
 
     @classmethod
-    def from_row(cls, row: Sequence[Any]) -> OnHold:
-        """`row`: the columns of `sql.ON_HOLD`."""
-        handlers, drained, drained_types = row
-        return cls(frozenset(json.loads(handlers or "[]")), bool(drained), frozenset(json.loads(drained_types or "{}")))
+    def of(cls, read: Mapping[str, Any]) -> OnHold:
+        """`read`: the columns of `sql.ON_HOLD` by name."""
+        paused, drained_types = (frozenset(json.loads(read[name] or "[]")) for name in ("paused", "drained_types"))
+        return cls(paused, bool(read["drained"]), drained_types)
 
 
 _NONE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,14 +33,17 @@ _NONE = datetime(1970, 1, 1, tzinfo=UTC)
 class FirstTimes(NamedTuple):
     """Where a scan of an index by time may start: no row is before.
 
-    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire.
-    `ungrouped_at`: when a failure without a group ended. `untold_at`: when a task ended whose end is to be told.
+    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire. `ended_at`:
+    when the tasks ended that features look for, by name (`Feature.ended_tasks`).
     """
 
     due: float = -math.inf
     expires_at: datetime = _NONE
-    ungrouped_at: datetime = _NONE
-    untold_at: datetime = _NONE
+    ended_at: Mapping[str, datetime] = MappingProxyType({})
+
+    def ended(self, name: str) -> datetime:
+        """Where a scan of the ended tasks of this name may start."""
+        return self.ended_at.get(name, _NONE)
 
 
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
@@ -76,11 +80,7 @@ class DueWork(NamedTuple):
     old_nodes: bool = False
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
-    #: A failure that is in no group yet.
-    ungrouped: bool = False
-    #: A task whose end is still to be told.
-    untold: bool = False
-    #: What else is due: names of `Feature.due_work`.
+    #: What else is due: names of `Feature.due_work` and `Feature.ended_tasks`.
     features: frozenset[str] = frozenset()
     #: The present minute, in minutes since 1970.
     minute: int = 0
@@ -90,11 +90,19 @@ class DueWork(NamedTuple):
     on_hold: OnHold = OnHold()
 
     @classmethod
-    def from_row(cls, row: Sequence[Any]) -> DueWork:
-        """`row`: of `sql.due_work`. The answer to a question is null if there is no row at all."""
-        now, next_due, holders, *questions, names, minute, reload = row[:-3]
-        rest = (frozenset(names.split()), minute, reload, OnHold.from_row(row[-3:]))
-        return cls._make([now, next_due, tuple(json.loads(holders or "[]")), *map(bool, questions), *rest])
+    def of(cls, read: Mapping[str, Any]) -> DueWork:
+        """`read`: the columns of `sql.due_work` by name. The answer to a question is null if there is no row at all."""
+        questions = {name: bool(read[name]) for name, default in cls._field_defaults.items() if default is False}
+        return cls(
+            read["now"],
+            read["next_due"],
+            tuple(json.loads(read["holders"] or "[]")),
+            features=frozenset(read["features"].split()),
+            minute=read["minute"],
+            reload=read["reload"],
+            on_hold=OnHold.of(read),
+            **questions,
+        )
 
     @property
     def due(self) -> bool:

@@ -341,9 +341,10 @@ GROUP BY priority;
 
 -- due_work_statement (readings.py)
 -- The beat of a node, about once a second: what is due, and what is on hold.
-SELECT extract(epoch from clock_timestamp())::float8,
+SELECT
+  extract(epoch from clock_timestamp())::float8 AS now,
   (SELECT due FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock = 'server' AND due >= $2::float8 ORDER BY due LIMIT 1),
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = 'server' AND due >= $2::float8 ORDER BY due LIMIT 1) AS next_due,
   (SELECT json_agg(node)::text FROM (SELECT DISTINCT node FROM (
   SELECT id, task_type, node, lease, clock FROM (SELECT * FROM taskdaemon_task
     WHERE status = 'processing' AND started_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' THEN '-infinity'
@@ -352,11 +353,11 @@ SELECT extract(epoch from clock_timestamp())::float8,
     WHERE id = ANY(ARRAY(SELECT unnest($4::uuid[]))) AND coalesce(status) = 'processing'
     AND started_at < CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' THEN '-infinity'
   ELSE 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' END
-) AS running WHERE node <> $1::text ORDER BY node) AS holder),
+) AS running WHERE node <> $1::text ORDER BY node) AS holder) AS holders,
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock < 'server' AND due_at <= clock_timestamp() ORDER BY clock LIMIT 1) AS a)
+    WHERE status = 'pending' AND due IS NOT NULL AND clock < 'server' AND due_at <= clock_timestamp() ORDER BY clock LIMIT 1) AS found)
   OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock > 'server' AND due_at <= clock_timestamp() ORDER BY clock LIMIT 1) AS b),
+    WHERE status = 'pending' AND due IS NOT NULL AND clock > 'server' AND due_at <= clock_timestamp() ORDER BY clock LIMIT 1) AS found) AS due_on_old_clock,
   EXISTS (SELECT 1 FROM (SELECT 1 FROM (
   SELECT id, task_type, node, lease, clock FROM (SELECT * FROM taskdaemon_task
     WHERE status = 'processing' AND started_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' THEN '-infinity'
@@ -365,38 +366,39 @@ SELECT extract(epoch from clock_timestamp())::float8,
     WHERE id = ANY(ARRAY(SELECT unnest($4::uuid[]))) AND coalesce(status) = 'processing'
     AND started_at < CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' THEN '-infinity'
   ELSE 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' END
-) AS running WHERE (lease < extract(epoch from clock_timestamp())::float8 OR lease > extract(epoch from clock_timestamp())::float8 + 1200.0 OR clock <> 'server') LIMIT 1) AS c),
+) AS running WHERE (lease < extract(epoch from clock_timestamp())::float8 OR lease > extract(epoch from clock_timestamp())::float8 + 1200.0 OR clock <> 'server') LIMIT 1) AS c) AS lost,
   (SELECT expires_at FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0) AND expires_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $5::bigint * interval '1 microsecond' THEN '-infinity'
   ELSE 'epoch'::timestamptz + $5::bigint * interval '1 microsecond' END AND expires_at <= statement_timestamp()
-    ORDER BY expires_at LIMIT 1) <= clock_timestamp(),
-  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= clock_timestamp(),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> $1::text),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < clock_timestamp() - interval '30 days'),
-  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= clock_timestamp() - interval '60 seconds',
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' THEN '-infinity'
-  ELSE 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1) AS d),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at) AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' THEN '-infinity'
-  ELSE 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1) AS e),
+    ORDER BY expires_at LIMIT 1) <= clock_timestamp() AS expired,
+  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= clock_timestamp() AS old_keys,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> $1::text) AS peers,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < clock_timestamp() - interval '30 days') AS old_nodes,
+  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= clock_timestamp() - interval '60 seconds' AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'callbacks ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = floor(extract(epoch from statement_timestamp()) / 60)::bigint) THEN 'history ' ELSE '' END
-  || '', floor(extract(epoch from statement_timestamp()) / 60)::bigint,
-  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),
-  (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text);
+  || CASE WHEN EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at) AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1) AS found) THEN 'untold ' ELSE '' END
+  || CASE WHEN EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'failed' AND failure_group IS NULL AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1) AS found) THEN 'ungrouped ' ELSE '' END
+  || '' AS features,
+  floor(extract(epoch from statement_timestamp()) / 60)::bigint AS minute,
+  coalesce((SELECT max(id) FROM taskdaemon_reload), 0) AS reload,
+  (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types;
 
 -- read_on_hold (readings.py)
 -- Reads what a node must not start.
 SELECT
-  (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text);
+  (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types;
 
 -- reading_statement, fifo (readings.py)
 -- Reads counters and queues, for metrics and the dashboard, from where indexes begin.
@@ -613,7 +615,7 @@ ON CONFLICT (slot, series) DO UPDATE SET value = excluded.value
 
 -- read (scan_start.py)
 -- Reads where indexes begin to have rows.
-SELECT id, state, coalesce(untold, 0) FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1;
+SELECT id, state, coalesce(ended, '{}') FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1;
 
 -- reached (scan_start.py)
 -- Reads how far positions, attempts and the clock have come.
@@ -628,7 +630,7 @@ SELECT pg_try_advisory_xact_lock(7468, 2), (extract(epoch from clock_timestamp()
 -- Limits the statements of this transaction, which are given up rather than waited for.
 SELECT set_config('statement_timeout', '500', true);
 
--- first (scan_start.py)
+-- first_statement (scan_start.py)
 -- Finds the first row of each index.
 SELECT
   (SELECT coalesce(json_agg(json_build_array(known.type,
@@ -645,13 +647,6 @@ SELECT
     AND expires_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $5::bigint * interval '1 microsecond' THEN '-infinity'
   ELSE 'epoch'::timestamptz + $5::bigint * interval '1 microsecond' END AND expires_at <= statement_timestamp()
     ORDER BY expires_at LIMIT 1),
-  (SELECT (extract(epoch from completed_at) * 1000000)::bigint FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL
-    AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' THEN '-infinity'
-  ELSE 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1),
-  (SELECT (extract(epoch from completed_at) * 1000000)::bigint FROM taskdaemon_task
-    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at) AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' THEN '-infinity'
-  ELSE 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1),
   (SELECT coalesce(json_agg(id), '[]')::text FROM (
   SELECT id, task_type, node, lease, clock FROM (SELECT * FROM taskdaemon_task
     WHERE status = 'processing' AND started_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $2::bigint * interval '1 microsecond' THEN '-infinity'
@@ -660,7 +655,12 @@ SELECT
     WHERE id = ANY(ARRAY(SELECT unnest($3::uuid[]))) AND coalesce(status) = 'processing'
     AND started_at < CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $2::bigint * interval '1 microsecond' THEN '-infinity'
   ELSE 'epoch'::timestamptz + $2::bigint * interval '1 microsecond' END
-) AS running);
+) AS running),
+  json_build_object('untold', (SELECT (extract(epoch from completed_at) * 1000000)::bigint FROM taskdaemon_task
+    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at) AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + $6::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1), 'ungrouped', (SELECT (extract(epoch from completed_at) * 1000000)::bigint FROM taskdaemon_task
+    WHERE status = 'failed' AND failure_group IS NULL AND completed_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + $7::bigint * interval '1 microsecond' END ORDER BY completed_at LIMIT 1))::text;
 
 -- types (scan_start.py)
 -- Reads the types of which tasks were received.
@@ -685,7 +685,7 @@ DELETE FROM taskdaemon_scan_start WHERE id = $1;
 
 -- store (scan_start.py)
 -- Stores where indexes begin.
-INSERT INTO taskdaemon_scan_start (state, untold) VALUES ($1, $2);
+INSERT INTO taskdaemon_scan_start (state, ended) VALUES ($1, $2);
 
 -- writers (horizon.py)
 -- Lists the transactions that may write to a table.

@@ -26,7 +26,6 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
-from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.sqlite.session import clock_id, read, seconds
 
 #: The present time of day.
@@ -64,31 +63,28 @@ _PARTS = {
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
     "from_expiry": "",
-    "from_failure": "",
-    "from_end": "",
-    "untold": UNTOLD_SQL,
     "not_begun": sql.NOT_BEGUN,
 }
 _HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node"
 _LOST = f"""SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND {sql.LATE.format(**_PARTS)}
     ORDER BY node LIMIT 1"""
-READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
+READ_ON_HOLD = sql.on_hold().format(**_PARTS)
 
 
 @cache
 def due_work_statement() -> str:
-    return sql.due_work().format(**_PARTS, holders=_HOLDERS, lost=_LOST)
+    return sql.due_work(from_end=lambda name: "").format(**_PARTS, holders=_HOLDERS, lost=_LOST)
 
 
 def due_work(node: str) -> DueWork:
     [row] = read(due_work_statement(), {"now": seconds(), "clock": clock_id(), "node": node})
-    return DueWork.from_row(row)
+    return sql.due_work_of(row)
 
 
 def on_hold(node: str) -> OnHold:
     [row] = read(READ_ON_HOLD, {"node": node})
-    return OnHold.from_row(row)
+    return sql.on_hold_of(row)
 
 
 def first_times() -> FirstTimes:

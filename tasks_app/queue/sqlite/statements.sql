@@ -143,45 +143,47 @@ WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE status = 'pending' AND due IS 
 
 -- due_work_statement (readings.py)
 -- The beat of a node, about once a second: what is due, and what is on hold.
-SELECT :now,
+SELECT
+  :now AS now,
   (SELECT due FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock = :clock  ORDER BY due LIMIT 1),
-  (SELECT json_group_array(node) FROM (SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node) AS holder),
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = :clock  ORDER BY due LIMIT 1) AS next_due,
+  (SELECT json_group_array(node) FROM (SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node) AS holder) AS holders,
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock < :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS a)
+    WHERE status = 'pending' AND due IS NOT NULL AND clock < :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS found)
   OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock > :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS b),
+    WHERE status = 'pending' AND due IS NOT NULL AND clock > :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS found) AS due_on_old_clock,
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND (lease < :now OR lease > :now + 1200.0 OR clock <> :clock)
-    ORDER BY node LIMIT 1) AS c),
+    ORDER BY node LIMIT 1) AS c) AS lost,
   (SELECT expires_at FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0) 
-    ORDER BY expires_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now'),
-  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now'),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> :node),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-30 days')),
-  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-60 seconds'),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL  ORDER BY completed_at LIMIT 1) AS d),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)  ORDER BY completed_at LIMIT 1) AS e),
+    ORDER BY expires_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS expired,
+  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS old_keys,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> :node) AS peers,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-30 days')) AS old_nodes,
+  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-60 seconds') AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 'callbacks ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = CAST(strftime('%s', 'now') AS integer) / 60) THEN 'history ' ELSE '' END
-  || '', CAST(strftime('%s', 'now') AS integer) / 60,
-  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),
-  (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node);
+  || CASE WHEN EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE callback_url IS NOT NULL AND completed_at IS NOT NULL AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)  ORDER BY completed_at LIMIT 1) AS found) THEN 'untold ' ELSE '' END
+  || CASE WHEN EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'failed' AND failure_group IS NULL  ORDER BY completed_at LIMIT 1) AS found) THEN 'ungrouped ' ELSE '' END
+  || '' AS features,
+  CAST(strftime('%s', 'now') AS integer) / 60 AS minute,
+  coalesce((SELECT max(id) FROM taskdaemon_reload), 0) AS reload,
+  (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types;
 
 -- read_on_hold (readings.py)
 -- Reads what a node must not start.
 SELECT
-  (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node);
+  (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types;
 
 -- reading (readings.py)
 -- Reads counters and queues, for metrics and the dashboard.

@@ -68,7 +68,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "REACHED": "Reads how far positions, attempts and the clock have come.",
             "LOCK": "Asks whether this is the only session that moves the row.",
             "LIMIT": "Limits the statements of this transaction, which are given up rather than waited for.",
-            "FIRST": "Finds the first row of each index.",
+            "first_statement": "Finds the first row of each index.",
             "TYPES": "Reads the types of which tasks were received.",
             "ALL_TYPES": "Reads the same, and the types of all ready tasks.",
             "PRIORITIES": "Reads the types and priorities of tasks that were claimed lately.",
