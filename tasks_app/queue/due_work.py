@@ -12,19 +12,39 @@ from typing import Any, NamedTuple
 # What a node must not start, whatever is ready.
 
 
+class StartLimit(NamedTuple):
+    """Of one type. `places`: how many more of its tasks may run, over all nodes; None: any number. `seconds`: from the
+    reading on, none of its tasks may start for so long.
+
+    Places save claims that would find nothing: a claim decides, by what it sees.
+    """
+
+    places: int | None = None
+    seconds: float = 0.0
+
+    def and_also(self, other: StartLimit) -> StartLimit:
+        """Both."""
+        places = [its for its in (self.places, other.places) if its is not None]
+        return StartLimit(min(places, default=None), max(self.seconds, other.seconds))
+
+
 class OnHold(NamedTuple):
     """`paused`: the types of which no node may start a task. `drained`: this node may start no task at all.
-    `drained_types`: this node may start no task of these."""
+    `drained_types`: this node may start no task of these. `limits`: the limits of types, if features have any."""
 
     paused: frozenset[str] = frozenset()
     drained: bool = False
     drained_types: frozenset[str] = frozenset()
+    limits: Mapping[str, StartLimit] = MappingProxyType({})
 
     @classmethod
     def of(cls, read: Mapping[str, Any]) -> OnHold:
         """`read`: the columns of `sql.ON_HOLD` by name."""
         paused, drained_types = (frozenset(json.loads(read[name] or "[]")) for name in ("paused", "drained_types"))
-        return cls(paused, bool(read["drained"]), drained_types)
+        limits: dict[str, StartLimit] = {}
+        for name, places, seconds in json.loads(read["limits"] or "[]"):
+            limits[name] = StartLimit(places, seconds or 0.0).and_also(limits.get(name, StartLimit()))
+        return cls(paused, bool(read["drained"]), drained_types, limits)
 
 
 _NONE = datetime(1970, 1, 1, tzinfo=UTC)

@@ -41,11 +41,13 @@ SELECT {id}, (
   FROM taskdaemon_task AS task WHERE task.id = watched.{id}
 ) FROM {ids}
 """
-#: By name (`OnHold`): the paused types as JSON, whether the node is drained, its drained types as an object's keys.
+#: By name (`OnHold`): the paused types as JSON, whether the node is drained, its drained types as an object's keys, and
+#: the limits of types as JSON.
 ON_HOLD = {
     "paused": "(SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall})",
     "drained": "EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)",
     "drained_types": "(SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})",
+    "limits": "{start_limits}",
 }
 LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
 #: Whether there is a row. Along its index, the first one is read: without ORDER BY, PostgreSQL may scan the table.
@@ -92,7 +94,10 @@ def due_work(from_end: Callable[[str], str]) -> str:
 
 
 def _select(columns: Mapping[str, str]) -> str:
-    return "SELECT\n  " + ",\n  ".join(f"{expression} AS {name}" for name, expression in columns.items())
+    limits = " UNION ALL ".join(feature.start_limits for feature in features() if feature.start_limits)
+    limits = f"(SELECT {{limits}} FROM ({limits}) AS limited)" if limits else "NULL"
+    listed = ",\n  ".join(f"{expression} AS {name}" for name, expression in columns.items())
+    return f"SELECT\n  {listed}".replace("{start_limits}", limits)
 
 
 def due_work_of(row: Sequence[Any]) -> DueWork:

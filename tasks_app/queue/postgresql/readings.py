@@ -141,6 +141,7 @@ _PARTS = {
     "node": "$1::text",
     "array": "json_agg(node)::text",
     "handlers": "json_agg(handler)::text",
+    "limits": "json_agg(json_build_array(type, places, seconds))::text",
     # Not the time of `clock_timestamp()`, which no index is read for.
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
@@ -153,8 +154,12 @@ _ADDED = {
     "from_due": "AND due >= $2::float8",
     "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
 }
-READ_ON_HOLD = sql.on_hold().format(**_PARTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@cache
+def on_hold_statement() -> str:
+    return sql.on_hold().format(**_PARTS)
 
 
 @cache
@@ -172,7 +177,7 @@ def due_work(node: str) -> DueWork:
 
 
 def on_hold(node: str) -> OnHold:
-    [row] = prepared(READ_ON_HOLD, (node,))
+    [row] = prepared(on_hold_statement(), (node,))
     return sql.on_hold_of(row)
 
 

@@ -391,14 +391,16 @@ SELECT
   coalesce((SELECT max(id) FROM taskdaemon_reload), 0) AS reload,
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types;
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
+  NULL AS limits;
 
--- read_on_hold (readings.py)
+-- on_hold_statement (readings.py)
 -- Reads what a node must not start.
 SELECT
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types;
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
+  NULL AS limits;
 
 -- reading_statement, fifo (readings.py)
 -- Reads counters and queues, for metrics and the dashboard, from where indexes begin.

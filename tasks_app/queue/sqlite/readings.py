@@ -59,6 +59,7 @@ _PARTS = {
     "node": ":node",
     "array": "json_group_array(node)",
     "handlers": "json_group_array(handler)",
+    "limits": "json_group_array(json_array(type, places, seconds))",
     "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
@@ -69,7 +70,11 @@ _HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing
 _LOST = f"""SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND {sql.LATE.format(**_PARTS)}
     ORDER BY node LIMIT 1"""
-READ_ON_HOLD = sql.on_hold().format(**_PARTS)
+
+
+@cache
+def on_hold_statement() -> str:
+    return sql.on_hold().format(**_PARTS)
 
 
 @cache
@@ -83,7 +88,7 @@ def due_work(node: str) -> DueWork:
 
 
 def on_hold(node: str) -> OnHold:
-    [row] = read(READ_ON_HOLD, {"node": node})
+    [row] = read(on_hold_statement(), {"now": seconds(), "node": node})
     return sql.on_hold_of(row)
 
 

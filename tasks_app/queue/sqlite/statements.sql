@@ -176,14 +176,16 @@ SELECT
   coalesce((SELECT max(id) FROM taskdaemon_reload), 0) AS reload,
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types;
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
+  NULL AS limits;
 
--- read_on_hold (readings.py)
+-- on_hold_statement (readings.py)
 -- Reads what a node must not start.
 SELECT
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types;
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
+  NULL AS limits;
 
 -- reading (readings.py)
 -- Reads counters and queues, for metrics and the dashboard.

@@ -48,7 +48,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
         },
         "readings": {
             "due_work_statement": "The beat of a node, about once a second: what is due, and what is on hold.",
-            "READ_ON_HOLD": "Reads what a node must not start.",
+            "on_hold_statement": "Reads what a node must not start.",
             "reading_statement": "Reads counters and queues, for metrics and the dashboard, from where indexes begin.",
             "READING": "The same from the ends of the indexes, while it is not known where they begin.",
             "RUNS": "Reads all running tasks.",
@@ -120,7 +120,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
         },
         "readings": {
             "due_work_statement": "The beat of a node, about once a second: what is due, and what is on hold.",
-            "READ_ON_HOLD": "Reads what a node must not start.",
+            "on_hold_statement": "Reads what a node must not start.",
             "READING": "Reads counters and queues, for metrics and the dashboard.",
             "RUNS": "Reads all running tasks.",
             "statement": "Counts the ready tasks that come before a task.",
