@@ -70,11 +70,6 @@ READY = Q(status="pending", due__isnull=True)
 UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
     Q(callback_told__isnull=True) | Q(callback_told__lt=F("completed_at")) | Q(callback_told__gt=F("completed_at"))
 )
-#: The same as the statements spell it.
-UNTOLD_SQL = (
-    "callback_url IS NOT NULL AND completed_at IS NOT NULL"
-    " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
-)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -84,7 +79,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
     bound parameter does not. Without the index each of these scans the whole table.
     """
 
-    def _where(self, literal: str, *values: Any) -> TaskQuerySet:
+    def where(self, literal: str, *values: Any) -> TaskQuerySet:
+        """Rows by a condition that is spelled as in an index."""
         return cast("TaskQuerySet", self.extra(where=[literal], params=values))
 
     def running_by_key(self) -> TaskQuerySet:
@@ -93,7 +89,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         The expression keeps planners from the index of all running rows: while a snapshot is held on PostgreSQL, it has
         an entry of every task that has run since.
         """
-        return self._where("status || '' = 'processing'")
+        return self.where("status || '' = 'processing'")
 
     def running_among(self, ids: Iterable[UUID | str]) -> TaskQuerySet:
         """Of these rows, those that a node has claimed, read by their keys."""
@@ -101,27 +97,23 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def waiting(self) -> TaskQuerySet:
         """Pending rows that `promote` has not made ready yet."""
-        return self._where("status = 'pending' AND due IS NOT NULL")
+        return self.where("status = 'pending' AND due IS NOT NULL")
 
     def waiting_by_key(self) -> TaskQuerySet:
         """The same, to be narrowed by keys: see `running_by_key`."""
-        return self._where("status || '' = 'pending' AND due IS NOT NULL")
+        return self.where("status || '' = 'pending' AND due IS NOT NULL")
 
     def ready(self) -> TaskQuerySet:
         """Rows that may be claimed now."""
-        return self._where("status = 'pending' AND due IS NULL")
+        return self.where("status = 'pending' AND due IS NULL")
 
     def failed(self) -> TaskQuerySet:
         """Rows that failed."""
-        return self._where("status = 'failed'")
-
-    def ungrouped(self) -> TaskQuerySet:
-        """Failed rows whose failure `group_failures` has not counted yet."""
-        return self._where("status = 'failed' AND failure_group IS NULL")
+        return self.where("status = 'failed'")
 
     def in_group(self, fingerprint: int) -> TaskQuerySet:
         """Failed rows of a failure group."""
-        return self._where("status = 'failed' AND failure_group IS NOT NULL").filter(failure_group=fingerprint)
+        return self.where("status = 'failed' AND failure_group IS NOT NULL").filter(failure_group=fingerprint)
 
     def any_by(self, field: str) -> bool:
         """`exists()` along the index that begins with `field`.
@@ -132,22 +124,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def expiring(self) -> TaskQuerySet:
         """Pending rows that have an expiry and that no handler has begun."""
-        return self._where(
-            "status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)"
-        )
+        return self.where("status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)")
 
     def of_schedule(self, schedule: str, after: int | None) -> TaskQuerySet:
         """Rows that a schedule has made, from a position on (null: all), in the order of their positions."""
-        rows = self._where("schedule IS NOT NULL").filter(schedule=schedule).order_by("position")
+        rows = self.where("schedule IS NOT NULL").filter(schedule=schedule).order_by("position")
         return rows if after is None else rows.filter(position__gt=after)
-
-    def untold(self) -> TaskQuerySet:
-        """Ended rows with a `callback_url` whose end was not told yet."""
-        return self._where(UNTOLD_SQL)
 
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
-        return self._where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
+        return self.where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
 
 
 class Task(models.Model):

@@ -292,7 +292,10 @@ class ScanStart(models.Model):
 
     #: JSON as `queue.postgresql.scan_start` writes it. Text, because it is read whole.
     state = models.TextField()
-    #: No end before it is untold, in microseconds since 1970. Null: unknown.
+    #: JSON: when the tasks ended that features look for, in microseconds since 1970, by name. Not in `state`, of which
+    #: the previous version knows each key. Null: that version wrote the row.
+    ended = models.TextField(null=True)  # noqa: DJ001
+    #: The previous version's. Null: this version wrote the row.
     untold = models.BigIntegerField(null=True)
 
     class Meta:

@@ -20,6 +20,7 @@ from uuid import UUID
 from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
+from tasks_app.features.failures import UNGROUPED
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
 from tasks_app.logs import harmless
 from tasks_app.node.threads import OutageGuard
@@ -121,7 +122,7 @@ _COLUMNS: dict[str, str | Coalesce] = {
 
 def group_failures() -> int:
     """Count failures that are not counted yet, for a second and 10,000 at most. Returns how many."""
-    batch = partial(_group_batch, store().first_times().ungrouped_at)
+    batch = partial(_group_batch, store().first_times().ended("ungrouped"))
     return run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 
@@ -143,7 +144,7 @@ def _group_batch(first: datetime) -> int:
 
 
 def _to_count() -> TaskQuerySet:
-    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+    return Task.objects.where(UNGROUPED).filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
 
 
 def _failures(rows: TaskQuerySet, most: int | None = None) -> list[UngroupedFailure]:
@@ -282,7 +283,7 @@ class FailureGroups:
     def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
         begun = store().elapsed()
-        if not (work.ungrouped or "kept_failures" in work.features or begun >= self._removal_at):
+        if not (work.features & {"ungrouped", "kept_failures"} or begun >= self._removal_at):
             return
         if begun >= self._next_at and self._job.run(self._count):
             now = store().elapsed()

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from tasks_app.features.failures import UNGROUPED
 from tasks_app.features.failures.grouping import (
     KEEP_DAYS,
     MAX_GROUPS_PER_HANDLER,
@@ -290,7 +291,7 @@ def test_nodes_and_operators_that_meet_count_each_failure_once() -> None:
     together(*([group_failures] * 3), *([lambda key=key: redrive(key) for key in tasks[:20]]))
     group_failures()
     assert counts() == {"error a": 20, "error b": 20}
-    assert Task.objects.ungrouped().count() == 0
+    assert Task.objects.where(UNGROUPED).count() == 0
 
 
 def test_failures_that_are_removed_before_they_are_counted_are_counted() -> None:

@@ -29,8 +29,8 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "ungrouped": False,
-    "untold": False, "features": frozenset(), "reload": 0, "on_hold": OnHold(),
+    "peers": False, "old_nodes": False, "old_live_events": False, "features": frozenset(), "reload": 0,
+    "on_hold": OnHold(),
 }  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_live_events_of_an_attempt_that_ended_a_minute_ago_are_found() -> None:
 
 def test_a_failure_without_a_group_is_found_until_it_is_counted() -> None:
     settle("node", [success(running()), failure(running(NO_RETRY), retryable=False)])
-    assert found(ungrouped=True)
+    assert found(features={"ungrouped"})
     [failed] = Task.objects.failed()
     keep_ungrouped([failed.pk])
     Task.objects.all().delete()
@@ -166,7 +166,7 @@ def test_a_failure_without_a_group_is_found_until_it_is_counted() -> None:
 
 def test_an_end_is_found_until_it_is_told_and_its_callback_until_it_is_sent() -> None:
     ended()
-    assert found(untold=True)
+    assert found(features={"untold"})
     tell_ended()
     assert found(features={"callbacks"})
     Delivery.objects.update(next_at=FUTURE)
