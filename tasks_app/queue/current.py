@@ -94,10 +94,14 @@ def check_migrations(**_: Any) -> list[checks.CheckMessage]:
     """E008: see `partly_migrated`. Reports nothing if there is no database, or it does not answer."""
     if not (store().is_server or Path(connection.settings_dict["NAME"]).exists()):
         return []  # to look would make the file
+    closed = connection.connection is None
     try:
         fault = partly_migrated()
     except DatabaseError:
         return []
+    finally:
+        if closed:  # as below
+            connection.close()
     return [] if fault is None else [checks.Error(fault, id="tasks_app.E008")]
 
 
