@@ -19,7 +19,7 @@ from tests.docker_handlers.conftest import Deployment
 pytestmark = pytest.mark.long("deployments with containers", seconds=60)
 
 REPLY = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":1}"; done'
-CHILD = f'[handlers.child]\ncommand = {json.dumps(["/bin/sh", "-c", REPLY])}\n'
+CHILD = f"[handlers.child]\ncommand = {json.dumps(['/bin/sh', '-c', REPLY])}\n"
 HANDLERS = f'[handlers.boxed]\nimage = "{BUSYBOX}"\ncommand = {json.dumps(["/bin/sh", "-c", REPLY])}\ninstances = 2\n'
 
 
