@@ -61,7 +61,8 @@ class Ours:
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
         # Counted from here on, without the servers' work for the sender.
-        first, before = self.deployment.completed(), self._cpu()
+        before = self._cpu()
+        first = self.deployment.completed()
         self.deployment.none_left(self.worker)
         if first > count / 2:  # of the few that are left, the kernel's tick of 10 ms may say nothing
             first, before = 0, self._before

@@ -27,6 +27,8 @@ _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 #: The kernel truncates longer names.
 MAX_NAME_BYTES = 15
 ENDS = (signal.SIGTERM, signal.SIGINT)
+#: The exit code of `worker` and `up` after an orderly stop that left containers behind.
+LEFT_BEHIND = 3
 
 
 def name_process(name: str) -> None:

@@ -15,7 +15,8 @@ from typing import NoReturn
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.management.api_client import open_directly
-from tasks_app.management.starting import Warming, first_task
+from tasks_app.management.starting import Warming, first_task, program
+from tasks_app.process import LEFT_BEHIND
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.parent_death import die_with_parent
 
@@ -125,6 +126,11 @@ class Child:
         """Whether it does not run."""
         return self.pid is None or self._poll() is not None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, if it was not started again since: its exit code, or minus the signal that killed it."""
+        return None if self.pid is None else self._poll()
+
     def kill(self) -> None:
         """Kill it and its process group."""
         if self.pid is not None and self._poll() is None:
@@ -175,6 +181,7 @@ class Supervisor:
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{env.port}"
         self._warming = Warming(self._base, handlers, say, key)
         self._bearer = bearer
+        self._containers = any(handler.image for handler in handlers.values())
         self._announced = False
         self._begun = time.monotonic()
         self._stops = {*STOPS, signal.SIGHUP} if sys.stdin is not None and sys.stdin.isatty() else STOPS
@@ -187,8 +194,7 @@ class Supervisor:
             self._start(child)
         while not self._told_to_stop(self._pause()):
             self._check()
-        self._stop()
-        return 0
+        return self._stop()
 
     def _told_to_stop(self, seconds: float) -> bool:
         """Sleep until a signal, or for so long. True for a signal to stop, False if a child ended or time is up.
@@ -242,7 +248,7 @@ class Supervisor:
         except (OSError, ValueError, urllib.error.URLError):
             return False
 
-    def _stop(self) -> None:
+    def _stop(self) -> int:
         self._say(f"  stopping  running tasks have {self._env.drain_timeout:g} s; once more to force it")
         try:
             self._env.draining_file.touch()
@@ -263,3 +269,15 @@ class Supervisor:
         with suppress(OSError):  # the next start of the web server removes it
             self._env.draining_file.unlink()
         self._say("  stopped")
+        if self._worker.exit_code == LEFT_BEHIND:
+            return self._left("the Docker engine was too slow to remove the containers that are named above")
+        if self._worker.exit_code == -signal.SIGKILL and self._containers:
+            return self._left("the worker did not end in time and was killed, which may leave containers")
+        return 0
+
+    def _left(self, reason: str) -> int:
+        self._say(
+            f"  left      {reason}. The next start removes them, and `{program()} clean` does now "
+            f"(exit code {LEFT_BEHIND})"
+        )
+        return LEFT_BEHIND

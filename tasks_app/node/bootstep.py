@@ -23,10 +23,11 @@ from tasks_app.conf.watching import watcher
 from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import HandlersError
 from tasks_app.node.generation import served
+from tasks_app.node.leftovers import remember
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.node.threads import Retrying
-from tasks_app.process import name_process, on_hangup
+from tasks_app.process import LEFT_BEHIND, name_process, on_hangup
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.engine import Owner
@@ -80,6 +81,7 @@ class NodeStep(bootsteps.StartStopStep):
         name_process("tasks-worker")
         on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
+        remember(env.home, self._deployment)
         self.node = _node = node = Node(
             self.handlers,
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
@@ -101,16 +103,17 @@ class NodeStep(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         """SIGTERM: drain the node."""
-        self._drain(conf.environment().drain_timeout)
+        self._drain(worker, conf.environment().drain_timeout)
 
     def terminate(self, worker: Any) -> None:
         """SIGQUIT or a second SIGTERM: release running tasks at once."""
-        self._drain(0.0)
+        self._drain(worker, 0.0)
 
-    def _drain(self, timeout: float) -> None:
+    def _drain(self, worker: Any, timeout: float) -> None:
         if self.node is not None:
             node, self.node = self.node, None
-            node.drain(timeout)
+            if node.drain(timeout):
+                worker.exitcode = LEFT_BEHIND
 
 
 def _deployment() -> str:

@@ -126,10 +126,14 @@ class Reload:
         self.image_names.end()
 
     def close_pools(self, until: float) -> None:
-        """End all containers. `until`: when they have to be gone, on the monotonic clock; 5 s are left to each pool."""
+        """End all containers. `until`: when they have to be gone, on the monotonic clock; they have 5 s at least."""
         with self._lock:
+            until = max(until, time.monotonic() + 5.0)
+            # All pools begin before the first is waited for: with a slow engine each takes the whole time.
             for pool in self.pools.values():
-                pool.close(max(until - time.monotonic(), 5.0))
+                pool.end()
+            for pool in self.pools.values():
+                pool.close(max(until - time.monotonic(), 0.0))
 
     def _moved_images(self, handlers: Mapping[str, Handler]) -> Set[str]:
         return self.image_names.ask({handler.image for handler in handlers.values() if handler.image is not None})

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,8 @@ RELEASE_SECONDS = DRAIN_GRACE_SECONDS + 10.0
 #: The last of them, in which tasks whose large results are not written yet go back: a little more than a statement may
 #: take that writes one.
 GIVE_BACK_SECONDS = 12.0
+#: How long the end of a node tries once more to remove containers that the engine has not removed yet.
+LAST_REMOVALS_SECONDS = 2.0
 
 
 class Node:
@@ -73,7 +75,7 @@ class Node:
         self._dispatcher_writes = store().single_writer
         self.in_flight = InFlightTasks()
         self._reactor = Reactor()
-        engine = make_engine(self.name, domain)
+        self._engine = engine = make_engine(self.name, domain)
         chosen = served(handlers, only)
         self.ready_types = ReadyTypes(chosen, self._reactor.interrupt)
         on_hold = TypesOnHold(self.name, chosen, self.ready_types.mark)
@@ -179,8 +181,10 @@ class Node:
         """Let `drain` wait for no task, even if it has begun. Takes no lock, so that a signal handler may call it."""
         self._forced = True
 
-    def drain(self, timeout: float) -> None:
+    def drain(self, timeout: float) -> Sequence[str]:
         """End the node: claim nothing more, wait `timeout` seconds for running tasks, release the rest without a retry.
+
+        Returns a sentence for each container that the engine has not removed in time; none in general.
 
         What is needed ends after what needs it: a claim starts a task, a task ends with a result, and until the result
         is written its lease is renewed.
@@ -210,8 +214,12 @@ class Node:
         self._reactor.close()
         for started in self._threads.values():
             started.join(5.0)
+        left = self._engine.close(LAST_REMOVALS_SECONDS)
         # 5. The row and the lock: from then on other nodes take what is left. No beat may update the row again.
         self._record_end()
+        for sentence in left:
+            log.warning(sentence, node=self.name)
+        return left
 
     def _end_tasks(self, timeout: float) -> None:
         """Wait for running tasks and their results; after `timeout` seconds, or if forced, kill the containers."""

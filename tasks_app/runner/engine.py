@@ -219,6 +219,14 @@ class Engine(Protocol):
         """
         return 0
 
+    def close(self, seconds: float = 0.0) -> Sequence[str]:
+        """Try for so many seconds to remove all containers of the node, which ends; then disconnect.
+
+        Returns a sentence for each container that is left: the sweep of another node removes it. With 0 nothing is
+        tried, as in a crash.
+        """
+        return ()
+
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         """The result of a call that failed in one of its containers, with what the engine knows of the reason."""
         return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
@@ -35,6 +35,10 @@ class EngineByHandler:
 
     def sweep(self, is_gone: IsGone) -> int:
         return self._docker().sweep(is_gone)
+
+    def close(self, seconds: float = 0.0) -> Sequence[str]:
+        with self._lock:
+            return () if self._containers is None else self._containers.close(seconds)
 
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         return self._for(handler).explain(handler, result)

@@ -119,21 +119,24 @@ class Pool:
         for slot in self.slots:
             slot.start()
 
-    def close(self, timeout: float = 10.0) -> bool:
-        """End every container; running calls are killed. True if all ended within `timeout` seconds.
-
-        The reactor must be polled until then: it tells the slots to give up their containers.
-        """
+    def end(self) -> tuple[Slot, ...]:
+        """Begin to end every container, and return their slots; running calls are killed."""
         self._check.end()
         # No slot can be taken, so none begins a call from here on.
         with self._lock:
             self._closed = True
             self._free.clear()
             slots = (*self._present(), *self._leaving)
-        # All are told before the first is waited for, so that they end side by side.
         for slot in slots:
             slot.close()
-        until = time.monotonic() + timeout
+        return slots
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """End every container; running calls are killed. True if all ended within `timeout` seconds.
+
+        The reactor must be polled until then: it tells the slots to give up their containers.
+        """
+        slots, until = self.end(), time.monotonic() + timeout
         ended = [slot.join(max(0.0, until - time.monotonic())) for slot in slots]
         return all(ended)
 

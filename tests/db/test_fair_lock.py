@@ -119,10 +119,10 @@ def test_a_process_that_is_to_be_first_has_the_turn_before_all_that_wait_for_it(
             file.write(f"{name}\n")
         lock.release()
 
-    tried, try_turn = threading.Event(), second._try_turn
+    tried, try_turn = list[int](), second._try_turn
 
     def tries(turn: int) -> bool:
-        tried.set()
+        tried.append(turn)
         return try_turn(turn)
 
     monkeypatch.setattr(second, "_try_turn", tries)
@@ -130,11 +130,14 @@ def test_a_process_that_is_to_be_first_has_the_turn_before_all_that_wait_for_it(
     with other(path) as one, ThreadPoolExecutor(2) as pool:
         one.until_it_is_next()
         waits = pool.submit(acquire, second, "ordinary")
-        assert tried.wait(20)
+        until(lambda: tried, what="a try of the ordinary process")
         first = pool.submit(acquire, third, "first", True)
         probe = os.open(f"{path}.first", os.O_RDWR)
         until(lambda: not try_lock(probe), what="a process that is to be first")
         os.close(probe)
+        # The try that runs now may have begun before; from the next one on each sees that a process is to be first.
+        begun = len(tried)
+        until(lambda: len(tried) > begun + 1, what="a further try of the ordinary process")
         one.release()  # once it has the lock
         ours.release()
         first.result(20)

@@ -171,6 +171,7 @@ def limits() -> Creates:
 
 
 class _NoRemover:
+    def created(self, container: str) -> None: ...
     def expect(self, label: str) -> None: ...
     def forget(self, label: str) -> None: ...
     def discard(self, container: str, began: float) -> None: ...
@@ -192,7 +193,7 @@ def test_the_limit_doubles_with_each_create_that_takes_longer_and_shrinks_with_e
         with pytest.raises(EngineSlow):
             limits.ask(create(), times_out, None)
         seen.append(limits.limit)
-        limits.expire(everything=True)
+        limits.close()
     assert seen == [120.0, 240.0, 300.0, 300.0]
     seen.clear()
     for _ in range(4):
@@ -232,7 +233,7 @@ def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_c
     with pytest.raises(EngineSlow, match="within 60 s"):
         limits.ask(create(pipes), lambda timeout: "another", None)
     assert pipes.removed == 1
-    limits.expire(everything=True)
+    limits.close()
     limits.check()
     with ThreadPoolExecutor(1) as slot:
         running = slot.submit(limits.ask, create(), waits, None)
@@ -260,7 +261,7 @@ def test_fifos_are_removed_unless_a_container_uses_or_may_use_them(limits: Creat
     with pytest.raises(EngineSlow):
         limits.ask(create(kept), times_out, None)
     assert (used.removed, refused.removed, kept.removed) == (0, 1, 0)
-    limits.expire(everything=True)
+    limits.close()
     assert kept.removed == 1
 
 

@@ -46,7 +46,7 @@ def test_health_says_why_its_tasks_wait_a_stop_does_not_wait_and_they_run_in_wha
     answer = daemon.http.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
     assert daemon.until_final(daemon.post("child"))["status"] == "completed"
-    assert worker.stop() == 0
+    assert worker.stop() == 3, "the engine may still make the containers that it was asked for"
     assert "node stopped" in worker.said()
 
     daemon.worker()

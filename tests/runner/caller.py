@@ -76,7 +76,7 @@ class Caller:
         result: CallResult = self.until(lambda: next((each for each in self.results if each.call is call), None))
         return result
 
-    def ask(self, do: str, timeout: float = 10.0, **data: Any) -> CallResult:
+    def ask(self, do: str, timeout: float = 30.0, **data: Any) -> CallResult:
         return self.result(self.begin({"do": do, **data}, timeout)[1])
 
     def answers_again(self, lost: int = 1) -> None:

@@ -13,7 +13,14 @@ from tasks_app.conf import variables
 from tasks_app.conf.reading import IGNORED_VARIABLES
 
 TOP = Path(__file__).resolve().parents[2]
-NAMES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "taskdaemon_site/README.md", "client/README.md", "tests/README.md")
+NAMES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "taskdaemon_site/README.md",
+    "client/README.md",
+    "tests/README.md",
+)
 PAGES = sorted([*(TOP / name for name in NAMES), *(TOP / "docs").rglob("*.md")])
 COMMANDS = sorted({name for page in PAGES for name in re.findall(r"manage\.py ([a-z]\w+)", page.read_text())})
 

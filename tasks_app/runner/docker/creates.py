@@ -63,7 +63,8 @@ class Creates:
         #: Held by the threads of slots and those that wait for the engine, which write all that follows.
         self._lock = threading.Lock()
         self._doublings = 0
-        self._running = 0
+        #: Creates that the engine has not answered yet, and whose limit has not passed.
+        self._running: list[Create] = []
         self._reason = ""
         self._unanswered: list[Create] = []
         self._looked_at = -math.inf
@@ -88,7 +89,7 @@ class Creates:
         try:
             with self._lock:
                 self._check()
-                self._running += 1
+                self._running.append(create)
         except EngineSlow:
             self._drop(create)
             raise
@@ -135,9 +136,21 @@ class Creates:
         self._remover.forget(late.label)
         return late
 
-    def expire(self, everything: bool = False) -> None:
-        """Adopt no container whose create was given up too long ago; with `everything` none at all."""
-        before = math.inf if everything else time.monotonic() - ADOPTION_SECONDS
+    def close(self) -> int:
+        """Adopt no container any more. Returns how many creates have no answer: the engine may still make containers.
+
+        Their FIFOs are removed.
+        """
+        with self._lock:
+            unanswered = [*self._running, *self._unanswered]
+            self._unanswered = []
+        for one in unanswered:
+            self._drop(one)
+        return len(unanswered)
+
+    def expire(self) -> None:
+        """Adopt no container whose create was given up too long ago."""
+        before = time.monotonic() - ADOPTION_SECONDS
         with self._lock:
             expired = [one for one in self._unanswered if one.given_up_at <= before]
             self._unanswered = [one for one in self._unanswered if one.given_up_at > before]
@@ -157,7 +170,7 @@ class Creates:
             create.error = error
         now = time.monotonic()
         with self._lock:
-            self._running -= 1
+            self._running.remove(create)
             if create.error is None:
                 if now - began < self._first_limit:
                     self._doublings = max(0, self._doublings - 1)
@@ -170,6 +183,7 @@ class Creates:
             used = not create.abandoned and (create.error is None or create.given_up_at <= now)
             create.answered.set()
         if create.error is None:
+            self._remover.created(create.container)
             self._remover.forget(create.label)
         if not used:
             self._drop(create)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: How long a pull may make no progress before it counts as failed.
 PULL_TIMEOUT_SECONDS = 120.0
+#: How many containers that are left at the end are named.
+MAX_LEFT_NAMED = 10
 
 
 class DockerEngine:
@@ -87,11 +89,21 @@ class DockerEngine:
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         return explained(handler, result)
 
-    def close(self) -> None:
-        """Disconnect. Containers that are still running are left to the next sweep, as after a crash."""
+    def close(self, seconds: float = 0.0) -> Sequence[str]:
         self._events.close()
-        self._creates.expire(everything=True)
+        unanswered = self._creates.close()
+        left = self._remover.remove_left(seconds)
         self._connection.close()
+        why = "the Docker engine has not removed {} in time"
+        sentences = [f"container {each} is left: {why.format('it')}" for each in left[:MAX_LEFT_NAMED]]
+        if further := len(left) - len(sentences):
+            sentences.append(f"{further} more containers are left: {why.format('them')}")
+        if unanswered:
+            sentences.append(
+                f"up to {unanswered} more containers may come: the Docker engine was asked to create them, and has not "
+                "answered"
+            )
+        return sentences
 
     def _start(self, handler: Handler, closing: threading.Event | None) -> DockerContainer:
         assert handler.image is not None

@@ -15,7 +15,7 @@ import secrets
 import select
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -256,6 +256,24 @@ class PipedContainer(StdinPipe, DockerContainer):
         return False
 
 
+def fifos_below(home: Path) -> Path:
+    """The folder of all FIFOs of a DAEMON_HOME."""
+    return home / "pipes"
+
+
+def left_fifos(base: Path) -> Iterator[Path]:
+    """The directories of FIFOs below `base` whose process has ended. Each is locked until the next one is asked for."""
+    for directory in base.glob("*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
+                    yield directory
+            finally:
+                os.close(descriptor)
+
+
 #: What decides whether FIFOs work: image id, runtime, user.
 Kind = tuple[str, str | None, str | None]
 
@@ -267,7 +285,7 @@ class Transports:
         """`choice`: auto, attach or fifo. `home`: the folder for FIFOs. `host`: the engine's address."""
         #: True if there is no fallback to attach.
         self.fifo_only = choice == "fifo"
-        self._base = home / "pipes" if home is not None else None
+        self._base = fifos_below(home) if home is not None else None
         self._never = "attach is configured" if choice == "attach" else self._unreachable(home, host)
         # Written by the threads of slots; each change is atomic.
         #: When FIFOs are tried again.
@@ -313,17 +331,9 @@ class Transports:
 
     def sweep(self) -> None:
         """Remove from the disk the FIFOs of processes that were killed."""
-        if self._base is None:
-            return
-        for directory in self._base.glob("*"):
-            with contextlib.suppress(OSError):
-                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
-                        shutil.rmtree(directory, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
+        if self._base is not None:
+            for directory in left_fifos(self._base):
+                shutil.rmtree(directory, ignore_errors=True)
 
     @staticmethod
     def _unreachable(home: Path | None, host: str) -> str | None:

@@ -6,8 +6,9 @@ The labels of a container decide whose it is, never its name.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,8 @@ HANDLER = "taskdaemon.handler"
 CREATE = "taskdaemon.create"
 #: After this time a container with our node's label that is not in use is removed.
 UNKNOWN_GRACE_SECONDS = 60.0
+#: Between two tries to remove the last containers of a node that ends.
+LAST_TRY_SECONDS = 0.2
 
 
 class Remover:
@@ -42,6 +45,8 @@ class Remover:
         self._connection, self._owner = connection, owner
         # Each change of these is atomic. The threads of slots write them; that of the sweeper removes from the second.
         self._in_use: set[str] = set()
+        #: The ids of this node's containers that the engine has created and not removed yet.
+        self._made: set[str] = set()
         #: Labels CREATE of containers that the engine was asked for and that a slot may still take.
         self._expected: set[str] = set()
         #: Containers to remove, by id, or by name if it is unknown whether they exist: since when.
@@ -51,7 +56,12 @@ class Remover:
 
     def use(self, container: str) -> None:
         """The container, given by its id, is in use until `retire`."""
+        self._made.add(container)
         self._in_use.add(container)
+
+    def created(self, container: str) -> None:
+        """The engine has created a container with this id."""
+        self._made.add(container)
 
     def expect(self, label: str) -> None:
         """A container with this label CREATE may come; it stays until `forget`."""
@@ -93,6 +103,41 @@ class Remover:
     def remove_later(self, container: str) -> None:
         """Leave a container to the next sweep: its id, or its name if it is unknown whether it exists."""
         self._pending[container] = time.monotonic()
+
+    def remove_left(self, seconds: float) -> Sequence[str]:
+        """Try for so long to remove all containers of this node, which ends; return those that are left.
+
+        By the first digits of their ids; by name if it is unknown whether they exist.
+        """
+        over = threading.Event()
+        # The SDK cannot interrupt a request to an engine that does not answer.
+        last = threading.Thread(target=self._remove_all, args=(over,), name="docker-last-removals", daemon=True)
+        if self._left():
+            last.start()
+            last.join(seconds)
+            over.set()
+        return sorted(each[:12] if each in self._made else each for each in self._left())
+
+    def _left(self) -> set[str]:
+        # A name has hyphens. An id that waits for its removal is in `_made`, unless it has just been removed.
+        return self._made | {each for each in self._pending if "-" in each}
+
+    def _remove_all(self, over: threading.Event) -> None:
+        while (known := self._left()) and not over.is_set():
+            try:
+                with unavailable_on_error():
+                    found = self._connection.get().containers(all=True, filters={"label": f"{NODE}={self._owner.node}"})
+            except Unavailable as error:
+                log.debug("the last containers are not removed: %s", error)
+            else:
+                names = {name.lstrip("/") for one in found for name in one["Names"] or ()}
+                for each in known - names - {one["Id"] for one in found}:
+                    self._made.discard(each)
+                    self._pending.pop(each, None)
+                for one in found:
+                    if not over.is_set():
+                        self._remove(one["Id"])
+            over.wait(LAST_TRY_SECONDS)
 
     def sweep(self, is_gone: IsGone) -> int:
         """Remove the containers of dead nodes, and those of this node that wait for it. Returns how many.
@@ -154,6 +199,7 @@ class Remover:
                 self.remove_later(container)
                 return False
         self._pending.pop(container, None)
+        self._made.discard(container)
         return True
 
 

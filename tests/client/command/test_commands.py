@@ -307,6 +307,22 @@ def test_schedules_are_listed_run_paused_and_resumed(
     fits(tdctl("schedules", "firings", schedule, "--json").json[0], "FiringObject")
 
 
+def test_a_schedule_is_put_replaced_and_deleted(here: Daemon, tmp_path: Path, fits: Callable[[Any, str], None]) -> None:
+    definition = {"type": "act", "every": "2h", "data": {"by": "put"}}
+    fits(tdctl("schedules", "put", "two", json.dumps(definition), "--json").json, "ScheduleObject")
+    (tmp_path / "two.json").write_text(json.dumps(definition | {"every": "3h"}))
+    ran = tdctl("schedules", "put", "two", f"@{tmp_path}/two.json")
+    assert (ran.code, ran.out) == (0, "") and '"two" is stored' in ran.err
+    assert tdctl("schedules", "get", "two", "--json", "every").json == {"every": "3h"}
+    refused = tdctl("schedules", "put", "two", '{"type": "act", "every": "3h", "cron": "@daily"}')
+    assert refused.code == 2 and "cron" in refused.err, refused
+    assert tdctl("schedules", "put", "two", '["act"]').code == 2
+    ran = tdctl("schedules", "delete", "two")
+    assert (ran.code, ran.out) == (0, "") and '"two" is deleted' in ran.err
+    assert tdctl("schedules", "delete", "two").code != 0
+    assert here.http.get("/api/schedules/two").status_code == 404
+
+
 def test_top_without_a_terminal_is_one_reading(here: Daemon, running: str) -> None:
     until(lambda: tdctl("top").rows[0][:4] == ["act", "1", "2", "2"], what="a fresh reading")
     (act, _) = tdctl("top", "--json", "type,busy,oldest_ready_seconds").json

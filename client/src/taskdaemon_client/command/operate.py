@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -11,7 +11,16 @@ from taskdaemon_client import Client
 from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
-from taskdaemon_client.command.options import FILTERS, NAME, SECONDS, given, id_argument, limit_option, timeout_option
+from taskdaemon_client.command.options import (
+    FILTERS,
+    JSON,
+    NAME,
+    SECONDS,
+    given,
+    id_argument,
+    limit_option,
+    timeout_option,
+)
 from taskdaemon_client.command.output import Fields, Raw, columns, say, write_id, write_list, write_object
 from taskdaemon_client.command.tasks import OF_ALL, of_operations, on_all
 from taskdaemon_client.command.words import (
@@ -23,6 +32,7 @@ from taskdaemon_client.command.words import (
     node_names,
     schedule_names,
 )
+from taskdaemon_client.options import ScheduleDefinition
 
 HANDLER_COLUMNS = columns(
     "type",
@@ -153,7 +163,7 @@ def _acted(sentence: str, raw: Raw, fields: Fields) -> None:
 
 @click.group(cls=Commands)
 def schedules() -> None:
-    """Schedules: list, get, pause, resume, run, firings."""
+    """Schedules: list, get, put, delete, pause, resume, run, firings."""
 
 
 @schedules.command("list", cls=Command, shows=Schedule)
@@ -169,6 +179,31 @@ def list_schedules(client: Client, fields: Fields) -> None:
 def get_schedule(client: Client, name: str, fields: Fields) -> None:
     """Show a schedule."""
     write_object(client.schedules.get(name).raw, fields)
+
+
+@schedules.command("put", cls=Command, shows=Schedule)
+@name_argument
+@click.argument("definition", type=JSON, metavar="DEFINITION|-|@FILE")
+@calls()
+def put_schedule(client: Client, name: str, definition: dict[str, Any], fields: Fields) -> None:
+    """Make a schedule, or replace it.
+
+    DEFINITION is a JSON object; `-` reads it from stdin, @FILE from a file. It has a `type`, and a `cron` line or an
+    interval, `every`; the rest may be absent:
+
+    \b
+    tdctl schedules put nightly '{"type": "report", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}'
+    """
+    _acted(f'"{name}" is stored', client.schedules.put(name, **cast(ScheduleDefinition, definition)).raw, fields)
+
+
+@schedules.command("delete", cls=Command)
+@name_argument
+@calls()
+def delete_schedule(client: Client, name: str) -> None:
+    """Delete a schedule; its tasks stay."""
+    client.schedules.delete(name)
+    say(f'"{name}" is deleted')
 
 
 @schedules.command("pause", cls=Command, shows=Schedule)
