@@ -5,6 +5,7 @@ CHECK constraints refuse impossible rows. Only `queue` changes a task's status, 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
@@ -64,8 +65,13 @@ class FailureReason(models.TextChoices):
 OUTCOMES = [(kind.value, kind.value.replace("_", " ").title()) for kind in OutcomeKind]
 
 
+# How a row says whether a pending task is ready, waiting or held (docs/how-it-works.md defines the words): `due` is
+# null, finite or infinite. Of a held one, `due_at` is null.
+
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
+#: Of a row with a due time: it is finite. This number is one in every database's SQL, and larger than any time.
+HAS_TIME = "due <= 1e300"
 #: An ended row with a `callback_url` whose end was not told yet.
 UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
     Q(callback_told__isnull=True) | Q(callback_told__lt=F("completed_at")) | Q(callback_told__gt=F("completed_at"))
@@ -95,13 +101,25 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Of these rows, those that a node has claimed, read by their keys."""
         return self.running_by_key().filter(pk__in=ids)
 
-    def waiting(self) -> TaskQuerySet:
-        """Pending rows that `promote` has not made ready yet."""
+    def not_ready(self) -> TaskQuerySet:
+        """Pending rows that wait or are held."""
         return self.where("status = 'pending' AND due IS NOT NULL")
+
+    def waiting(self) -> TaskQuerySet:
+        """Pending rows that `promote` makes ready at their time."""
+        return self.where(f"status = 'pending' AND due IS NOT NULL AND {HAS_TIME}")
 
     def waiting_by_key(self) -> TaskQuerySet:
         """The same, to be narrowed by keys: see `running_by_key`."""
-        return self.where("status || '' = 'pending' AND due IS NOT NULL")
+        return self.where(f"status || '' = 'pending' AND {HAS_TIME}")
+
+    def held_by_key(self) -> TaskQuerySet:
+        """Rows that are held, to be narrowed by keys."""
+        return self.where(f"status || '' = 'pending' AND NOT ({HAS_TIME})")
+
+    def ready_by_key(self) -> TaskQuerySet:
+        """Rows that may be claimed now, to be narrowed by keys."""
+        return self.where("status || '' = 'pending' AND due IS NULL")
 
     def ready(self) -> TaskQuerySet:
         """Rows that may be claimed now."""
@@ -146,7 +164,7 @@ class Task(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive.
     position = models.BigIntegerField(db_column="place")
-    #: When a waiting row becomes ready, in seconds on the clock named in `clock`; null: it is ready.
+    #: When a waiting row becomes ready, in seconds on the clock named in `clock`; infinite: it is held; null: ready.
     due = models.FloatField(null=True)
     due_at = models.DateTimeField(null=True)
     #: When the running attempt's lease ends, in seconds on `clock`.
@@ -274,6 +292,11 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return f"{harmless(self.task_type)} {self.pk}"
+
+    @property
+    def held(self) -> bool:
+        """Whether it is pending and held."""
+        return self.due is not None and math.isinf(self.due)
 
     @property
     def wait_seconds(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 from tasks_app.feature import ended_tasks, features
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.due_work import DueWork, OnHold
+from tasks_app.queue.models import HAS_TIME
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"
@@ -52,14 +53,16 @@ ON_HOLD = {
 LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
 #: Whether there is a row. Along its index, the first one is read: without ORDER BY, PostgreSQL may scan the table.
 _ANY = "EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task\n    WHERE {rows} ORDER BY {by} LIMIT 1) AS found)"
-_EARLIER = "status = 'pending' AND due IS NOT NULL AND clock {which} {{clock}} AND due_at <= {{wall}}"
+_EARLIER = "status = 'pending' AND due IS NOT NULL AND clock {which} AND due_at <= {{wall}}"
 #: By name (`DueWork`). Each part spells the condition of an index literally.
 _DUE_WORK = {
     "now": "{now}",
     "next_due": """(SELECT due FROM taskdaemon_task
     WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1)""",
     "holders": "(SELECT {array} FROM ({holders}) AS holder)",
-    "due_on_old_clock": "\n  OR ".join(_ANY.format(rows=_EARLIER.format(which=which), by="clock") for which in "<>"),
+    "due_on_old_clock": "\n  OR ".join(
+        _ANY.format(rows=_EARLIER.format(which=which), by="clock") for which in ("< {clock}", "> {clock} {before_held}")
+    ),
     "lost": "EXISTS (SELECT 1 FROM ({lost}) AS c)",
     "expired": """(SELECT expires_at FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND {not_begun} {from_expiry}
@@ -110,6 +113,8 @@ def on_hold_of(row: Sequence[Any]) -> OnHold:
     return OnHold.of(dict(zip(ON_HOLD, row, strict=True)))
 
 
+#: Of rows that are not ready.
+NOT_READY = f"CASE WHEN {HAS_TIME} THEN 'waiting' ELSE 'held' END"
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
 # yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the
 # oldest.
@@ -134,8 +139,8 @@ SELECT 'ready', g.task_type, '', g.n, (
   SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
 ) AS g
 UNION ALL
-SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
-WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
+SELECT {not_ready}, task_type, '', count(*), NULL FROM taskdaemon_task
+WHERE status = 'pending' AND due IS NOT NULL GROUP BY 1, task_type
 UNION ALL
 SELECT 'running', task_type, node, count(*), NULL FROM ({running}) AS running GROUP BY task_type, node
 """

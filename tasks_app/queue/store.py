@@ -392,3 +392,9 @@ class Store(Protocol):
 
         51. Of several at the same time one may. It waits for no other that does, and is refused only while one does.
         """
+
+    def held_clock(self) -> str:
+        """The clock in the rows of held tasks: no question about tasks that wait on a clock reads them.
+
+        52. With many held tasks, `due_work` and `promote` read no more rows than without.
+        """

@@ -50,6 +50,7 @@ READING = sql.READING.format(
     age="(extract(epoch from clock_timestamp() - min(ready_at)))::float8",
     running="""SELECT task_type, node FROM taskdaemon_task
       WHERE status = 'processing' AND started_at >= '-infinity' ORDER BY started_at""",
+    not_ready=sql.NOT_READY,
 )
 #: ORDER BY keeps the planner from a scan of the table.
 _COUNT = (
@@ -61,8 +62,8 @@ _OLDEST = f"""(extract(epoch from clock_timestamp() - least(
     (SELECT ready_at FROM taskdaemon_task WHERE {READY_AGAIN} AND task_type = known.type
       AND ready_at >= {SINCE.format(since="known.again")} ORDER BY ready_at LIMIT 1))))::float8"""
 _WAITING = " UNION ALL ".join(
-    f"SELECT task_type FROM (SELECT * FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND {which}"
-    f" ORDER BY {order}) AS waits{n}"
+    "SELECT task_type, due FROM (SELECT * FROM taskdaemon_task"
+    f" WHERE status = 'pending' AND due IS NOT NULL AND {which} ORDER BY {order}) AS waits{n}"
     for n, (which, order) in enumerate(
         (
             ("clock = 'server' AND due >= $5::float8", "due"),
@@ -85,7 +86,7 @@ WITH parts AS MATERIALIZED (
 )
 SELECT 'total', series, '', value, CAST(NULL AS float8) FROM parts
 UNION ALL SELECT 'ready', type, '', n, {_OLDEST} FROM (SELECT *, ({_COUNT}) AS n FROM known) AS known WHERE n > 0
-UNION ALL SELECT 'waiting', task_type, '', count(*), NULL FROM ({_WAITING}) AS waiting GROUP BY task_type
+UNION ALL SELECT {sql.NOT_READY}, task_type, '', count(*), NULL FROM ({_WAITING}) AS waiting GROUP BY 1, task_type
 UNION ALL SELECT 'running', task_type, node, count(*), NULL FROM {RUNNING.format(since="$6", ids="$7")}
 GROUP BY task_type, node
 """
@@ -151,6 +152,7 @@ _RUNNING = RUNNING.format(since="$3", ids="$4")
 _ADDED = {
     "holders": f"SELECT DISTINCT node FROM {_RUNNING} WHERE node <> $1::text ORDER BY node",
     "lost": f"SELECT 1 FROM {_RUNNING} WHERE {sql.LATE} LIMIT 1".format(**_PARTS),
+    "before_held": "",
     "from_due": "AND due >= $2::float8",
     "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
 }

@@ -26,7 +26,7 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
-from tasks_app.queue.sqlite.session import clock_id, read, seconds
+from tasks_app.queue.sqlite.session import clock_id, held_clock, read, seconds
 
 #: The present time of day.
 WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -36,7 +36,10 @@ WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 #: All running tasks, along their index.
 RUNS = "SELECT id, task_type, node FROM taskdaemon_task WHERE status = 'processing'"
 READING = sql.READING.format(
-    counters="taskdaemon_counter", age="(julianday('now') - julianday(min(ready_at))) * 86400.0", running=RUNS
+    counters="taskdaemon_counter",
+    age="(julianday('now') - julianday(min(ready_at))) * 86400.0",
+    running=RUNS,
+    not_ready=sql.NOT_READY,
 )
 
 
@@ -63,6 +66,7 @@ _PARTS = {
     "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
+    "before_held": f"AND clock < '{held_clock()}'",
     "from_expiry": "",
     "not_begun": sql.NOT_BEGUN,
 }

@@ -151,7 +151,7 @@ SELECT
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE status = 'pending' AND due IS NOT NULL AND clock < :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS found)
   OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock > :clock AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS found) AS due_on_old_clock,
+    WHERE status = 'pending' AND due IS NOT NULL AND clock > :clock AND clock < '~' AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') ORDER BY clock LIMIT 1) AS found) AS due_on_old_clock,
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND (lease < :now OR lease > :now + 1200.0 OR clock <> :clock)
     ORDER BY node LIMIT 1) AS c) AS lost,
@@ -209,8 +209,8 @@ SELECT 'ready', g.task_type, '', g.n, (
   SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
 ) AS g
 UNION ALL
-SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
-WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
+SELECT CASE WHEN due <= 1e300 THEN 'waiting' ELSE 'held' END, task_type, '', count(*), NULL FROM taskdaemon_task
+WHERE status = 'pending' AND due IS NOT NULL GROUP BY 1, task_type
 UNION ALL
 SELECT 'running', task_type, node, count(*), NULL FROM (SELECT id, task_type, node FROM taskdaemon_task WHERE status = 'processing') AS running GROUP BY task_type, node;
 

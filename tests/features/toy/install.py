@@ -19,6 +19,7 @@ def installed(path: str) -> Iterator[None]:
     """With a feature, by its dotted path, and the table that its module has."""
     kind = import_string(path)
     toy = kind(kind.name, import_module(kind.name))
+    toy.apps, toy.models = apps, {}
     with connection.cursor() as cursor:
         cursor.execute(import_module(kind.name).TABLE)
     apps.app_configs[toy.label] = toy
@@ -26,6 +27,8 @@ def installed(path: str) -> Iterator[None]:
     try:
         yield
     finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS toy_{toy.label[:-1]}")
         del apps.app_configs[toy.label]
         _forget()
 

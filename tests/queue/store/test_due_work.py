@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from tasks_app.features.callbacks.models import Delivery
@@ -15,6 +19,7 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.features.schedules.models import Schedule
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
+from tasks_app.queue.held import hold
 from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.reloads import ask_reload
@@ -22,6 +27,8 @@ from tasks_app.queue.settle import settle
 from tests.features.callbacks.kit import ended
 from tests.queue.moves.kit import NO_RETRY, failure, running, submitted, success
 from tests.queue.store.kit import elsewhere, insert, take
+from tests.queue.store.parts import part
+from tests.queue.store.test_plans import DUE_WORK, explained
 
 pytestmark = pytest.mark.django_db
 
@@ -213,3 +220,32 @@ def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> No
     for each in (minute, minute + 1):
         HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
     assert "history" not in store().due_work("node").features
+
+
+def test_52_held_tasks_are_read_by_no_beat_and_no_promotion() -> None:
+    tasks = submitted(*[50] * 300)
+    with store().writing():
+        assert hold(tasks) == 300
+    waits()
+    assert found()
+    sql = part("due_work").due_work_statement()
+    if connection.vendor == "sqlite":
+        plan = explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})
+        assert any("task_waiting (clock>? AND clock<?)" in line for line in plan), plan
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"PREPARE beat AS {sql}")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE beat ({DUE_WORK})")
+        [(plan,)] = cursor.fetchall()
+        cursor.execute("DEALLOCATE beat")
+    assert "task_waiting" in json.dumps(plan)
+    assert max(rows_removed(plan)) < 100
+
+
+def rows_removed(node: Any) -> Iterator[int]:
+    """How many rows each step of a plan has read in vain."""
+    for step in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from rows_removed(step)
+    if isinstance(node, dict):
+        yield node.get("Rows Removed by Filter", 0)
