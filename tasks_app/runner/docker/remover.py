@@ -120,7 +120,7 @@ class Remover:
 
     def _left(self) -> set[str]:
         # A name has hyphens. An id that waits for its removal is in `_made`, unless it has just been removed.
-        return self._made | {each for each in self._pending if "-" in each}
+        return self._made | {each for each in tuple(self._pending) if "-" in each}
 
     def _remove_all(self, over: threading.Event) -> None:
         while (known := self._left()) and not over.is_set():
