@@ -22,7 +22,7 @@ class RedisKeys:
         self._connection = Connection(url, ssl=tls_options(url), transport_options=transport_options(url))
 
     @staticmethod
-    def has(url: str) -> bool:
+    def are_at(url: str) -> bool:
         """Whether the URL is that of a Redis server."""
         return url.partition("://")[0] in REDIS_SCHEMES
 

@@ -128,7 +128,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended, if it was not started again since: its exit code, or minus the signal that killed it."""
+        """The exit code with which it ended, or minus the signal that killed it; None while it runs or waits to."""
         return None if self.pid is None else self._poll()
 
     def kill(self) -> None:
@@ -277,7 +277,7 @@ class Supervisor:
 
     def _left(self, reason: str) -> int:
         self._say(
-            f"  left      {reason}. The next start removes them, and `{program()} clean` does now "
+            f"  left      {reason}. The next start removes them, and `{program()} clean --yes` does now "
             f"(exit code {LEFT_BEHIND})"
         )
         return LEFT_BEHIND

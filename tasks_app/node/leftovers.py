@@ -19,9 +19,10 @@ from pathlib import Path
 from django.db import Error, connection
 
 from tasks_app.broker.left_keys import RedisKeys, Unanswered
-from tasks_app.db.node_lock import boot_id, has_lock, is_dead, lock_domain
+from tasks_app.db.node_lock import has_lock, lock_domain
 from tasks_app.metrics.system_reading import living, living_processes
 from tasks_app.node.record import deployment_id
+from tasks_app.node.sweeper import is_gone
 from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.runner.engine import Unavailable
 
@@ -84,35 +85,38 @@ def leftovers(home: Path, broker: str | None) -> Iterator[Leftover | Kept]:
 
 
 def _containers(home: Path, ids: Set[str]) -> Iterator[Leftover | Kept]:
-    folder = lock_domain(home).partition(":")[2]
+    here = lock_domain(home)
     engine = importlib.import_module(DOCKER_LEFTOVERS_MODULE).NodesOnEngine(os.environ)
     try:
         for each in engine.containers():
-            its_boot, _, its_folder = each.domain.partition(":")
-            if each.deployment not in ids or its_folder != folder:
+            if each.deployment not in ids or _folder(each.domain) != _folder(here):
                 continue
             words = f"container {each.id[:12]} of handler '{each.handler}', node {each.node}"
-            lives = _lives(home, each.node, its_boot == boot_id())
-            yield Kept(f"{words}: {lives}") if lives else Leftover(words, partial(engine.remove, each))
+            why = _why_it_stays(home, here, each.node, each.domain)
+            yield Kept(f"{words}: {why}") if why else Leftover(words, partial(engine.remove, each))
     except Unavailable as error:
         yield Kept(f"containers were not looked for: {error}", fault=True)
     finally:
         engine.close()
 
 
-def _lives(home: Path, node: str, of_this_boot: bool) -> str | None:
-    """Why a node may live; None if it is certainly dead."""
-    if of_this_boot and is_dead(home, node):
-        return None
-    if of_this_boot and has_lock(home, node):
-        return "the node lives"
-    # An ended node has no lock file; but somebody may have removed the file of a living one.
+def _folder(domain: str) -> str:
+    """The part of a lock domain that is the same after a reboot."""
+    return domain.partition(":")[2]
+
+
+def _why_it_stays(home: Path, here: str, node: str, domain: str) -> str | None:
+    """Why a container stays, whose node may live; None if the node has ended."""
     try:
-        running = Node.objects.filter(pk=node, stopped_at__isnull=True).exists()
-        if running and (of_this_boot or node in {each.name for each in living()}):
+        if is_gone(home, here, node, domain, trusts_silence=lambda: True):
+            return None
+        if domain == here and has_lock(home, node):
+            return "the node lives"
+        if Node.objects.filter(pk=node).exists():
             return "the database does not say that the node has stopped"
     except Error:
         return "the database does not answer, and nothing else says whether the node lives"
+    # A row that another database had, or that was old: a killed node of this boot would have a lock file.
     return None
 
 
@@ -125,7 +129,7 @@ def _remove_folder(folder: Path) -> str | None:
 
 
 def _keys(ids: Set[str], current: str | None, broker: str) -> Iterator[Leftover | Kept]:
-    if not RedisKeys.has(broker):
+    if not RedisKeys.are_at(broker):
         yield Kept("the broker is not Redis, so no keys were looked for (RabbitMQ: rabbitmqctl list_queues)")
         return
     if current is None:

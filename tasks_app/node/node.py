@@ -184,7 +184,7 @@ class Node:
     def drain(self, timeout: float) -> Sequence[str]:
         """End the node: claim nothing more, wait `timeout` seconds for running tasks, release the rest without a retry.
 
-        Returns a sentence for each container that the engine has not removed in time; none in general.
+        Returns a sentence for each container that the engine has not removed in time; mostly there is none.
 
         What is needed ends after what needs it: a claim starts a task, a task ends with a result, and until the result
         is written its lease is renewed.
@@ -214,9 +214,11 @@ class Node:
         self._reactor.close()
         for started in self._threads.values():
             started.join(5.0)
-        left = self._engine.close(LAST_REMOVALS_SECONDS)
-        # 5. The row and the lock: from then on other nodes take what is left. No beat may update the row again.
-        self._record_end()
+        try:
+            left = self._engine.close(LAST_REMOVALS_SECONDS)
+        finally:
+            # 5. The row and the lock: from then on other nodes take what is left. No beat may update the row again.
+            self._record_end()
         for sentence in left:
             log.warning(sentence, node=self.name)
         return left

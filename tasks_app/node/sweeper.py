@@ -87,18 +87,26 @@ class Sweeper:
             connection.close()
 
     def _is_gone(self, node: str, domain: str) -> bool:
-        if domain == self._domain:
-            if is_dead(self._home, node):
-                return True
-            if has_lock(self._home, node):
-                return False
-            # A node that stopped or was retired has no lock file; but a user may also have removed a living node's.
-            return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
-        row = Node.objects.filter(pk=node).annotate(age=silence()).values_list("stopped_at", "clock", "age").first()
-        if row is None:
-            return False
-        stopped_at, its_clock, age = row
-        if stopped_at is not None:
+        return is_gone(self._home, self._domain, node, domain, self._trusts_silence)
+
+
+def is_gone(home: Path, here: str, node: str, domain: str, trusts_silence: Callable[[], bool]) -> bool:
+    """Whether a node of a lock domain has certainly ended, as its lock file or its row says. `here`: our lock domain.
+
+    Raises the errors of the database.
+    """
+    if domain == here:
+        if is_dead(home, node):
             return True
-        # Another clock is that of an earlier boot of the only host that SQLite has.
-        return its_clock != store().clock_id() or (age > DEAD_AFTER_SECONDS and self._trusts_silence())
+        if has_lock(home, node):
+            return False
+        # A node that stopped or was retired has no lock file; but a user may also have removed a living node's.
+        return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
+    row = Node.objects.filter(pk=node).annotate(age=silence()).values_list("stopped_at", "clock", "age").first()
+    if row is None:
+        return False
+    stopped_at, its_clock, age = row
+    if stopped_at is not None:
+        return True
+    # Another clock is that of an earlier boot of the only host that SQLite has.
+    return its_clock != store().clock_id() or (age > DEAD_AFTER_SECONDS and trusts_silence())

@@ -160,7 +160,8 @@ class LiveOutput:
                 # Whole lines, or the beginning of a line that is passed on in parts.
                 taken = _beginning(data, self._room)
                 lines = taken[: taken.rfind(b"\n") + 1]
-                taken = lines if lines or len(taken) <= MAX_LINE_BYTES else taken
+                if lines or len(taken) <= MAX_LINE_BYTES:
+                    taken = lines
                 buffer.cut += len(data) - len(taken)
                 data, self._room = taken, 0
             else:

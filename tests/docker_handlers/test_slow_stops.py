@@ -58,7 +58,7 @@ def test_containers_that_the_engine_has_not_removed_are_named_and_the_exit_code_
         for each in containers:
             assert f"container {each[:12]} is left: the Docker engine has not removed it in time" in up.said()
         assert "  stopped\n  left      the Docker engine was too slow to remove the containers" in up.said()
-        assert "The next start removes them, and `" in up.said() and "clean` does now (exit code 3)" in up.said()
+        assert "The next start removes them, and `" in up.said() and "clean --yes` does now (exit code 3)" in up.said()
     until(lambda: not daemon.containers(), what="the removals that the engine was asked for")
     starts_again_and_removes_what_is_left(daemon)
 
