@@ -74,7 +74,7 @@ class TasksConfig(AppConfig):
                 connection.close()
 
         checks.register()
-        current.register_check()
+        current.register_checks()
         notification.configure(deployment_for_notifications, app=lambda: import_string(settings.CELERY_APP))
         gc.freeze()
         gc.enable()

@@ -54,6 +54,9 @@ class Feature(AppConfig):
     task_actions: str = ""
     #: A list of classes of `admin.task_list.TaskListFilter`: filters of the list of tasks beside the engine's.
     task_filters: str = ""
+    #: A function that gets the ids of held tasks (`tasks_app/queue/held.py`) and returns, by the id of each that it
+    #: holds, why: a sentence that begins with a small letter and has no full stop. It may query.
+    holds: str = ""
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.
     acts_page: str = ""
@@ -77,6 +80,16 @@ class Feature(AppConfig):
     #: databases that reads one row along an index, with `{wall}` for the time of day and `{minute}` for the present
     #: minute since 1970. A name is one word, which no other feature uses.
     due_work: Mapping[str, str] = MappingProxyType({})
+    #: {name: condition}: ended tasks for which its side jobs look. The beat asks whether there is such a task, and
+    #: `DueWork.features` has the name if there is. A condition is the SQL of a partial index on `completed_at`, spelled
+    #: as there. A scan may start at `Store.first_times().ended(name)`. A name is as above.
+    ended_tasks: Mapping[str, str] = MappingProxyType({})
+    #: An SQL query of all databases for its limits of types, read together with what is on hold. A row has `type`,
+    #: `places` (how many more of its tasks may run, over all nodes; null: any number) and `seconds` (how long none of
+    #: its tasks may start; null: one may). `{now}` are seconds on the clock of leases, `{wall}` is the time of day.
+    #: A node claims no more tasks than there are places, to save claims that would find nothing; the feature must
+    #: see to it that no more start.
+    start_limits: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
     #: A function or class that gets the name of a web process and returns a function: what each web process does about
@@ -155,6 +168,12 @@ class Link(NamedTuple):
 def features() -> list[Feature]:
     """Those of this deployment, in the order of INSTALLED_APPS."""
     return [app for app in apps.get_app_configs() if isinstance(app, Feature)]
+
+
+@cache
+def ended_tasks() -> Mapping[str, str]:
+    """All of `Feature.ended_tasks`."""
+    return {name: condition for feature in features() for name, condition in feature.ended_tasks.items()}
 
 
 @cache

@@ -173,7 +173,7 @@ def timeline(
     if task.status == Status.PROCESSING and task.started_at:
         where = _node(task.node, task.wait_seconds)
         known.append((task.started_at, f"attempt {task.attempts} started", where, "processing"))
-    if task.status == Status.PENDING and task.due_at is None and task.ready_at > task.created_at:
+    if task.status == Status.PENDING and task.due is None and task.ready_at > task.created_at:
         known.append((task.ready_at, "ready again" if task.attempts else "ready", "", "plain"))
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
@@ -223,7 +223,9 @@ def _next(task: Task, now: datetime) -> list[Moment]:
         return [Moment(None, "running", f"for {span(now - task.started_at)}" if task.started_at else "", "processing")]
     if task.status == Status.PENDING:
         if task.due_at is None:
-            return [Moment(None, "waits to start", f"for {span(now - task.ready_at)}", "pending")]
+            return [
+                Moment(None, "held" if task.held else "waits to start", f"for {span(now - task.ready_at)}", "pending")
+            ]
         when = f"in {span(task.due_at - now)}" if task.due_at > now else "any moment"
         if not task.attempts:
             return [Moment(task.due_at, f"scheduled {when}", "", "pending")]
@@ -253,6 +255,7 @@ def as_json(pk: UUID, payloads: bool) -> JsonResponse | None:
         return None
     columns = [field.column or "" for field in Attempt._meta.concrete_fields]
     shown = [name for name in columns if name not in ("id", "task_id", *left_out)]
+    shown.insert(shown.index("exit_code"), "command")
     attempts = Attempt.objects.filter(task_id=pk).with_command().order_by("-number").values(*shown)[:MAX_JSON_ATTEMPTS]
     content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
     if omitted:

@@ -168,6 +168,7 @@ def _facts(known: Handler | None, one: HandlerReading, rates: Rates, name: str) 
         ("Slots", f"{one.active} busy, {one.warm} warm, {one.slots} in all"),
         ("Oldest ready", span(one.oldest) if one.ready else "none"),
         ("Waiting for a retry or their time", f"{one.waiting:,}"),
+        *([("Held by a limit or a predecessor", f"{one.held:,}")] if one.held else []),
         (f"Succeeded / failed attempts a second, {span(rates.seconds)}", _rate(rates, name)),
     ]
     if known is not None:

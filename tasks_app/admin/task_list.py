@@ -310,7 +310,7 @@ class TaskList(PageAdmin):
         if task.status == Status.PENDING:
             if task.due_at:
                 return f"{'retry' if task.attempts else 'scheduled'} {ago(task.due_at, now)}"
-            return f"waits {span(now - task.ready_at)}"
+            return f"{'held' if task.held else 'waits'} {span(now - task.ready_at)}"
         if task.started_at is None:
             return "never started"
         took = span((task.completed_at or now) - task.started_at)

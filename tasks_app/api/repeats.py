@@ -43,12 +43,13 @@ def key_in(header: str) -> str:
     return key
 
 
-def key_of(header: str, owner: int | None, path: str, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey:
-    """The key of a request with this header, by its caller's API key, path, and valid JSON body. `meaning`: of the
-    body. Raises Invalid for a header that is no key."""
+def key_of(header: str, owner: int | None, path: str, meaning: Callable[[], Any]) -> IdempotencyKey:
+    """The key of a request with this header, by its caller's API key, its path, and the meaning of its valid body.
+
+    Raises Invalid for a header that is no key.
+    """
     path = path.rstrip("/")
-    written, meant = _digest(path, _encode(body)), _digest(path, _canonical(meaning()))
-    return IdempotencyKey(owner or 0, key_in(header), written, meant, path)
+    return IdempotencyKey(owner or 0, key_in(header), _digest(path, _canonical(meaning())), path)
 
 
 def _digest(path: str, text: str) -> str:

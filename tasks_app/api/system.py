@@ -93,10 +93,6 @@ class Summary(serializers.Serializer):
         help_text="The version of the platform that each living worker runs; null: it does not say so.",
     )
     notifications_sent, notifications_received = _integers(2)
-    bells_rung = serializers.IntegerField(help_text="Alias of notifications_sent; will be removed in the next version.")
-    bells_heard = serializers.IntegerField(
-        help_text="Alias of notifications_received; will be removed in the next version."
-    )
     http_responses = serializers.IntegerField()
     age_seconds = serializers.FloatField(min_value=0, help_text="The age of these numbers.")
     handlers = serializers.DictField(child=HandlerSummary())

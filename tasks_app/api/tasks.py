@@ -117,7 +117,7 @@ class QueueView(admission.RateHeaders, view.API):
         body = body_of(request)
         new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body, caller.signer)
         view.check_type(caller, new.task_type)
-        key = view.key_of_request(request, body, lambda: new_tasks.meaning_of(body))
+        key = view.key_of_request(request, lambda: new_tasks.meaning_of(body))
         if seconds and deferred is not None:
             deferred.reserve()  # before the task is stored: a request without a place stores nothing
         submitted = admission.admit_and_store([new], key, caller.rate)
@@ -149,7 +149,7 @@ class BatchView(admission.RateHeaders, view.API):
         body = body_of(request, MAX_DEPTH + new_tasks.OUTER_LEVELS)
         new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body, caller.signer)
         view.check_types(caller, new)
-        key = view.key_of_request(request, body, lambda: [new_tasks.meaning_of(task) for task in body["tasks"]])
+        key = view.key_of_request(request, lambda: [new_tasks.meaning_of(task) for task in body["tasks"]])
         submitted = admission.admit_and_store(new, key, caller.rate)
         answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
         if submitted.existing is not None:

@@ -128,19 +128,20 @@ def actor_of(request: Request) -> Actor:
     key = None
     if request.method == "POST" and "HTTP_IDEMPOTENCY_KEY" in request.META:
         body, view = optional_body(request, "{}"), request.parser_context["view"]
-        key = key_of_request(request, body, lambda: meaning_of(body, view.post.asks.body or {}))
+        key = key_of_request(request, lambda: meaning_of(body, view.post.asks.body or {}))
     return Actor("api", caller_of(request).name, key)
 
 
-def key_of_request(request: Request, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey | None:
-    """The idempotency key of a view's request with a valid body; None if it has none. `meaning`: of the body."""
+def key_of_request(request: Request, meaning: Callable[[], Any]) -> IdempotencyKey | None:
+    """The idempotency key of a view's request with a valid body; None if it has none. `meaning`: of the
+    body."""
     if (header := request.META.get("HTTP_IDEMPOTENCY_KEY")) is None:
         return None
     address = request.path
     for name, text in request.parser_context["kwargs"].items():
         if name.endswith("_id") and (identity := task_id(text)) is not None:
             address = address.replace(text, str(identity))  # in whatever case it is written
-    return key_of(header, caller_of(request).key, address, body, meaning)
+    return key_of(header, caller_of(request).key, address, meaning)
 
 
 # A call.

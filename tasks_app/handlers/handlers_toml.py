@@ -494,10 +494,6 @@ def _hash(handlers: Mapping[str, Handler], without: Set[str], tables: Mapping[st
         for name, handler in handlers.items()
     }
 
-    for table in values.values():
-        if "mounts" in table:  # a read-only one as earlier versions have it
-            table["mounts"] = [mount if mount.writable else mount[:2] for mount in table["mounts"]]
-
     def plain(value: Any) -> Any:
         return dict(value) if isinstance(value, Mapping) else sorted(value)
 

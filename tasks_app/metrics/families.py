@@ -133,7 +133,7 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield counter("container_starts", "Containers started.", "container_starts")
     yield counter_by("reason", "container_deaths", "Containers that ended, by reason.", "container_deaths")
     what = "Notifications that nodes received."
-    yield from _notification_counter("received", "heard", what, ("handler",), summed("bells_heard"))
+    yield _counter("notifications_received", what, ("handler",), summed("bells_heard"))
 
 
 def _process_families(totals: Totals) -> Iterator[Metric]:
@@ -142,10 +142,9 @@ def _process_families(totals: Totals) -> Iterator[Metric]:
 
     sent, failed = _single(totals.sum("bells", "rung")), _single(totals.sum("bells_failed"))
     unsent = [((why,), totals.sum("bells", why)) for why in ("merged", "skipped", "dropped")]
-    yield from _notification_counter("sent", "rung", "Notifications that the broker took.", (), sent)
-    yield from _notification_counter("unsent", "unsent", "Notifications merged, skipped or dropped.", ("why",), unsent)
-    what = "Rounds of notifications that the broker did not take."
-    yield from _notification_counter("failed", "failed", what, (), failed)
+    yield _counter("notifications_sent", "Notifications that the broker took.", (), sent)
+    yield _counter("notifications_unsent", "Notifications merged, skipped or dropped.", ("why",), unsent)
+    yield _counter("notifications_failed", "Rounds of notifications that the broker did not take.", (), failed)
     begun = _single(totals.sum("waits_begun"))
     yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), begun)
     ways: tuple[str, ...] = ("ended", "timed_out", "gone", "stopped", "key")
@@ -158,14 +157,6 @@ def _process_families(totals: Totals) -> Iterator[Metric]:
     yield _counter("django_http_responses_total_by_status_view_method", "Responses.", view, responses)
     name, seconds = "django_http_requests_latency_seconds_by_view_method", totals.distributions("http_seconds")
     yield _histogram(name, "Time to answer, with all middleware.", view, seconds)
-
-
-def _notification_counter(name: str, old: str, what: str, labels: Labels, values: Values) -> Iterator[Metric]:
-    """`notifications_*`, and its name of the version before as an alias; drop the alias in the next version."""
-    values = list(values)
-    yield _counter(f"notifications_{name}", what, labels, values)
-    alias = f"Alias of notifications_{name}_total; will be removed in the next version."
-    yield _counter(f"bells_{old}", alias, labels, values)
 
 
 def _single(value: float) -> Values:
@@ -233,9 +224,6 @@ def summary(reading: SystemReading) -> dict[str, Any]:
         "node_versions": {node.name: node.version for node in reading.nodes},
         "notifications_sent": totals.sum("bells", "rung"),
         "notifications_received": totals.sum("bells_heard"),
-        # Aliases of the two keys above; to be removed in the next version.
-        "bells_rung": totals.sum("bells", "rung"),
-        "bells_heard": totals.sum("bells_heard"),
         "http_responses": totals.sum("http"),
         "age_seconds": round(reading.age, 3),
         "handlers": {name: _handler(reading, name) for name in reading.handlers},

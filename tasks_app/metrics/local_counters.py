@@ -81,7 +81,10 @@ class LocalCounters:
 
 
 def notifications() -> dict[str, int]:
-    """The counts of this process's notifier: none in a forked child."""
+    """The counts of this process's notifier: none in a forked child.
+
+    The series keep these names, since databases have sums of them, to which other versions add beside this one.
+    """
     now = notification.stats()
     return {
         "bells|rung": now.sent,

@@ -78,7 +78,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters and queues. `ready` and `waiting` (for a retry) are by type, `running` by (type, node).
+    """Counters and queues. `ready`, `waiting` (for their times) and `held` are by type, `running` by (type, node).
 
     `oldest`: by type, for how many seconds the oldest ready task has been ready.
     """
@@ -86,18 +86,19 @@ class Reading:
     totals: Totals
     ready: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
     running: dict[tuple[str, str], int] = field(default_factory=dict)
     oldest: dict[str, float] = field(default_factory=dict)
 
     @property
     def types(self) -> set[str]:
         """The types with tasks that are not final."""
-        return {*self.ready, *self.waiting, *(name for name, _ in self.running)}
+        return {*self.ready, *self.waiting, *self.held, *(name for name, _ in self.running)}
 
     @property
     def pending(self) -> int:
         """The number of pending tasks."""
-        return sum(self.ready.values()) + sum(self.waiting.values())
+        return sum(sum(counts.values()) for counts in (self.ready, self.waiting, self.held))
 
     @cached_property
     def running_by_type(self) -> Counter[str]:
@@ -120,6 +121,8 @@ def read() -> Reading:
             queues.oldest[name] = max(age or 0.0, 0.0)
         elif kind == "waiting":
             queues.waiting[name] = count
+        elif kind == "held":
+            queues.held[name] = count
         else:
             queues.running[name, detail] = count
     return replace(queues, totals=Totals(values))
@@ -162,7 +165,8 @@ class HandlerReading:
 
     `slots`, `warm` and `idle` (warm, without a task) are of living nodes that take tasks; `states` is of all nodes that
     live or are silent. `active`: tasks that run on living nodes. `running`: all tasks that are `processing`.
-    `pending` = `ready` + `waiting`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
+    `pending` = `ready` + `waiting` + `held`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if
+    none is.
     `problems`: of all nodes; `own_problems`: those of them that are not due to an engine that cannot be reached.
     `engine_problems`: why engines of its nodes cannot. `notices`: what makes containers slow without a failure.
     `draining`: the living nodes that serve it and take none of its tasks.
@@ -176,6 +180,7 @@ class HandlerReading:
     running: int = 0
     ready: int = 0
     waiting: int = 0
+    held: int = 0
     oldest: float = 0.0
     problems: tuple[str, ...] = ()
     own_problems: tuple[str, ...] = ()
@@ -186,8 +191,8 @@ class HandlerReading:
 
     @property
     def pending(self) -> int:
-        """Tasks that wait for a slot or for their retry."""
-        return self.ready + self.waiting
+        """Tasks that wait for a slot or for their time, or are held."""
+        return self.ready + self.waiting + self.held
 
     @property
     def lacks_engine(self) -> bool:
@@ -218,6 +223,7 @@ def read_handler(
         running=reading.running_by_type[name],
         ready=reading.ready.get(name, 0),
         waiting=reading.waiting.get(name, 0),
+        held=reading.held.get(name, 0),
         oldest=reading.oldest.get(name, 0.0),
         problems=_distinct(state["problem"] for state in states),
         own_problems=_distinct(state["problem"] for state in states if not engine_problem(state)),
@@ -229,7 +235,7 @@ def read_handler(
 
 
 def engine_problem(state: Mapping[str, Any]) -> str | None:
-    """Why the engine of a handler on a node cannot be reached. A node of the previous version writes none."""
+    """Why the engine of a handler on a node cannot be reached."""
     return state.get("engine_problem")
 
 

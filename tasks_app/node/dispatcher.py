@@ -31,6 +31,8 @@ POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
 WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 100, 0.01
 #: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
 HOLD_SECONDS = 0.1
+#: More than a node has slots.
+MANY = 1_000_000
 #: How long results are gathered before they are written, and how long it waits for each further one.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001
 #: Why a claimed task goes back unstarted.
@@ -61,6 +63,14 @@ class State(NamedTuple):
     #: The types that are paused or drained, all if the node is drained, and for how many seconds that has been known.
     on_hold: Set[str] = frozenset()
     on_hold_age: float = 0.0
+    #: Of limited types: how many more tasks may run, as far as is known, and for how many seconds none may start.
+    places: Mapping[str, int] = {}
+    allowed_in: Mapping[str, float] = {}
+
+    @property
+    def full(self) -> Set[str]:
+        """The types without places."""
+        return {name for name, places in self.places.items() if not places}
 
 
 class Plan(NamedTuple):
@@ -96,7 +106,7 @@ def plan(state: State, now: float) -> Plan:
     if due := write_at <= now:
         write_at = math.inf
     wake_writer = due and not writes
-    if state.on_hold_age >= HOLD_SECONDS and state.marked & state.on_hold:
+    if state.on_hold_age >= HOLD_SECONDS and state.marked & (state.on_hold | state.full):
         return Plan(wake_writer, read_on_hold=True, write_at=write_at)
     poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
     if now >= poll_at:
@@ -109,7 +119,7 @@ def plan(state: State, now: float) -> Plan:
     claim = {} if backlogged or limit == 0 else _free_slots(state)
     return Plan(
         wake_writer, claim=claim, limit=limit, write=writes and (due or results.large_bytes > 0), write_at=write_at,
-        wait_until=min(write_at, poll_at),
+        wait_until=min(write_at, poll_at, now + _next_allowed(state)),
     )  # fmt: skip
 
 
@@ -119,15 +129,15 @@ def _write_at(state: State, now: float) -> float:
     if results.urgent or results.number >= WRITE_BATCH_SIZE:
         return now
     # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
-    # Of a type on hold no task waits for a slot.
-    if not results.types <= state.ready or results.types & state.on_hold:
+    # Of a type on hold no task waits for a slot, and none of a type whose limit lets none start.
+    if not results.types <= state.ready or results.types & (state.on_hold | state.full | state.allowed_in.keys()):
         return now
     return min(state.write_at, now + WRITE_DELAY_SECONDS)
 
 
 def _free_slots(state: State) -> Mapping[str, int]:
-    """The free slots of the types that may be claimed."""
-    excluded = state.on_hold
+    """The free slots of the types that may be claimed, no more of a type than its places."""
+    excluded = state.on_hold | state.allowed_in.keys()
     if state.results.large_bytes > MAX_BACKLOG_BYTES:
         excluded = excluded | state.results.large_types
     types = (state.ready | state.marked) - excluded
@@ -137,7 +147,14 @@ def _free_slots(state: State) -> Mapping[str, int]:
     # type with the best task.
     asked = types if state.cap is None else state.free.keys() - excluded
     # A type may be marked that a reload has removed.
-    return {name: free for name in asked if (free := state.free.get(name, 0))}
+    free = {name: min(state.free.get(name, 0), state.places.get(name, MANY)) for name in asked}
+    return {name: number for name, number in free.items() if number > 0}
+
+
+def _next_allowed(state: State) -> float:
+    """In how many seconds a type may start that has tasks and free slots and may not now; inf without such a type."""
+    types = (state.ready | state.marked) & state.allowed_in.keys() - state.on_hold - state.full
+    return min((state.allowed_in[name] for name in types if state.free.get(name)), default=math.inf)
 
 
 def exhausted(claim: Mapping[str, int], limit: int | None, claimed: Sequence[str]) -> list[str]:
@@ -272,7 +289,7 @@ class Dispatcher:
         state = State(
             self._stopping, self._ready, marked, free, self._cap, self._in_flight.count(),
             self._result_writer.waiting(), self._last.write_at, self._writes_results, self._shared, self._polled_at,
-            on_hold.types, on_hold.age,
+            on_hold.types, on_hold.age, on_hold.places, on_hold.allowed_in(),
         )  # fmt: skip
         self._last = plan(state, time.monotonic())
         self._ready |= marked

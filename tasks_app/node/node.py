@@ -238,7 +238,6 @@ class Node:
         recorded = False
         try:
             local_counters.process.flush()
-            store().maintain(ending=True)
             self._record.close()
             recorded = True
         except Exception as error:

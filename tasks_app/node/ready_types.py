@@ -1,17 +1,19 @@
-"""The types of which a node may claim tasks: those that may have ready ones, without those that are on hold."""
+"""The types of which a node may claim tasks: those that may have ready ones, without those that are on hold, and of
+those with a limit no more than it allows."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping, Set
+from types import MappingProxyType
 from typing import NamedTuple
 
 from django.db import Error
 
 from tasks_app.queue.current import store
-from tasks_app.queue.due_work import OnHold
+from tasks_app.queue.due_work import OnHold, StartLimit
 
 #: Workers stop starting a paused type's tasks within this time after the pause was committed. A claim ends within this
 #: time after the reading that it relies on was sent; otherwise its tasks are checked again before they start.
@@ -55,12 +57,13 @@ class ReadyTypes:
 
 class HoldReading(NamedTuple):
     """`types`: those on hold, all of the node's if it is drained. `drained_types`: those that it is drained for.
-    `at`: when the reading was sent, on `Store.elapsed`."""
+    `at`: when the reading was sent, on `Store.elapsed`. `limits`: those of the node's types."""
 
     types: Set[str] = frozenset()
     drained: bool = False
     at: float = -math.inf
     drained_types: Set[str] = frozenset()
+    limits: Mapping[str, StartLimit] = MappingProxyType({})
 
     @property
     def age(self) -> float:
@@ -72,15 +75,28 @@ class HoldReading(NamedTuple):
         """True if no claim may rely on it."""
         return self.age > MAX_AGE_SECONDS
 
+    @property
+    def places(self) -> Mapping[str, int]:
+        """How many more tasks of a type may run, where that is limited."""
+        return {name: limit.places for name, limit in self.limits.items() if limit.places is not None}
+
+    def allowed_in(self) -> Mapping[str, float]:
+        """For how many seconds from now no task of a type may start, of those types for which that is so."""
+        if not self.limits:
+            return {}
+        age = self.age
+        return {name: limit.seconds - age for name, limit in self.limits.items() if limit.seconds > age}
+
 
 class TypesOnHold:
-    """The types of which no task may start, as last read: pauses, and the node's drains.
+    """The types of which no task may start, as last read: pauses, and the node's drains; and limits of types.
 
     Heartbeat and dispatcher read them, each on its own connection.
     """
 
     def __init__(self, node: str, types: Collection[str], mark_ready: Callable[[str], None]) -> None:
-        """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold."""
+        """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold, and each that
+        has places again."""
         self._node, self._mark_ready = node, mark_ready
         self._lock = threading.Lock()
         # Written under the lock.
@@ -109,7 +125,9 @@ class TypesOnHold:
                 return
             self._read = read
             self._last = self._reading(read, at)
+            full = {name for name, places in before.places.items() if not places}
             no_longer = before.types - self._last.types
+            no_longer |= {name for name in full if self._last.places.get(name, 1)}
         for name in no_longer:
             self._mark_ready(name)
 
@@ -122,7 +140,8 @@ class TypesOnHold:
 
     def _reading(self, read: OnHold, at: float) -> HoldReading:
         types = self._types if read.drained else self._types & (read.paused | read.drained_types)
-        return HoldReading(types, read.drained, at, read.drained_types)
+        limits = {name: limit for name, limit in read.limits.items() if name in self._types}
+        return HoldReading(types, read.drained, at, read.drained_types, limits)
 
     def between_claims(self) -> HoldReading:
         """The last reading, for the dispatcher: no claim is in progress, and the next one relies on this reading or a

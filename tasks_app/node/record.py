@@ -157,8 +157,7 @@ class NodeRecord:
         return {"pools": self._pool_states(), "draining": self._draining or self._drained(), "problems": problems}
 
     def _pool_states(self) -> dict[str, Any]:
-        # The cap and `stopping` are the node's, but a key of its own beside the handlers would be a handler for the
-        # previous version.
+        # The cap and `stopping` are the node's, but a key beside the handlers would be another handler.
         capped = {} if self._cap is None else {"cap": self._cap}
         drained = self._drained_types()
         return {

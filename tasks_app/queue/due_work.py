@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 # What a node must not start, whatever is ready.
 
 
+class StartLimit(NamedTuple):
+    """Of one type. `places`: how many more of its tasks may run, over all nodes; None: any number. `seconds`: from the
+    reading on, none of its tasks may start for so long.
+
+    Places save claims that would find nothing: a claim decides, by what it sees.
+    """
+
+    places: int | None = None
+    seconds: float = 0.0
+
+    def and_also(self, other: StartLimit) -> StartLimit:
+        """Both."""
+        places = [its for its in (self.places, other.places) if its is not None]
+        return StartLimit(min(places, default=None), max(self.seconds, other.seconds))
+
+
 class OnHold(NamedTuple):
     """`paused`: the types of which no node may start a task. `drained`: this node may start no task at all.
-    `drained_types`: this node may start no task of these."""
+    `drained_types`: this node may start no task of these. `limits`: the limits of types, if features have any."""
 
     paused: frozenset[str] = frozenset()
     drained: bool = False
     drained_types: frozenset[str] = frozenset()
+    limits: Mapping[str, StartLimit] = MappingProxyType({})
 
     @classmethod
-    def from_row(cls, row: Sequence[Any]) -> OnHold:
-        """`row`: the columns of `sql.ON_HOLD`."""
-        handlers, drained, drained_types = row
-        return cls(frozenset(json.loads(handlers or "[]")), bool(drained), frozenset(json.loads(drained_types or "{}")))
+    def of(cls, read: Mapping[str, Any]) -> OnHold:
+        """`read`: the columns of `sql.ON_HOLD` by name."""
+        paused, drained_types = (frozenset(json.loads(read[name] or "[]")) for name in ("paused", "drained_types"))
+        limits: dict[str, StartLimit] = {}
+        for name, places, seconds in json.loads(read["limits"] or "[]"):
+            limits[name] = StartLimit(places, seconds or 0.0).and_also(limits.get(name, StartLimit()))
+        return cls(paused, bool(read["drained"]), drained_types, limits)
 
 
 _NONE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,14 +53,17 @@ _NONE = datetime(1970, 1, 1, tzinfo=UTC)
 class FirstTimes(NamedTuple):
     """Where a scan of an index by time may start: no row is before.
 
-    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire.
-    `ungrouped_at`: when a failure without a group ended. `untold_at`: when a task ended whose end is to be told.
+    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire. `ended_at`:
+    when the tasks ended that features look for, by name (`Feature.ended_tasks`).
     """
 
     due: float = -math.inf
     expires_at: datetime = _NONE
-    ungrouped_at: datetime = _NONE
-    untold_at: datetime = _NONE
+    ended_at: Mapping[str, datetime] = MappingProxyType({})
+
+    def ended(self, name: str) -> datetime:
+        """Where a scan of the ended tasks of this name may start."""
+        return self.ended_at.get(name, _NONE)
 
 
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
@@ -76,11 +100,7 @@ class DueWork(NamedTuple):
     old_nodes: bool = False
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
-    #: A failure that is in no group yet.
-    ungrouped: bool = False
-    #: A task whose end is still to be told.
-    untold: bool = False
-    #: What else is due: names of `Feature.due_work`.
+    #: What else is due: names of `Feature.due_work` and `Feature.ended_tasks`.
     features: frozenset[str] = frozenset()
     #: The present minute, in minutes since 1970.
     minute: int = 0
@@ -90,11 +110,19 @@ class DueWork(NamedTuple):
     on_hold: OnHold = OnHold()
 
     @classmethod
-    def from_row(cls, row: Sequence[Any]) -> DueWork:
-        """`row`: of `sql.due_work`. The answer to a question is null if there is no row at all."""
-        now, next_due, holders, *questions, names, minute, reload = row[:-3]
-        rest = (frozenset(names.split()), minute, reload, OnHold.from_row(row[-3:]))
-        return cls._make([now, next_due, tuple(json.loads(holders or "[]")), *map(bool, questions), *rest])
+    def of(cls, read: Mapping[str, Any]) -> DueWork:
+        """`read`: the columns of `sql.due_work` by name. The answer to a question is null if there is no row at all."""
+        questions = {name: bool(read[name]) for name, default in cls._field_defaults.items() if default is False}
+        return cls(
+            read["now"],
+            read["next_due"],
+            tuple(json.loads(read["holders"] or "[]")),
+            features=frozenset(read["features"].split()),
+            minute=read["minute"],
+            reload=read["reload"],
+            on_hold=OnHold.of(read),
+            **questions,
+        )
 
     @property
     def due(self) -> bool:

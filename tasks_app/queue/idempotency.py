@@ -43,15 +43,12 @@ class EarlierRequest(NamedTuple):
     @classmethod
     def of(cls, row: models.IdempotencyKey) -> EarlierRequest:
         """The request that a row remembers."""
-        key = IdempotencyKey(row.owner, row.key, row.fingerprint, row.meaning, row.path or "")
+        key = IdempotencyKey(row.owner, row.key, row.meaning or "", row.path or "")
         return cls(key, [UUID(text) for text in row.task_ids], row.existing, row.target)
 
     def refusal(self, key: IdempotencyKey) -> KeyReused | None:
-        """Why a request with this key is refused; None if it is the same request.
-
-        A row of the previous version has no `meaning`, and that version looks at `fingerprint` alone.
-        """
-        if key.fingerprint == self.key.fingerprint or (key.meaning is not None and key.meaning == self.key.meaning):
+        """Why a request with this key is refused; None if it is the same request."""
+        if key.meaning == self.key.meaning:
             return None
         return KeyReused(self.ids[0]) if self.target is None else KeyReused(self.ids[0], self.key.path)
 
@@ -118,7 +115,6 @@ def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.I
     return models.IdempotencyKey(
         owner=key.owner,
         key=key.key,
-        fingerprint=key.fingerprint,
         meaning=key.meaning,
         task_ids=_texts(ids),
         expires_at=remembered_until(now),
@@ -142,7 +138,7 @@ def remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence
 
 # Acts: their targets are there already, or are stored in the same transaction.
 
-#: Stored for an act on something without a UUID: the previous version expects the id of a task.
+#: Stored for an act on something without a UUID.
 NO_ID = UUID(int=0)
 
 

@@ -109,7 +109,8 @@ def _due(all_clocks: bool, set_back: bool) -> list[_Waits]:
         # Times of an earlier boot's clock can only be compared by the wall clock. Each is a range of the index: one
         # condition for all would scan every waiting row.
         soon = wall + timedelta(seconds=CLOCKS_APART_SECONDS)
-        for earlier in (Q(clock__lt=ours), Q(clock__gt=ours)):
+        held = store().held_clock()  # behind all others, or ours, where held rows are behind all times
+        for earlier in (Q(clock__lt=ours), Q(clock__gt=ours, **({} if held == ours else {"clock__lt": held}))):
             old = _in_order(waiting.filter(earlier, due_at__lte=soon))
             late += [((wall - row.due_at).total_seconds(), row) for row in old]
     next_at = min((row.due_at for seconds, row in late if seconds < 0.0), default=None)

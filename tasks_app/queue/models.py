@@ -5,6 +5,7 @@ CHECK constraints refuse impossible rows. Only `queue` changes a task's status, 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
@@ -64,16 +65,16 @@ class FailureReason(models.TextChoices):
 OUTCOMES = [(kind.value, kind.value.replace("_", " ").title()) for kind in OutcomeKind]
 
 
+# How a row says whether a pending task is ready, waiting or held (docs/how-it-works.md defines the words): `due` is
+# null, finite or infinite. Of a held one, `due_at` is null.
+
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
+#: Of a row with a due time: it is finite. This number is one in every database's SQL, and larger than any time.
+HAS_TIME = "due <= 1e300"
 #: An ended row with a `callback_url` whose end was not told yet.
 UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
     Q(callback_told__isnull=True) | Q(callback_told__lt=F("completed_at")) | Q(callback_told__gt=F("completed_at"))
-)
-#: The same as the statements spell it.
-UNTOLD_SQL = (
-    "callback_url IS NOT NULL AND completed_at IS NOT NULL"
-    " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
 )
 
 
@@ -84,7 +85,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
     bound parameter does not. Without the index each of these scans the whole table.
     """
 
-    def _where(self, literal: str, *values: Any) -> TaskQuerySet:
+    def where(self, literal: str, *values: Any) -> TaskQuerySet:
+        """Rows by a condition that is spelled as in an index."""
         return cast("TaskQuerySet", self.extra(where=[literal], params=values))
 
     def running_by_key(self) -> TaskQuerySet:
@@ -93,35 +95,43 @@ class TaskQuerySet(models.QuerySet["Task"]):
         The expression keeps planners from the index of all running rows: while a snapshot is held on PostgreSQL, it has
         an entry of every task that has run since.
         """
-        return self._where("status || '' = 'processing'")
+        return self.where("status || '' = 'processing'")
 
     def running_among(self, ids: Iterable[UUID | str]) -> TaskQuerySet:
         """Of these rows, those that a node has claimed, read by their keys."""
         return self.running_by_key().filter(pk__in=ids)
 
+    def not_ready(self) -> TaskQuerySet:
+        """Pending rows that wait or are held."""
+        return self.where("status = 'pending' AND due IS NOT NULL")
+
     def waiting(self) -> TaskQuerySet:
-        """Pending rows that `promote` has not made ready yet."""
-        return self._where("status = 'pending' AND due IS NOT NULL")
+        """Pending rows that `promote` makes ready at their time."""
+        return self.where(f"status = 'pending' AND due IS NOT NULL AND {HAS_TIME}")
 
     def waiting_by_key(self) -> TaskQuerySet:
         """The same, to be narrowed by keys: see `running_by_key`."""
-        return self._where("status || '' = 'pending' AND due IS NOT NULL")
+        return self.where(f"status || '' = 'pending' AND {HAS_TIME}")
+
+    def held_by_key(self) -> TaskQuerySet:
+        """Rows that are held, to be narrowed by keys."""
+        return self.where(f"status || '' = 'pending' AND NOT ({HAS_TIME})")
+
+    def ready_by_key(self) -> TaskQuerySet:
+        """Rows that may be claimed now, to be narrowed by keys."""
+        return self.where("status || '' = 'pending' AND due IS NULL")
 
     def ready(self) -> TaskQuerySet:
         """Rows that may be claimed now."""
-        return self._where("status = 'pending' AND due IS NULL")
+        return self.where("status = 'pending' AND due IS NULL")
 
     def failed(self) -> TaskQuerySet:
         """Rows that failed."""
-        return self._where("status = 'failed'")
-
-    def ungrouped(self) -> TaskQuerySet:
-        """Failed rows whose failure `group_failures` has not counted yet."""
-        return self._where("status = 'failed' AND failure_group IS NULL")
+        return self.where("status = 'failed'")
 
     def in_group(self, fingerprint: int) -> TaskQuerySet:
         """Failed rows of a failure group."""
-        return self._where("status = 'failed' AND failure_group IS NOT NULL").filter(failure_group=fingerprint)
+        return self.where("status = 'failed' AND failure_group IS NOT NULL").filter(failure_group=fingerprint)
 
     def any_by(self, field: str) -> bool:
         """`exists()` along the index that begins with `field`.
@@ -132,22 +142,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def expiring(self) -> TaskQuerySet:
         """Pending rows that have an expiry and that no handler has begun."""
-        return self._where(
-            "status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)"
-        )
+        return self.where("status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)")
 
     def of_schedule(self, schedule: str, after: int | None) -> TaskQuerySet:
         """Rows that a schedule has made, from a position on (null: all), in the order of their positions."""
-        rows = self._where("schedule IS NOT NULL").filter(schedule=schedule).order_by("position")
+        rows = self.where("schedule IS NOT NULL").filter(schedule=schedule).order_by("position")
         return rows if after is None else rows.filter(position__gt=after)
-
-    def untold(self) -> TaskQuerySet:
-        """Ended rows with a `callback_url` whose end was not told yet."""
-        return self._where(UNTOLD_SQL)
 
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
-        return self._where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
+        return self.where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
 
 
 class Task(models.Model):
@@ -158,10 +162,9 @@ class Task(models.Model):
     task_data = models.JSONField(default=dict)
     priority = models.SmallIntegerField(default=50)
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
-    #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive. The column has
-    #: its old name because the previous version works on the same tables.
+    #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive.
     position = models.BigIntegerField(db_column="place")
-    #: When a waiting row becomes ready, in seconds on the clock named in `clock`; null: it is ready.
+    #: When a waiting row becomes ready, in seconds on the clock named in `clock`; infinite: it is held; null: ready.
     due = models.FloatField(null=True)
     due_at = models.DateTimeField(null=True)
     #: When the running attempt's lease ends, in seconds on `clock`.
@@ -226,7 +229,7 @@ class Task(models.Model):
             # Ready again after an attempt: of these alone, the position does not follow `ready_at`.
             models.Index(F("task_type"), F("ready_at"), name="task_ready_again", condition=READY & Q(attempts__gt=0)),
             models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
-            # On PostgreSQL by `started_at` (migration 0022): see `queue.postgresql.scan_start`.
+            # On PostgreSQL by `started_at` (migrations/_by_database.py): see `queue.postgresql.scan_start`.
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
@@ -253,8 +256,8 @@ class Task(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            # On PostgreSQL those about the status are one, `task_fits_status` (migration 0039): a migration that
-            # changes one of the six changes that one too, and there has to leave the six out.
+            # On PostgreSQL those about the status are one, `task_fits_status` (migrations/_by_database.py): a migration
+            # that changes one of the six changes that one too, and there has to leave the six out.
             models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
             models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
             models.CheckConstraint(
@@ -270,8 +273,8 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_final_has_end",
-                condition=Q(status__one_of=("completed", "failed"), completed_at__isnull=False)
-                | Q(status__one_of=("pending", "processing"), completed_at__isnull=True),
+                condition=Q(status__in=("completed", "failed"), completed_at__isnull=False)
+                | Q(status__in=("pending", "processing"), completed_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="task_result_only_when_completed", condition=Q(status="completed") | Q(result__isnull=True)
@@ -291,6 +294,11 @@ class Task(models.Model):
         return f"{harmless(self.task_type)} {self.pk}"
 
     @property
+    def held(self) -> bool:
+        """Whether it is pending and held."""
+        return self.due is not None and math.isinf(self.due)
+
+    @property
     def wait_seconds(self) -> float | None:
         """Seconds from ready to the last claim; None if unknown.
 
@@ -307,7 +315,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def with_command(self) -> AttemptQuerySet:
         """Each with `command`: what it ran by; None: nothing ran, the image's own command, or unknown."""
         known = RevisionCommand.objects.filter(pk=OuterRef("revision")).values("command")
-        return self.annotate(command=Coalesce("old_command", models.Subquery(known)))
+        return self.annotate(command=models.Subquery(known))
 
 
 class Attempt(models.Model):
@@ -325,8 +333,6 @@ class Attempt(models.Model):
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
     #: What ran, see runner/revision; null: nothing did, or unknown.
     revision = models.CharField(max_length=12, null=True)  # noqa: DJ001
-    #: What it ran by, in rows of earlier versions. RevisionCommand has that of others: see `with_command`.
-    old_command = models.TextField(null=True, db_column="command")  # noqa: DJ001
     exit_code = models.IntegerField(null=True)
     #: Whether the engine reported that the container exceeded its memory limit; null: it cannot tell.
     oom = models.BooleanField(null=True)
@@ -427,9 +433,9 @@ class IdempotencyKey(models.Model):
     #: The id of the caller's API key; 0: none. No foreign key: a deleted API key's requests stay known.
     owner = models.BigIntegerField()
     key = models.CharField(max_length=255)
-    #: Of the request as it is written, for the previous version; and of what it means, null in its rows.
-    fingerprint = models.CharField(max_length=64)
+    #: A hash of what the request means; `fingerprint` is blank, and nothing reads it.
     meaning = models.CharField(max_length=64, null=True)  # noqa: DJ001
+    fingerprint = models.CharField(max_length=64, default="")
     #: The tasks' ids in the order of the request; of an act the id of its target, or a nil one.
     task_ids = models.JSONField()
     #: For each task, whether it was stored before; null: no task had a unique key.

@@ -57,7 +57,7 @@ class Drain:
 class UsesHandlers(models.Model):
     """A process that uses handlers.toml."""
 
-    #: `conf.watching.RevisionInForce`, its fields by name; null: its version does not say so.
+    #: `conf.watching.RevisionInForce`, its fields by name; null: unknown.
     revision = models.JSONField(null=True)
     #: When the row first had this `revision.revision`.
     revision_at = models.DateTimeField(null=True)
@@ -83,11 +83,11 @@ class Node(UsesHandlers):
     #: something makes its containers slow without a failure; with DAEMON_WORKERS `cap`, how many tasks the node runs at
     #: once: the same for all its handlers. `drained`: whether it starts none because it is drained for the type;
     #: without this key it does not know drains of a type. `stopping`: whether the node's process ends, the same for all
-    #: its handlers; a node of an earlier version does not say so.
+    #: its handlers.
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)
-    #: `conf.version()` of the platform that it runs; null: a version before that did not say so.
+    #: `conf.version()` of the platform that it runs; null: unknown.
     version = models.CharField(max_length=40, null=True)  # noqa: DJ001 (null: unknown)
     #: True if it claims nothing more: it ends, or has read that it is to be drained.
     draining = models.BooleanField(default=False)
@@ -96,7 +96,7 @@ class Node(UsesHandlers):
     #: `OnHold.drained` (`Store.on_hold`, `due_work`), see node/ready_types.
     drain_requested_at = models.DateTimeField(null=True)
     drain_requested_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
-    #: Holds only with a moment: the previous version leaves it when it ends a drain.
+    #: Holds only with a moment.
     drain_reason = models.CharField(max_length=MAX_REASON_CHARS, null=True)  # noqa: DJ001 (as the moment)
     #: {"handler": {"at", "by", "reason"}}: the types of which an operator asked it to take no more tasks. Nodes read
     #: the names as `OnHold.drained_types`.
@@ -292,8 +292,10 @@ class ScanStart(models.Model):
 
     #: JSON as `queue.postgresql.scan_start` writes it. Text, because it is read whole.
     state = models.TextField()
-    #: No end before it is untold, in microseconds since 1970. Not in `state`, of which the previous version knows each
-    #: key. Null: that version wrote the row.
+    #: JSON: when the tasks ended that features look for, in microseconds since 1970, by name. Not in `state`, of which
+    #: the previous version knows each key. Null: that version wrote the row.
+    ended = models.TextField(null=True)  # noqa: DJ001
+    #: The previous version's. Null: this version wrote the row.
     untold = models.BigIntegerField(null=True)
 
     class Meta:

@@ -90,7 +90,7 @@ class RevisionColumns:
 
 
 class Process(NamedTuple):
-    """A living process and what it uses of handlers.toml; the revision is blank if its version does not say so.
+    """A living process and what it uses of handlers.toml; the revision is blank if its row does not say so.
 
     `kind`: `node` or `web`. `since`: when its row first had the revision. `settled`: for longer than DIFFER_SECONDS.
     """

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from tasks_app.feature import features
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tasks_app.feature import ended_tasks, features
 from tasks_app.queue.attempt import Selection
+from tasks_app.queue.due_work import DueWork, OnHold
+from tasks_app.queue.models import HAS_TIME
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"
@@ -37,47 +42,79 @@ SELECT {id}, (
   FROM taskdaemon_task AS task WHERE task.id = watched.{id}
 ) FROM {ids}
 """
-#: Three columns: the paused types as JSON, whether the node is drained, and its drained types, the keys of an object.
-ON_HOLD = """
-  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL),
-  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})"""
-# Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
-# may scan the table instead.
+#: By name (`OnHold`): the paused types as JSON, whether the node is drained, its drained types as an object's keys, and
+#: the limits of types as JSON.
+ON_HOLD = {
+    "paused": "(SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall})",
+    "drained": "EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)",
+    "drained_types": "(SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})",
+    "limits": "{start_limits}",
+}
 LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
-DUE_WORK = """
-SELECT {now},
-  (SELECT due FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1),
-  (SELECT {array} FROM ({holders}) AS holder),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock < {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS a)
-  OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
-  EXISTS (SELECT 1 FROM ({lost}) AS c),
-  (SELECT expires_at FROM taskdaemon_task
+#: Whether there is a row. Along its index, the first one is read: without ORDER BY, PostgreSQL may scan the table.
+_ANY = "EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task\n    WHERE {rows} ORDER BY {by} LIMIT 1) AS found)"
+_EARLIER = "status = 'pending' AND due IS NOT NULL AND clock {which} AND due_at <= {{wall}}"
+#: By name (`DueWork`). Each part spells the condition of an index literally.
+_DUE_WORK = {
+    "now": "{now}",
+    "next_due": """(SELECT due FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1)""",
+    "holders": "(SELECT {array} FROM ({holders}) AS holder)",
+    "due_on_old_clock": "\n  OR ".join(
+        _ANY.format(rows=_EARLIER.format(which=which), by="clock") for which in ("< {clock}", "> {clock} {before_held}")
+    ),
+    "lost": "EXISTS (SELECT 1 FROM ({lost}) AS c)",
+    "expired": """(SELECT expires_at FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND {not_begun} {from_expiry}
-    ORDER BY expires_at LIMIT 1) <= {wall},
-  (SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall},
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
-  (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events},
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL {from_failure} ORDER BY completed_at LIMIT 1) AS d),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
-    WHERE {untold} {from_end} ORDER BY completed_at LIMIT 1) AS e),
-  {features}, {minute},
-  coalesce((SELECT max(id) FROM taskdaemon_reload), 0),{on_hold}
-"""
+    ORDER BY expires_at LIMIT 1) <= {wall}""",
+    "old_keys": "(SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}",
+    "peers": "EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node})",
+    "old_nodes": "EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept})",
+    "old_live_events": "(SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}",
+    "features": "{features}",
+    "minute": "{minute}",
+    "reload": "coalesce((SELECT max(id) FROM taskdaemon_reload), 0)",
+}
 
 
-def due_work() -> str:
-    """DUE_WORK with ON_HOLD; `{features}` is a text: the names of what is due of the features of the deployment."""
-    conditions = [item for feature in features() for item in feature.due_work.items()]
-    named = [f"CASE WHEN {condition} THEN '{name} ' ELSE '' END" for name, condition in conditions]
-    return DUE_WORK.replace("{features}", "\n  || ".join([*named, "''"])).replace("{on_hold}", ON_HOLD)
+def on_hold() -> str:
+    """The statement of `Store.on_hold`, a template."""
+    return _select(ON_HOLD)
 
 
+def due_work(from_end: Callable[[str], str]) -> str:
+    """A beat's statement, a template. `from_end`: a further condition, by a name of `Feature.ended_tasks`.
+
+    `features` is a text: the names of what is due of the features of the deployment.
+    """
+    due = [item for feature in features() for item in feature.due_work.items()]
+    due += [
+        (name, _ANY.format(rows=f"{condition} {from_end(name)}", by="completed_at"))
+        for name, condition in ended_tasks().items()
+    ]
+    named = [f"CASE WHEN {condition} THEN '{name} ' ELSE '' END" for name, condition in due]
+    return _select(_DUE_WORK | ON_HOLD).replace("{features}", "\n  || ".join([*named, "''"]))
+
+
+def _select(columns: Mapping[str, str]) -> str:
+    limits = " UNION ALL ".join(feature.start_limits for feature in features() if feature.start_limits)
+    limits = f"(SELECT {{limits}} FROM ({limits}) AS limited)" if limits else "NULL"
+    listed = ",\n  ".join(f"{expression} AS {name}" for name, expression in columns.items())
+    return f"SELECT\n  {listed}".replace("{start_limits}", limits)
+
+
+def due_work_of(row: Sequence[Any]) -> DueWork:
+    """What a beat has read."""
+    return DueWork.of(dict(zip(_DUE_WORK | ON_HOLD, row, strict=True)))
+
+
+def on_hold_of(row: Sequence[Any]) -> OnHold:
+    """What a node must not start."""
+    return OnHold.of(dict(zip(ON_HOLD, row, strict=True)))
+
+
+#: Of rows that are not ready.
+NOT_READY = f"CASE WHEN {HAS_TIME} THEN 'waiting' ELSE 'held' END"
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
 # yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the
 # oldest.
@@ -102,8 +139,8 @@ SELECT 'ready', g.task_type, '', g.n, (
   SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
 ) AS g
 UNION ALL
-SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
-WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
+SELECT {not_ready}, task_type, '', count(*), NULL FROM taskdaemon_task
+WHERE status = 'pending' AND due IS NOT NULL GROUP BY 1, task_type
 UNION ALL
 SELECT 'running', task_type, node, count(*), NULL FROM ({running}) AS running GROUP BY task_type, node
 """

@@ -147,11 +147,10 @@ class Store(Protocol):
             holds tasks.
         """
 
-    def maintain(self, ending: bool = False) -> set[str]:
+    def maintain(self) -> set[str]:
         """What the store needs to stay fast; nodes and web servers call it about once a second. Waits for no lock.
 
-        `ending`: the process ends, and may be the last one. Returns the types of ready tasks that claims could not see
-        until now.
+        Returns the types of ready tasks that claims could not see until now.
         """
 
     def problem(self) -> str | None:
@@ -392,4 +391,10 @@ class Store(Protocol):
         """Whether this is the only process that promotes, until the end of the caller's transaction; it needs one.
 
         51. Of several at the same time one may. It waits for no other that does, and is refused only while one does.
+        """
+
+    def held_clock(self) -> str:
+        """The clock in the rows of held tasks: no question about tasks that wait on a clock reads them.
+
+        52. With many held tasks, `due_work` and `promote` read no more rows than without.
         """

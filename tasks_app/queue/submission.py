@@ -78,14 +78,13 @@ def too_large(text: str, limit: int) -> str | None:
 class IdempotencyKey(NamedTuple):
     """A caller's name for one request. `owner`: the id of its API key, 0 without one.
 
-    `fingerprint`: a hash of the request as it is written, which the previous version reads too. `meaning`: a hash of
-    what it means. Another request with the key, by both, is refused. `path`: the address of the call.
+    `meaning`: a hash of what the request means. Another request with the key is refused. `path`: the address of the
+    call.
     """
 
     owner: int
     key: str
-    fingerprint: str
-    meaning: str | None = None
+    meaning: str
     path: str = ""
 
     @property

@@ -196,7 +196,7 @@ def candidates(wanted: TaskFilter, most: int | None = None) -> Candidates | None
         ids = set()
         if Status.PENDING in wanted.statuses:
             # The index of tasks that wait has no types: of many, each would be read to find those of one.
-            ids |= _pending(Task.objects.waiting(), _of_types(wanted, Task.objects.ready()), most)
+            ids |= _pending(Task.objects.not_ready(), _of_types(wanted, Task.objects.ready()), most)
         if Status.PROCESSING in wanted.statuses:
             ids |= _running(wanted)
     return Candidates(sorted(ids)[:most], len(ids) <= most)
@@ -247,7 +247,7 @@ def _by_status(walk: Walk, count: int) -> list[UUID] | None:
     if Status.PROCESSING in statuses:
         ids |= _running(wanted)
     if Status.PENDING in statuses:
-        waiting, ready = (_of_types(wanted, rows) for rows in (Task.objects.waiting(), Task.objects.ready()))
+        waiting, ready = (_of_types(wanted, rows) for rows in (Task.objects.not_ready(), Task.objects.ready()))
         pending = _pending(waiting, ready, MAX_PENDING_READ)
         if len(pending) > MAX_PENDING_READ:
             return None

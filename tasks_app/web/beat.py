@@ -79,7 +79,7 @@ class WebBeat:
                 stopping = self._stop.wait(backoff.pause or BEAT_SECONDS)
                 try:
                     process.flush()
-                    store().maintain(ending=stopping)
+                    store().maintain()
                     self._keys.write_uses()
                     self.beat()
                     if stopping:

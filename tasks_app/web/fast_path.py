@@ -104,7 +104,7 @@ class FastPath:
             header = headers.get("idempotency-key")
             key = None
             if header is not None:
-                key = key_of(header, caller.key, scope.path, body, lambda: new_tasks.meaning_of(body))
+                key = key_of(header, caller.key, scope.path, lambda: new_tasks.meaning_of(body))
             admission.admit(self._env, may_query=False, rate=caller.rate)
         except (Unauthorized, BadJSON, APIException):
             return None

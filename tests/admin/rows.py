@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import Any
 
 from django.apps import apps
@@ -11,6 +10,7 @@ from django.contrib.auth.models import AbstractUser, Group, Permission, User
 from django.db import connection
 from django.utils import timezone
 
+from tasks_app.migrations._first_rows import make_roles
 from tasks_app.queue.models import Attempt, Status, Task
 from tasks_app.runner.endings import OutcomeKind
 
@@ -48,7 +48,7 @@ def staff(name: str, *permissions: str) -> AbstractUser:
 
 def in_role(name: str) -> AbstractUser:
     """A user of the admin in the group with this name. The tests of transactions empty the table of groups."""
-    import_module("tasks_app.migrations.0016_roles").make_roles(apps, None)
+    make_roles(apps, None)
     user = User.objects.create_user(f"the {name}", password="a good password", is_staff=True)
     user.groups.set([Group.objects.get(name=name)])
     return user

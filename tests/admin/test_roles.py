@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, cast
 
 import pytest
@@ -24,13 +23,14 @@ from tasks_app.features.operations.admin_form import Chosen
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.schedules.models import Schedule
 from tasks_app.keys.api_keys import ApiKey, create
+from tasks_app.migrations._first_rows import make_roles
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.urls import urlpatterns
 from testkit.clients import logged_in
-from tests.admin.rows import attempt, in_role, staff, task
+from tests.admin.rows import attempt, in_role, task
 from tests.features.callbacks.rows import delivery
 from tests.features.operations.kit import begun
 from tests.features.schedules.kit import schedule
@@ -361,7 +361,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {
         "id", "task_id", "number", "node", "container", "started_at", "ended_at", "outcome", "image", "exit_code",
-        "oom", "wait_seconds", "seconds", "revision", "old_command",
+        "oom", "wait_seconds", "seconds", "revision",
     }  # fmt: skip
     assert {f.attname for f in apps.get_model("tasks_app.attempt")._meta.concrete_fields} == of_attempts | {
         *ATTEMPT_PAYLOAD
@@ -415,20 +415,9 @@ def test_the_groups_are_made_once_and_an_operators_changes_to_them_are_kept() ->
     changed.permissions.set(Permission.objects.filter(codename="view_node"))
     gone.permissions.clear()
     call_command("migrate", verbosity=0)
-    roles = import_module("tasks_app.migrations.0016_roles")
-    roles.make_roles(apps, None)
+    make_roles(apps, None)
     assert [each.codename for each in changed.permissions.all()] == ["view_node"]
     assert not gone.permissions.exists()
-
-
-def test_the_upgrade_hides_nothing_from_those_who_saw_it() -> None:
-    old, other = staff("old", "view_task"), staff("other", "view_node")
-    team = Group.objects.create(name="team")
-    team.permissions.set(Permission.objects.filter(codename="change_task"))
-    import_module("tasks_app.migrations.0016_roles").keep_rights(apps, None)
-    for holder in (old.user_permissions, team.permissions):
-        assert holder.filter(codename__in=("view_payload", "view_auditentry")).count() == 2
-    assert [each.codename for each in other.user_permissions.all()] == ["view_node"]
 
 
 def test_a_fresh_database_has_one_permission_of_each_name() -> None:

@@ -13,7 +13,6 @@ from django.test import Client
 from tasks_app.api.document import document
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.cancel import delete
-from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
@@ -66,12 +65,12 @@ def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) 
     }  # fmt: skip
 
 
-def test_an_attempt_of_an_earlier_version_has_its_command_in_its_own_row(api: Client) -> None:
+def test_an_attempt_has_its_command_once_its_node_has_written_it(api: Client) -> None:
     task = running()
     settle("node", [success(task, revision="0123456789ab")])
-    assert attempts(api, task)[0]["command"] is None, "its node has not written it yet"
-    Attempt.objects.filter(task_id=task.id).update(old_command="python old.py")
-    assert attempts(api, task)[0]["command"] == "python old.py"
+    assert attempts(api, task)[0]["command"] is None
+    RevisionCommand.objects.create(pk="0123456789ab", command="python it.py", used_at=Now())
+    assert attempts(api, task)[0]["command"] == "python it.py"
 
 
 def test_an_attempt_matches_the_openapi_document(api: Client) -> None:

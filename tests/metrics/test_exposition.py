@@ -111,8 +111,6 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
         "nodes_draining": value(found, "nodes_draining"),
         "notifications_sent": value(found, "notifications_sent_total"),
         "notifications_received": value(found, "notifications_received_total"),
-        "bells_rung": value(found, "bells_rung_total"),
-        "bells_heard": value(found, "bells_heard_total"),
         "http_responses": value(found, "django_http_responses_total_by_status_view_method_total"),
     }
     assert {name: said[name] for name in expected} == expected
@@ -183,30 +181,11 @@ def test_a_histograms_buckets_only_rise_and_end_at_its_count(client: Client) -> 
         assert values[-1] == found[series]
 
 
-ALIASES = {
-    "bells_rung_total": "notifications_sent_total",
-    "bells_unsent_total": "notifications_unsent_total",
-    "bells_failed_total": "notifications_failed_total",
-    "bells_heard_total": "notifications_received_total",
-}
-
-
-def test_the_names_of_the_previous_version_are_served_as_aliases(client: Client) -> None:
-    some_of_everything(client)
-    exposed = text(current_reading(refresh=True))
-    found = samples(exposed)
-    for old, new in ALIASES.items():
-        assert f"# HELP {old} Alias of {new}; will be removed in the next version.\n" in exposed.decode()
-        values = {labels: number for (name, labels), number in found.items() if name == new}
-        assert values
-        assert values == {labels: number for (name, labels), number in found.items() if name == old}
-
-
 def test_every_metric_is_explained_in_the_docs(client: Client) -> None:
     some_of_everything(client)
     exposed = set(re.findall(r"^# TYPE (\w+) ", text(current_reading(refresh=True)).decode(), re.MULTILINE))
     explained = set(re.findall(r"^\| `(\w+)", DOCS.read_text(), re.MULTILINE))
-    assert exposed - ALIASES.keys() == explained
+    assert exposed == explained
 
 
 def test_promtool_finds_no_fault(client: Client) -> None:

@@ -4,6 +4,12 @@ from types import MappingProxyType
 
 from tasks_app.feature import Feature
 
+#: Ended tasks with a `callback_url` whose end was not told yet, as their index spells it.
+UNTOLD = (
+    "callback_url IS NOT NULL AND completed_at IS NOT NULL"
+    " AND (callback_told IS NULL OR callback_told < completed_at OR callback_told > completed_at)"
+)
+
 
 class Callbacks(Feature):
     """Once a task with a `callback_url` has ended, its row is sent to this URL as Standard Webhooks say.
@@ -20,6 +26,7 @@ class Callbacks(Feature):
             " <= {wall}"
         }
     )
+    ended_tasks = MappingProxyType({"untold": UNTOLD})
     side_jobs = "tasks_app.features.callbacks.jobs.Telling"
     calls = "tasks_app.features.callbacks.api.urlpatterns"
     bulk_acts = "tasks_app.features.callbacks.verbs.bulk_acts"

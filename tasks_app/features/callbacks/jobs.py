@@ -26,7 +26,7 @@ class Telling:
 
     def run(self, work: DueWork) -> None:
         """Tell what has ended. Raises nothing."""
-        if work.untold:
+        if "untold" in work.features:
             self._job.run(self._tell)
 
     def _tell(self) -> None:

@@ -1,7 +1,7 @@
 """Ends of tasks are told: for each end that was not told yet a delivery is written, whose body is fixed then.
 
-A final move knows of no callback: a settle, an expiry, a cancel, a rescue, and a node of the previous version send what
-they always sent. An ended row with a `callback_url` whose end was not told is found by a partial index. Its delivery
+A final move knows of no callback: a settle, an expiry, a cancel, and a rescue send the same statements with and
+without it. An ended row with a `callback_url` whose end was not told is found by a partial index. Its delivery
 and its mark are one transaction, so that each end is told once, whatever process dies.
 """
 
@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 
 from tasks_app.api.errors import dump
 from tasks_app.api.pages import objects_by_id
+from tasks_app.features.callbacks import UNTOLD
 from tasks_app.features.callbacks.addresses import endpoint
 from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
@@ -68,7 +69,7 @@ def tell_ended(size: BatchSize | None = None) -> int:
 
     `size`: of a transaction, for a next call too; a database that does not finish one in time halves it.
     """
-    batch = partial(_tell_in_time, store().first_times().untold_at, size or BatchSize(TASKS_PER_TRANSACTION))
+    batch = partial(_tell_in_time, store().first_times().ended("untold"), size or BatchSize(TASKS_PER_TRANSACTION))
     return run_batches(batch, 1, TRANSACTIONS_PER_CALL)  # one with large bodies does few
 
 
@@ -87,7 +88,7 @@ def _tell_in_time(first: datetime, size: BatchSize) -> int:
 
 
 def _tell_batch(first: datetime, most: int) -> int:
-    untold = Task.objects.untold().filter(completed_at__gte=first).order_by("completed_at")
+    untold = Task.objects.where(UNTOLD).filter(completed_at__gte=first).order_by("completed_at")
     if not untold.any_by("completed_at"):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():
@@ -105,7 +106,7 @@ def tell_before(ids: Sequence[UUID]) -> None:
     """In the caller's transaction, before ended tasks are redriven or pruned (`Feature.leaves_end`)."""
     # Locked, also those that were told: no other redrive and further end may come before the caller's move.
     list(Task.objects.filter(pk__in=ids).select_for_update().values_list("pk"))
-    for part in _parts(_ends(Task.objects.untold().filter(pk__in=ids), len(ids))):
+    for part in _parts(_ends(Task.objects.where(UNTOLD).filter(pk__in=ids), len(ids))):
         _tell(part)
 
 
@@ -143,7 +144,7 @@ def _tell(ends: Sequence[_End]) -> None:
     Delivery.objects.bulk_create(_delivery(end, bodies[end.task].decode()) for end in ends)
     fail_point("inside_telling")
     ids = [end.task for end in ends]
-    require_all(Task.objects.untold().filter(pk__in=ids).update(callback_told=F("completed_at")), len(ids))
+    require_all(Task.objects.where(UNTOLD).filter(pk__in=ids).update(callback_told=F("completed_at")), len(ids))
 
 
 def _delivery(end: _End, body: str) -> Delivery:

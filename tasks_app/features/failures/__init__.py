@@ -4,12 +4,16 @@ from types import MappingProxyType
 
 from tasks_app.feature import Feature
 
+#: Failed tasks that `group_failures` has not counted yet, as their index spells it.
+UNGROUPED = "status = 'failed' AND failure_group IS NULL"
+
 
 class Failures(Feature):
     """Failures with the same handler, reason and normalised error are one group."""
 
     name = "tasks_app.features.failures"
     due_work = MappingProxyType({"kept_failures": "EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure)"})
+    ended_tasks = MappingProxyType({"ungrouped": UNGROUPED})
     side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
     leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
     task_filters = "tasks_app.features.failures.admin.task_filters"

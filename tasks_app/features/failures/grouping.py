@@ -2,8 +2,6 @@
 
 Failures of the same handler and reason whose errors differ only in details are one group: they have one fingerprint.
 Exit codes, signals and HTTP statuses are no details; the last line of stderr in the error of a crash is one.
-Earlier versions took all numbers for details; a group that such a version has made goes on getting the failures that it
-would have got from it.
 A task with a `failure_group` is counted. Tasks are marked and counted in one transaction, so that each final failure is
 counted once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
 """
@@ -22,6 +20,7 @@ from uuid import UUID
 from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
+from tasks_app.features.failures import UNGROUPED
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
 from tasks_app.logs import harmless
 from tasks_app.node.threads import OutageGuard
@@ -73,13 +72,13 @@ _SHOWN = {hidden: digit for digit, hidden in _HIDDEN.items()}
 _HIDDEN_NUMBER = re.compile("[\ue000-\ue009]+")
 
 
-def normalised(error: str, telling: bool = True) -> str:
+def normalised(error: str) -> str:
     """The beginning of an error on one line, with numbers, ids, quoted texts and variable parts of paths replaced.
 
-    `telling`: exit codes, signals and HTTP statuses stay; of those in a quoted text, before it.
+    Exit codes, signals and HTTP statuses stay; of those in a quoted text, before it.
     """
     text = _ESCAPES.sub("", error[:MAX_READ_CHARS])
-    if hidden := telling and _TELLING.search(text) is not None:
+    if hidden := _TELLING.search(text) is not None:
         text = _TELLING.sub(_hide, text)
     for pattern, instead in _REPLACED:
         text = pattern.sub(_keep_hidden if hidden and instead == "<text>" else instead, text)
@@ -123,7 +122,7 @@ _COLUMNS: dict[str, str | Coalesce] = {
 
 def group_failures() -> int:
     """Count failures that are not counted yet, for a second and 10,000 at most. Returns how many."""
-    batch = partial(_group_batch, store().first_times().ungrouped_at)
+    batch = partial(_group_batch, store().first_times().ended("ungrouped"))
     return run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 
@@ -145,7 +144,7 @@ def _group_batch(first: datetime) -> int:
 
 
 def _to_count() -> TaskQuerySet:
-    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+    return Task.objects.where(UNGROUPED).filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
 
 
 def _failures(rows: TaskQuerySet, most: int | None = None) -> list[UngroupedFailure]:
@@ -159,12 +158,11 @@ def _alone() -> bool:
 
 
 class _Kind(NamedTuple):
-    """What the failures of a group have in common. `earlier`: their error as earlier versions normalise it."""
+    """What the failures of a group have in common."""
 
     handler: str
     reason: str
     error: str
-    earlier: str
 
 
 _Groups = dict[_Kind, list[UngroupedFailure]]
@@ -176,8 +174,7 @@ def _by_group(failures: Iterable[UngroupedFailure]) -> _Groups:
         error = failure.error
         if failure.reason == FailureReason.CRASH:
             error, _ = split_stderr(error)
-        kind = _Kind(failure.handler, failure.reason, normalised(error), normalised(error, telling=False))
-        groups.setdefault(kind, []).append(failure)
+        groups.setdefault(_Kind(failure.handler, failure.reason, normalised(error)), []).append(failure)
     return groups
 
 
@@ -213,20 +210,10 @@ def _count(stored: _Groups, left: _Groups) -> None:
 
 
 def _fingerprints(kinds: set[_Kind]) -> dict[_Kind, int]:
-    """The fingerprint of each; that of an earlier version's group which has its failures; that of its handler's other
-    errors once the handler has its most groups."""
+    """The fingerprint of each; that of its handler's other errors once the handler has its most groups."""
     marks = {kind: fingerprint(kind.handler, kind.reason, kind.error) for kind in sorted(kinds)}
-    earlier = {kind: fingerprint(kind.handler, kind.reason, kind.earlier) for kind in marks}
-    stored = FailureGroup.objects.filter(pk__in={*marks.values(), *earlier.values()})
-    known = dict(stored.values_list("pk", "telling_numbers"))
-    new = []
-    for kind, mark in earlier.items():
-        if marks[kind] in known:
-            continue
-        if mark in known and known[mark] is None:
-            marks[kind] = mark
-        else:
-            new.append(kind)
+    known = set(FailureGroup.objects.filter(pk__in=marks.values()).values_list("pk", flat=True))
+    new = [kind for kind, mark in marks.items() if mark not in known]
     room = {handler: _room(handler, wanted) for handler, wanted in Counter(kind.handler for kind in new).items()}
     for kind in new:
         room[kind.handler] -= 1
@@ -296,7 +283,7 @@ class FailureGroups:
     def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
         begun = store().elapsed()
-        if not (work.ungrouped or "kept_failures" in work.features or begun >= self._removal_at):
+        if not (work.features & {"ungrouped", "kept_failures"} or begun >= self._removal_at):
             return
         if begun >= self._next_at and self._job.run(self._count):
             now = store().elapsed()

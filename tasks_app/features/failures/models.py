@@ -41,7 +41,7 @@ class FailureGroup(models.Model):
     reason = models.CharField(max_length=20)
     #: The error with what varies replaced; see `features.failures.grouping`.
     normalised = models.CharField(max_length=500)
-    #: True: exit codes, signals and HTTP statuses stay in it. null: a version made it that replaced all numbers.
+    #: Always true: exit codes, signals and HTTP statuses stay in `normalised`.
     telling_numbers = models.BooleanField(null=True)
     #: The beginning of the latest failure's error, and its task, which may be gone.
     sample_error = models.TextField(default="")

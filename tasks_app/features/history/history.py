@@ -18,7 +18,7 @@ from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Mod
 
 from tasks_app.features.history.models import HistoryRow
-from tasks_app.metrics.reading import SlotStates, added, slot_states
+from tasks_app.metrics.reading import SlotStates, added
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.counters import BUCKETS
@@ -50,7 +50,7 @@ def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
     """The sums of the counters, and the queues and slots, of some handlers together; durations in seconds.
 
     `wait` and `run`: observations in each bucket of `counters.BUCKETS`; the zeros at the end are left out. `states`:
-    the slots as in SlotStates, of all nodes; `slots` and `warm`, for the previous version, of those that take tasks.
+    the slots as in SlotStates, of all nodes.
     """
     totals, readings = reading.totals, [reading.handlers[name] for name in handlers]
 
@@ -71,8 +71,6 @@ def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
         "waiting": sum(read.waiting for read in readings),
         "running": sum(read.running for read in readings),
         "oldest": round(max((read.oldest for read in readings), default=0.0), 1),
-        "slots": sum(read.slots for read in readings),
-        "warm": sum(read.warm for read in readings),
         "states": added(read.states for read in readings),
     }
 
@@ -304,18 +302,11 @@ def _plain(steps: Sequence[_Step], name: str) -> Values:
 
 
 def _slots(steps: Sequence[_Step]) -> dict[str, Values]:
-    states = [None if now is None else _states(now.entry) for now, _ in steps]
+    states = [None if now is None else now.entry.get("states") for now, _ in steps]
     return {
         name: [None if state is None else state[place] for state in states]
         for place, name in enumerate(SlotStates._fields)
     }
-
-
-def _states(entry: Mapping[str, Any]) -> SlotStates:
-    if "states" in entry:
-        return SlotStates(*entry["states"])
-    # A row of the previous version.
-    return slot_states(entry.get("slots", 0), entry.get("warm", 0), entry.get("running", 0))
 
 
 def _percentiles(steps: Sequence[_Step], name: str) -> dict[str, Values]:

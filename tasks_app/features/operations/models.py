@@ -60,7 +60,7 @@ class Operation(models.Model):
     #: The number of tasks by reason.
     skipped = models.JSONField(default=dict)
     failed = models.BigIntegerField(default=0)
-    #: The first tasks that it has moved, for its page: ids as text. null: a version made it that kept none.
+    #: The first tasks that it has moved, for its page: ids as text. null: none are kept.
     first_moved = models.JSONField(null=True)
     #: Tasks that were redriven and whose end is looked at: ids as text. The canary is in it until it has passed.
     watched = models.JSONField(default=list)

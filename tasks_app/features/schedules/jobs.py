@@ -102,7 +102,7 @@ def _gone() -> set[str]:
     used = {(revision or {}).get("revision") for revision in revisions}
     files = FileRevision.objects.in_bulk([revision for revision in used if revision])
     if not used or used - files.keys():
-        return set()  # a process of an earlier version, or one that has not written its file yet
+        return set()  # a process that has not written its file yet
     return names - {name for file in files.values() for name in file.names}
 
 

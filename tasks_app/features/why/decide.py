@@ -17,8 +17,8 @@ Value = str | int | float | datetime | list[str] | None
 
 #: What may keep a task from running, or what became of it.
 Word = Literal[
-    "scheduled", "retry", "paused", "no_node", "cannot_start", "starting", "cap", "behind", "ready", "running", "lost",
-    "final",
+    "scheduled", "retry", "held", "paused", "no_node", "cannot_start", "starting", "cap", "behind", "ready", "running",
+    "lost", "final",
 ]  # fmt: skip
 
 
@@ -59,6 +59,10 @@ def decide(facts: Facts) -> list[Reason]:
         return _running(facts)
     if task.status != Status.PENDING:
         return [_final(facts)]
+    if task.held:
+        sentences = facts.held or ["it is held, and no feature of this deployment lets it go"]
+        reasons = [Reason("held", sentence) for sentence in sentences]
+        return reasons if facts.paused is None else [*reasons, _paused(facts.paused)]
     if facts.due_in is not None:
         later = _retry(task, facts.due_in) if task.attempts else _scheduled(task, facts.due_in)
         # A time that has passed is noticed by a node.

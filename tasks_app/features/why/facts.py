@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db.models import OuterRef, Subquery
 
 from tasks_app import conf
+from tasks_app.feature import registered
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
@@ -77,7 +78,7 @@ class Facts:
     `nodes`: those that serve the type; `living`: how many live in all. `known`: handlers.toml has the type.
     `before`: how many tasks start before this one, at most `MAX_BEFORE` + 1. `ended`: attempts of the type, the newest
     first. `silent`: the task's node does not live: for how many seconds it has been silent, or None if it has stopped
-    or was killed.
+    or was killed. `held`: why features hold the task.
     """
 
     task: Task
@@ -93,6 +94,7 @@ class Facts:
     node_lives: bool = True
     silent: float | None = None
     paused: HandlerPause | None = None
+    held: Sequence[str] = ()
 
 
 def read_facts(task_id: UUID) -> Facts | None:
@@ -111,7 +113,7 @@ def read_facts(task_id: UUID) -> Facts | None:
 
 def _of_waiting(row: Task, seconds: float, now: datetime) -> Facts:
     due_in = None
-    if row.due is not None:
+    if row.due is not None and not row.held:
         same = row.clock == store().clock_id()
         due_in = row.due - seconds if same or row.due_at is None else (row.due_at - now).total_seconds()
     ready_for = max((now - row.ready_at).total_seconds(), 0.0)
@@ -124,7 +126,26 @@ def _of_waiting(row: Task, seconds: float, now: datetime) -> Facts:
         before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
         ended = _ended(row.task_type, now)
     known = row.task_type in conf.handlers()
-    return Facts(row, due_in, ready_for, None, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
+    return Facts(
+        row,
+        due_in,
+        ready_for,
+        None,
+        nodes,
+        len(reading.nodes),
+        known,
+        before,
+        order,
+        ended,
+        paused=paused,
+        held=_held(row),
+    )
+
+
+def _held(row: Task) -> list[str]:
+    if not row.held:
+        return []
+    return [said[row.pk] for function in registered("holds") if row.pk in (said := function([row.pk]))]
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:

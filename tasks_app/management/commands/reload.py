@@ -68,20 +68,18 @@ class Command(BaseCommand):
         """Print what a process uses. Returns whether something is wrong."""
         used = process.used
         fault = used.fault
-        if not used.revision:
-            fault = "its version of the platform does not reload; restart it"
-        elif used.reload < number and fault is None:
+        if used.reload < number and fault is None:
             fault = f"it has not answered for {ANSWER_SECONDS:g} s; see its log"
         elif fault is None:
             fault = used.waits_for
-        self.stdout.write(harmless(f"{process}: {used.revision or 'unknown'}{f': {fault}' if fault else ''}"))
+        self.stdout.write(harmless(f"{process}: {used.revision}{f': {fault}' if fault else ''}"))
         return fault is not None
 
 
 def _is_awaited(process: Process, number: int) -> bool:
     """Whether a process has not answered the reload with this number, or does not use all of what it has read."""
     used = process.used
-    return bool(used.revision) and (used.reload < number or (used.fault is None and used.waits_for is not None))
+    return used.reload < number or (used.fault is None and used.waits_for is not None)
 
 
 def _ended(process: Process) -> bool:

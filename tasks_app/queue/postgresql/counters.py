@@ -20,6 +20,7 @@ ADD = "INSERT INTO taskdaemon_counter_delta (counts) VALUES ($1)"
 #: The series of the row that says below which id every delta is folded. A reading skips them, dead or not.
 FOLDED = "folded"
 _REACHED = "coalesce(pg_sequence_last_value('taskdaemon_counter_delta_id_seq'), 0)"
+READ_REACHED = f"SELECT {_REACHED}"
 #: The first delta that is not folded. If ids begin anew, as after `loaddata`, the row's number means nothing.
 FIRST = f"""coalesce((SELECT value FROM taskdaemon_counter
     WHERE slot = 0 AND series = '{FOLDED}' AND value <= {_REACHED} + 1), 0)"""
@@ -29,8 +30,7 @@ PARTS = f"""(SELECT series, value FROM taskdaemon_counter WHERE series <> '{FOLD
   CROSS JOIN LATERAL json_each_text(delta.counts::json) AS part WHERE delta.id >= {FIRST}) AS parts"""
 _TABLE = "taskdaemon_counter_delta"
 #: Only one session folds at a time. The number is arbitrary.
-_LOCK = "SELECT pg_try_advisory_xact_lock(7468, 1)"
-#: In slot 0: the previous version writes to the slots from 1 on.
+LOCK = "SELECT pg_try_advisory_xact_lock(7468, 1)"
 FOLD = f"""
 WITH gone AS (
   DELETE FROM taskdaemon_counter_delta WHERE id >= {FIRST} AND id <= $1::bigint RETURNING counts
@@ -65,7 +65,7 @@ class Fold:
         if self._session is not connection.connection:  # a crash of the server may have taken back ids
             self._session, self._waiting, self._folded = connection.connection, None, 0
         if self._waiting is None:
-            [(reached,)] = prepared(f"SELECT {_REACHED}", ())
+            [(reached,)] = prepared(READ_REACHED, ())
             if reached == self._folded:
                 return
             self._waiting = reached, writers(_TABLE)
@@ -79,7 +79,7 @@ class Fold:
 def _fold(reached: int) -> bool:
     with transaction.atomic():
         # A statement of its own: the fold's snapshot must be taken with the lock held.
-        [(locked,)] = prepared(_LOCK, ())
+        [(locked,)] = prepared(LOCK, ())
         if locked:
             prepared(FOLD, (reached,))
     return bool(locked)

@@ -42,17 +42,15 @@ _thread = _Thread()
 _problem: str | None = None
 
 
-def maintain(ending: bool = False) -> set[str]:
-    """After the last fold the previous version sees every count."""
+def maintain() -> set[str]:
     global _problem
     begun = time.monotonic()
-    if not ending:
-        _thread.advance()
-    if begun >= _thread.fold_at or ending:
+    _thread.advance()
+    if begun >= _thread.fold_at:
         _thread.fold()
         _problem = held_snapshot()
         _thread.fold_at = begun + FOLD_SECONDS
-    return _search() if begun >= _thread.search_at and not ending else set()
+    return _search() if begun >= _thread.search_at else set()
 
 
 def problem() -> str | None:

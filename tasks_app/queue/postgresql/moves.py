@@ -136,7 +136,7 @@ def insert_keyed(
 ) -> set[RequestName]:
     rows = [
         {
-            "owner": key.owner, "key": key.key, "fingerprint": key.fingerprint,
+            "owner": key.owner, "key": key.key, "fingerprint": "",
             "task_ids": [str(ids[at]) for at in tasks], "expires_at": until.isoformat(), "meaning": key.meaning,
         }
         for key, tasks in keys.items()

@@ -29,7 +29,6 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
-from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.postgresql.claim import (
     BY_PLACE,
     BY_PRIORITY,
@@ -41,7 +40,7 @@ from tasks_app.queue.postgresql.claim import (
 )
 from tasks_app.queue.postgresql.counters import PARTS
 from tasks_app.queue.postgresql.marks import EMPTY, END, READY_AGAIN, RETURNED, SINCE, TOP, Marks, session_marks
-from tasks_app.queue.postgresql.scan_start import RUNNING, ScanStart, TypeStart, scan_start
+from tasks_app.queue.postgresql.scan_start import RUNNING, ScanStart, TypeStart, from_end, scan_start
 
 # Counters and queues.
 
@@ -51,6 +50,7 @@ READING = sql.READING.format(
     age="(extract(epoch from clock_timestamp() - min(ready_at)))::float8",
     running="""SELECT task_type, node FROM taskdaemon_task
       WHERE status = 'processing' AND started_at >= '-infinity' ORDER BY started_at""",
+    not_ready=sql.NOT_READY,
 )
 #: ORDER BY keeps the planner from a scan of the table.
 _COUNT = (
@@ -62,8 +62,8 @@ _OLDEST = f"""(extract(epoch from clock_timestamp() - least(
     (SELECT ready_at FROM taskdaemon_task WHERE {READY_AGAIN} AND task_type = known.type
       AND ready_at >= {SINCE.format(since="known.again")} ORDER BY ready_at LIMIT 1))))::float8"""
 _WAITING = " UNION ALL ".join(
-    f"SELECT task_type FROM (SELECT * FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND {which}"
-    f" ORDER BY {order}) AS waits{n}"
+    "SELECT task_type, due FROM (SELECT * FROM taskdaemon_task"
+    f" WHERE status = 'pending' AND due IS NOT NULL AND {which} ORDER BY {order}) AS waits{n}"
     for n, (which, order) in enumerate(
         (
             ("clock = 'server' AND due >= $5::float8", "due"),
@@ -86,7 +86,7 @@ WITH parts AS MATERIALIZED (
 )
 SELECT 'total', series, '', value, CAST(NULL AS float8) FROM parts
 UNION ALL SELECT 'ready', type, '', n, {_OLDEST} FROM (SELECT *, ({_COUNT}) AS n FROM known) AS known WHERE n > 0
-UNION ALL SELECT 'waiting', task_type, '', count(*), NULL FROM ({_WAITING}) AS waiting GROUP BY task_type
+UNION ALL SELECT {sql.NOT_READY}, task_type, '', count(*), NULL FROM ({_WAITING}) AS waiting GROUP BY 1, task_type
 UNION ALL SELECT 'running', task_type, node, count(*), NULL FROM {RUNNING.format(since="$6", ids="$7")}
 GROUP BY task_type, node
 """
@@ -142,48 +142,54 @@ _PARTS = {
     "node": "$1::text",
     "array": "json_agg(node)::text",
     "handlers": "json_agg(handler)::text",
+    "limits": "json_agg(json_build_array(type, places, seconds))::text",
     # Not the time of `clock_timestamp()`, which no index is read for.
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
     "not_begun": sql.NOT_BEGUN,
-    "untold": UNTOLD_SQL,
 }
 _RUNNING = RUNNING.format(since="$3", ids="$4")
 _ADDED = {
     "holders": f"SELECT DISTINCT node FROM {_RUNNING} WHERE node <> $1::text ORDER BY node",
     "lost": f"SELECT 1 FROM {_RUNNING} WHERE {sql.LATE} LIMIT 1".format(**_PARTS),
+    "before_held": "",
     "from_due": "AND due >= $2::float8",
     "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
-    "from_failure": f"AND completed_at >= {SINCE.format(since='$6::bigint')}",
-    "from_end": f"AND completed_at >= {SINCE.format(since='$7::bigint')}",
 }
-READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @cache
+def on_hold_statement() -> str:
+    return sql.on_hold().format(**_PARTS)
+
+
+@cache
 def due_work_statement() -> str:
-    """$1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING, $5 from when on tasks expire, $6 failures have no
-    group, and $7 ends are to be told."""
-    return sql.due_work().format(**_PARTS, **_ADDED)
+    """$1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING, $5 from when on tasks expire, $6 and following as
+    `from_end`."""
+    return sql.due_work(from_end(6)).format(**_PARTS, **_ADDED)
 
 
 def due_work(node: str) -> DueWork:
     start = scan_start() or ScanStart()
-    values = (node, start.due, *start.began, start.expires, start.ungrouped, start.untold)
+    values: tuple[str | float, ...] = (node, start.due, *start.began, start.expires, *start.since_ends())
     [row] = prepared(due_work_statement(), values)
-    return DueWork.from_row(row)
+    return sql.due_work_of(row)
 
 
 def on_hold(node: str) -> OnHold:
-    [row] = prepared(READ_ON_HOLD, (node,))
-    return OnHold.from_row(row)
+    [row] = prepared(on_hold_statement(), (node,))
+    return sql.on_hold_of(row)
 
 
 def first_times() -> FirstTimes:
     start = scan_start() or ScanStart()
-    times = (_EPOCH + timedelta(microseconds=micros) for micros in (start.expires, start.ungrouped, start.untold))
-    return FirstTimes(start.due, *times)
+    return FirstTimes(start.due, _moment(start.expires), {name: _moment(at) for name, at in start.ended.items()})
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
 
 
 # How many ready tasks come before one: read as a claim reads them, in the opposite direction.

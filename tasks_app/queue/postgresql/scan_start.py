@@ -13,20 +13,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
+from tasks_app.feature import ended_tasks
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.models import UNTOLD_SQL
 from tasks_app.queue.postgresql.horizon import Sample, all_ended, writers
 from tasks_app.queue.postgresql.marks import EMPTY, MICROS, READY_AGAIN, SINCE, TOP, Marks, ask, moved
 from tasks_app.queue.sql import NOT_BEGUN, READY
 
-READ = "SELECT id, state, coalesce(untold, 0) FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
+READ = "SELECT id, state, coalesce(ended, '{}') FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
+REMOVE = "DELETE FROM taskdaemon_scan_start WHERE id = $1"
+STORE = "INSERT INTO taskdaemon_scan_start (state, ended) VALUES ($1, $2)"
 _BEGAN_IN = SINCE.format(since="{since}::bigint")
 #: All running tasks: those that began since, and of those that began earlier the ones that are listed. ORDER BY keeps
 #: the planner from a scan of the table, coalesce() from the index of running tasks, and ARRAY(...) from all partial
@@ -56,8 +59,8 @@ class ScanStart(NamedTuple):
     """Where the indexes begin. Microseconds since 1970; `due` in seconds on the server's clock.
 
     Every running task whose attempt began before `micros` is in `running`. No task waits for an earlier time than
-    `due`, none that may expire does so before `expires`, no failure before `ungrouped` has no group, and no end before
-    `untold` is still to be told.
+    `due`, and none that may expire does so before `expires`. `ended`: by a name of `Feature.ended_tasks`, a moment
+    before which none of these tasks ended.
     """
 
     order: Selection = "fifo"
@@ -65,22 +68,25 @@ class ScanStart(NamedTuple):
     running: tuple[str, ...] = ()
     due: float = -math.inf
     expires: int = 0
-    ungrouped: int = 0
     types: Mapping[str, TypeStart] = {}
-    untold: int = 0
+    ended: Mapping[str, int] = {}
 
     @property
     def began(self) -> tuple[int, str]:
         """The values of RUNNING: `since` and `ids`."""
         return self.micros, "{" + ",".join(self.running) + "}"
 
+    def since_ends(self) -> list[int]:
+        """The values of the conditions that `from_end` makes."""
+        return [self.ended.get(name, 0) for name in ended_tasks()]
+
     def text(self) -> str:
-        """JSON, without what has a column of its own."""
+        """JSON, without `ended`, which has a column of its own: the version before it knows each key of this text."""
         types = {
             name: [start.marks.bands, start.marks.since, start.new, start.again] for name, start in self.types.items()
         }
         values = self._asdict() | {"types": types}
-        del values["untold"]
+        del values["ended"]
         return json.dumps(values)
 
 
@@ -91,17 +97,18 @@ def scan_start() -> ScanStart | None:
 
 def with_id() -> tuple[int, ScanStart] | None:
     """The same with the row's id."""
-    return next(((key, _parsed(state, untold)) for key, state, untold in prepared(READ, ())), None)
+    return next(((key, _parsed(state, ended)) for key, state, ended in prepared(READ, ())), None)
 
 
-def _parsed(text: str, untold: int) -> ScanStart:
+def _parsed(text: str, ended: str) -> ScanStart:
     state: dict[str, Any] = json.loads(text)
     bands = type(EMPTY[state["order"]])
     types = {
         name: TypeStart(Marks(bands(*_tuples(values)), since), new, again)
         for name, (values, since, new, again) in state.pop("types").items()
     }
-    return ScanStart(**state | {"running": tuple(state["running"]), "types": types, "untold": untold})
+    state.pop("ungrouped", None)  # that version writes it
+    return ScanStart(**state | {"running": tuple(state["running"]), "types": types, "ended": json.loads(ended)})
 
 
 def _tuples(value: Any) -> Any:
@@ -112,6 +119,7 @@ def _tuples(value: Any) -> Any:
 
 #: Of each statement. What calls them has other things to do.
 MAX_STATEMENT_SECONDS = 0.5
+LIMIT = "SELECT set_config('statement_timeout', '{milliseconds}', true)"
 _QUERY_CANCELED = "57014"
 
 
@@ -124,7 +132,7 @@ def cut_short() -> Iterator[None]:
     """A transaction in which no statement takes longer than MAX_STATEMENT_SECONDS. Raises CutShort."""
     try:
         with transaction.atomic():
-            prepared(f"SELECT set_config('statement_timeout', '{MAX_STATEMENT_SECONDS * 1000:.0f}', true)", ())
+            prepared(LIMIT.format(milliseconds=int(MAX_STATEMENT_SECONDS * 1000)), ())
             yield
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
@@ -135,27 +143,26 @@ def cut_short() -> Iterator[None]:
 # What moves the row.
 
 _TABLE = "taskdaemon_task"
-_REACHED = f"""
+REACHED = f"""
 SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {MICROS.format(moment="clock_timestamp()")},
   coalesce(pg_sequence_last_value('taskdaemon_attempt_id_seq'), 0)"""
 #: Only one session does it at a time. The numbers are arbitrary.
-_LOCK = f"SELECT pg_try_advisory_xact_lock(7468, 2), {MICROS.format(moment='clock_timestamp()')}"
-_TYPES = "SELECT DISTINCT split_part(series, '|', 2) FROM taskdaemon_counter WHERE series LIKE 'received|%'"
+LOCK = f"SELECT pg_try_advisory_xact_lock(7468, 2), {MICROS.format(moment='clock_timestamp()')}"
+TYPES = "SELECT DISTINCT split_part(series, '|', 2) FROM taskdaemon_counter WHERE series LIKE 'received|%'"
 #: With those of ready tasks that another program has stored: along the index, from type to type.
-_ALL_TYPES = f"""
+ALL_TYPES = f"""
 WITH RECURSIVE found(name) AS (
   (SELECT task_type FROM taskdaemon_task WHERE {READY} ORDER BY task_type LIMIT 1)
   UNION ALL SELECT (SELECT task_type FROM taskdaemon_task WHERE {READY} AND task_type > found.name
     ORDER BY task_type LIMIT 1) FROM found WHERE found.name IS NOT NULL
-) SELECT name FROM found WHERE name IS NOT NULL UNION {_TYPES}
+) SELECT name FROM found WHERE name IS NOT NULL UNION {TYPES}
 """
 #: What was claimed lately. Which priorities there are is in no index.
-_PRIORITIES = """
+PRIORITIES = """
 SELECT DISTINCT task_type, priority FROM taskdaemon_task
 WHERE id = ANY(ARRAY(SELECT task_id FROM taskdaemon_attempt ORDER BY id DESC LIMIT 32))
 """
-#: The first row of each index, from where it began on.
-FIRST = f"""
+_FIRST = f"""
 SELECT
   (SELECT coalesce(json_agg(json_build_array(known.type,
     (SELECT place FROM taskdaemon_task WHERE {READY} AND task_type = known.type AND place >= known.new AND attempts = 0
@@ -169,13 +176,30 @@ SELECT
     WHERE status = 'pending' AND expires_at IS NOT NULL AND {NOT_BEGUN}
     AND expires_at >= {SINCE.format(since="$5::bigint")} AND expires_at <= statement_timestamp()
     ORDER BY expires_at LIMIT 1),
-  (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
-    WHERE status = 'failed' AND failure_group IS NULL
-    AND completed_at >= {SINCE.format(since="$6::bigint")} ORDER BY completed_at LIMIT 1),
-  (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
-    WHERE {UNTOLD_SQL} AND completed_at >= {SINCE.format(since="$7::bigint")} ORDER BY completed_at LIMIT 1),
-  (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")})
+  (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")}),
+  json_build_object(%ended)::text
 """
+
+
+def from_end(first: int) -> Callable[[str], str]:
+    """By a name of `Feature.ended_tasks`, a condition: ended since. Their parameters begin with this number."""
+    numbers = {name: number for number, name in enumerate(ended_tasks(), first)}
+    return lambda name: f"AND completed_at >= {SINCE.format(since=f'${numbers[name]}::bigint')}"
+
+
+@cache
+def first_statement() -> str:
+    """The first row of each index, from where it began on: $1 what is known of the types, $2 and $3 as RUNNING, $4 from
+    when on tasks wait, $5 tasks expire, $6 and following as `from_end`."""
+    since = from_end(6)
+    ended = ", ".join(
+        f"""'{name}', (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
+    WHERE {condition} {since(name)} ORDER BY completed_at LIMIT 1)"""
+        for name, condition in ended_tasks().items()
+    )
+    return _FIRST.replace("%ended", ended)
+
+
 #: It moves once so many tasks were stored or have ended, or after so many seconds; not if another process has moved it
 #: just before.
 MIN_TASKS, MAX_SECONDS, MIN_SECONDS = 100, 60.0, 0.5
@@ -213,7 +237,7 @@ class Advance:
         if now < self._not_before:
             return
         if self._waiting is None:
-            [(position, micros, attempts)] = prepared(_REACHED, ())
+            [(position, micros, attempts)] = prepared(REACHED, ())
             set_back, self._micros = micros < self._micros, micros
             if now < self._move_at and abs(position + attempts - self._tasks) < MIN_TASKS and not set_back:
                 return
@@ -235,7 +259,7 @@ class Advance:
     def _move(self, proven: Sample, whole: bool) -> None:
         with cut_short():
             # A statement of its own: what follows must be read with the lock held.
-            [(locked, micros)] = prepared(_LOCK, ())
+            [(locked, micros)] = prepared(LOCK, ())
             if not locked or micros < proven.micros:  # the clock was set back since, and nothing is proven
                 return
             key, known = with_id() or (0, ScanStart())
@@ -247,16 +271,22 @@ class Advance:
             state = _moved(known, proven, self._order, whole)
             if whole:
                 self._whole_at = begun + (time.monotonic() - begun) / MAX_WHOLE_SHARE
-            prepared("DELETE FROM taskdaemon_scan_start WHERE id = $1", (key,))
-            prepared("INSERT INTO taskdaemon_scan_start (state, untold) VALUES ($1, $2)", (state.text(), state.untold))
+            prepared(REMOVE, (key,))
+            prepared(STORE, (state.text(), json.dumps(state.ended)))
 
 
 def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> ScanStart:
     from_on = ScanStart(order) if whole else known
     types = _types(known, order, whole)
     asked = [{"type": name, "new": start.new, "again": start.again} for name, start in types.items()]
-    values = (json.dumps(asked), *from_on.began, from_on.due, from_on.expires, from_on.ungrouped, from_on.untold)
-    [(firsts, due, expires, ungrouped, untold, running)] = prepared(FIRST, values)
+    values: tuple[str | float, ...] = (
+        json.dumps(asked),
+        *from_on.began,
+        from_on.due,
+        from_on.expires,
+        *from_on.since_ends(),
+    )
+    [(firsts, due, expires, running, ended)] = prepared(first_statement(), values)
     by_type = {name: (new, again) for name, new, again in json.loads(firsts)}
     earliest = proven.micros - int(MARGIN_SECONDS * 1e6)
     *_, answers = ask({name: start.marks for name, start in types.items()}, proven.position)
@@ -267,12 +297,11 @@ def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> S
         tuple(json.loads(running)),
         _least(due, earliest / 1e6),
         _least(expires, earliest),
-        _least(ungrouped, earliest),
         {
             name: TypeStart(marks[name], _least(new, proven.position), _least(again, proven.micros))
             for name, (new, again) in by_type.items()
         },
-        _least(untold, earliest),
+        {name: _least(first, earliest) for name, first in json.loads(ended).items()},
     )
 
 
@@ -282,11 +311,11 @@ def _least(first: N | None, proven: N) -> N:
 
 def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeStart]:
     """From where on each type is read."""
-    names = {*known.types, *(name for (name,) in prepared(_ALL_TYPES if whole else _TYPES, ()))}
+    names = {*known.types, *(name for (name,) in prepared(ALL_TYPES if whole else TYPES, ()))}
     types = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
     if whole:
         types = {name: TypeStart(_from_the_ends(start.marks, order)) for name, start in types.items()}
-    for name, priority in prepared(_PRIORITIES, ()) if order == "priority" else ():
+    for name, priority in prepared(PRIORITIES, ()) if order == "priority" else ():
         if (start := types.get(name)) is not None:
             marks = start.marks._replace(bands=start.marks.bands.claimed([priority]))
             types[name] = start._replace(marks=marks)

@@ -25,6 +25,8 @@ from tasks_app.db.write_health import first_line, is_full, write_health
 from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 _SECONDS = "extract(epoch from clock_timestamp())::float8"
+READ_SECONDS = f"SELECT {_SECONDS}"
+READ_MOMENT = f"SELECT {_SECONDS.replace('clock_timestamp()', 'moment')}, moment FROM clock_timestamp() AS moment"
 #: Leases go on while this machine is suspended.
 _HOST_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -33,21 +35,23 @@ def clock_id() -> str:
     return "server"
 
 
+#: In the index by clock and due time, held rows are behind all that wait.
+held_clock = clock_id
+
+
 def now() -> Func:
     return Func(template=_SECONDS, output_field=FloatField())
 
 
 def seconds() -> float:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_SECONDS}")
+        cursor.execute(READ_SECONDS)
         return float(cursor.fetchone()[0])
 
 
 def moment() -> tuple[float, datetime]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_SECONDS.replace('clock_timestamp()', 'moment')}, moment FROM clock_timestamp() AS moment"
-        )
+        cursor.execute(READ_MOMENT)
         at, wall = cursor.fetchone()
         return float(at), wall
 
@@ -62,6 +66,7 @@ def elapsed() -> float:
 MARGIN_SECONDS = 1.0
 #: The limits that are lifted. `lock_timeout` stays: statements queue behind a migration that waits for a lock.
 LIFTED = ("statement_timeout", "idle_in_transaction_session_timeout")
+LIFT, RESET = "SET {name} = {milliseconds}", "RESET {name}"
 
 
 def limited(seconds: float) -> AbstractContextManager[None]:
@@ -73,7 +78,7 @@ def extended(seconds: float | None) -> Iterator[None]:
     """The limit of a call includes the sending."""
     with connection.cursor() as cursor:
         for name in LIFTED:
-            cursor.execute(f"SET {name} = {int((seconds or 0) * 1000)}")  # 0: none
+            cursor.execute(LIFT.format(name=name, milliseconds=int((seconds or 0) * 1000)))  # 0: none
     try:
         with call_limited(None if seconds is None else seconds + MARGIN_SECONDS):
             yield
@@ -81,7 +86,7 @@ def extended(seconds: float | None) -> Iterator[None]:
         if connection.connection is not None and not connection.connection.closed:
             with connection.cursor() as cursor:
                 for name in LIFTED:
-                    cursor.execute(f"RESET {name}")
+                    cursor.execute(RESET.format(name=name))
 
 
 # The settings of a node's sessions: prepared statements, one plan each, made for few rows.
@@ -93,7 +98,7 @@ PLANNER_SETTINGS = (
     " SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
 )
 #: A commit does not wait for the disk.
-NOT_DURABLE = "SET synchronous_commit = off"
+NOT_DURABLE = f"{PLANNER_SETTINGS}; SET synchronous_commit = off"
 
 
 def configure_session(durable: bool = True) -> None:
@@ -101,7 +106,7 @@ def configure_session(durable: bool = True) -> None:
         return
     connection.ensure_connection()
     with connection.cursor() as cursor:
-        cursor.execute(PLANNER_SETTINGS if durable else f"{PLANNER_SETTINGS}; {NOT_DURABLE}")
+        cursor.execute(PLANNER_SETTINGS if durable else NOT_DURABLE)
     connection.connection.configured.add(durable)
 
 

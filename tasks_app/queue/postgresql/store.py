@@ -40,6 +40,7 @@ from tasks_app.queue.postgresql.session import (
     elapsed,
     extended,
     fault,
+    held_clock,
     lacks_tables,
     limited,
     moment,

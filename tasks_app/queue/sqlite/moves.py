@@ -85,7 +85,7 @@ def insert_keyed(
     keys: Mapping[IdempotencyKey, range], until: datetime, new: Sequence[NewTask], ids: Sequence[UUID]
 ) -> set[RequestName]:
     rows = [
-        (key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in tasks]), stored(until), key.meaning)
+        (key.owner, key.key, "", encode([str(ids[at]) for at in tasks]), stored(until), key.meaning)
         for key, tasks in keys.items()
     ]
     names = {(owner, key) for owner, key in read(INSERT_KEYS, (encode(rows),))}

@@ -26,8 +26,7 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
-from tasks_app.queue.models import UNTOLD_SQL
-from tasks_app.queue.sqlite.session import clock_id, read, seconds
+from tasks_app.queue.sqlite.session import clock_id, held_clock, read, seconds
 
 #: The present time of day.
 WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -37,7 +36,10 @@ WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 #: All running tasks, along their index.
 RUNS = "SELECT id, task_type, node FROM taskdaemon_task WHERE status = 'processing'"
 READING = sql.READING.format(
-    counters="taskdaemon_counter", age="(julianday('now') - julianday(min(ready_at))) * 86400.0", running=RUNS
+    counters="taskdaemon_counter",
+    age="(julianday('now') - julianday(min(ready_at))) * 86400.0",
+    running=RUNS,
+    not_ready=sql.NOT_READY,
 )
 
 
@@ -60,35 +62,38 @@ _PARTS = {
     "node": ":node",
     "array": "json_group_array(node)",
     "handlers": "json_group_array(handler)",
+    "limits": "json_group_array(json_array(type, places, seconds))",
     "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
+    "before_held": f"AND clock < '{held_clock()}'",
     "from_expiry": "",
-    "from_failure": "",
-    "from_end": "",
-    "untold": UNTOLD_SQL,
     "not_begun": sql.NOT_BEGUN,
 }
 _HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node"
 _LOST = f"""SELECT 1 FROM taskdaemon_task
     WHERE status = 'processing' AND {sql.LATE.format(**_PARTS)}
     ORDER BY node LIMIT 1"""
-READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
+
+
+@cache
+def on_hold_statement() -> str:
+    return sql.on_hold().format(**_PARTS)
 
 
 @cache
 def due_work_statement() -> str:
-    return sql.due_work().format(**_PARTS, holders=_HOLDERS, lost=_LOST)
+    return sql.due_work(from_end=lambda name: "").format(**_PARTS, holders=_HOLDERS, lost=_LOST)
 
 
 def due_work(node: str) -> DueWork:
     [row] = read(due_work_statement(), {"now": seconds(), "clock": clock_id(), "node": node})
-    return DueWork.from_row(row)
+    return sql.due_work_of(row)
 
 
 def on_hold(node: str) -> OnHold:
-    [row] = read(READ_ON_HOLD, {"node": node})
-    return OnHold.from_row(row)
+    [row] = read(on_hold_statement(), {"now": seconds(), "node": node})
+    return sql.on_hold_of(row)
 
 
 def first_times() -> FirstTimes:

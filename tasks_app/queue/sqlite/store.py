@@ -39,6 +39,7 @@ from tasks_app.queue.sqlite.session import (
     elapsed,
     extended,
     fault,
+    held_clock,
     lacks_tables,
     limited,
     maintain,

@@ -7,14 +7,10 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
-from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -243,27 +239,6 @@ def test_users_and_groups_are_recorded_without_their_passwords(admin: Client) ->
     details = list(AuditEntry.objects.filter(action="change_user").order_by("pk").values_list("details", flat=True))
     assert (details[0]["is_staff"], details[1]) == ({"old": False, "new": True}, {"password": "changed"})
     assert word not in str(list(AuditEntry.objects.values()))
-
-
-def test_the_upgrade_copies_djangos_log(admin: Client) -> None:
-    one = task("failed")
-    ada, kind = User.objects.get(username="ada"), ContentType.objects.get_for_model(Task)
-    key_kind = ContentType.objects.get_by_natural_key("tasks_app", "apikey")
-    at = timezone.now() - timedelta(days=3)
-    for each, ident, text, said in (
-        (kind, str(one.pk), "echo x", "Redriven"), (kind, str(one.pk), "echo x", "Deleted"),
-        (key_kind, "7", "ci (tpk_12345678...)", "Revoked."), (kind, str(one.pk), "echo x", "[{}]"),
-    ):  # fmt: skip
-        LogEntry.objects.create(
-            user=ada, content_type=each, object_id=ident, object_repr=text, action_flag=CHANGE, change_message=said,
-            action_time=at,
-        )  # fmt: skip
-    import_module("tasks_app.migrations.0016_roles").copy_log(apps, None)
-    found = AuditEntry.objects.order_by("pk").values_list("at", "actor", "via", "action", "target", "count")
-    assert list(found) == [
-        (at, "ada", "admin", "redrive", str(one.pk), 1), (at, "ada", "admin", "delete", str(one.pk), 1),
-        (at, "ada", "admin", "revoke_key", "ci", 1),
-    ]  # fmt: skip
 
 
 LINES = 60_000

@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+from tasks_app.features.callbacks import UNTOLD
 from tasks_app.features.callbacks.models import Delivery
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.models import Task
@@ -54,4 +55,4 @@ def body(delivery: Delivery | None = None) -> dict[str, Any]:
 
 
 def untold() -> int:
-    return Task.objects.untold().count()
+    return Task.objects.where(UNTOLD).count()

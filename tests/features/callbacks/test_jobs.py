@@ -52,14 +52,14 @@ def test_an_end_that_a_beat_has_found_is_told() -> None:
     job = Telling("node")
     job.run(NOTHING)
     assert untold() == 1
-    job.run(NOTHING._replace(untold=True))
+    job.run(NOTHING._replace(features=frozenset({"untold"})))
     assert told() == [(task, "task.completed")]
 
 
 def test_the_sender_of_this_process_is_woken_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(woken, "set", lambda: seen.append(len(told())))
-    job, work = Telling("node"), NOTHING._replace(untold=True)
+    job, work = Telling("node"), NOTHING._replace(features=frozenset({"untold"}))
     job.run(work)
     assert seen == []
     ended(2)

@@ -48,7 +48,7 @@ NOW = 30_000_000
 def sums(completed: int = 0, **more: Any) -> dict[str, Any]:
     """An entry of a row."""
     zeros: dict[str, Any] = {"received": 0, "failed": {}, "retried": 0, "wait": [], "run": [], "ready": 0, "waiting": 0}
-    return zeros | {"running": 0, "oldest": 0.0, "slots": 0, "warm": 0, "completed": completed} | more
+    return zeros | {"running": 0, "oldest": 0.0, "completed": completed} | more
 
 
 def row(
@@ -70,9 +70,9 @@ def test_a_row_has_the_sums_and_queues_of_each_handler_and_of_all() -> None:
     [kept] = HistoryRow.objects.all()
     of = kept.handlers[key("echo")]
     assert (of["received"], of["completed"], of["failed"]) == (6, 2, {"handler_error": 1})
-    assert (of["ready"], of["waiting"], of["running"], of["slots"], of["warm"]) == (2, 0, 1, 4, 3)
+    assert (of["ready"], of["waiting"], of["running"]) == (2, 0, 1)
     assert (sum(of["run"]), sum(of["wait"])) == (3, 3)
-    assert (kept.totals["received"], kept.totals["slots"], kept.totals["ready"]) == (8, 5, 4)
+    assert (kept.totals["received"], kept.totals["ready"]) == (8, 4)
     assert kept.last_attempt == Attempt.objects.order_by("-pk").values_list("pk", flat=True)[0]
     assert (of["states"], kept.totals["states"]) == ([1, 2, 1, 0], [1, 3, 1, 0])
     now = entry(current_reading(refresh=True), ["123", "echo"])
@@ -182,8 +182,8 @@ def test_no_more_tasks_count_as_busy_slots_than_there_are() -> None:
     assert slot_states(slots=3, warm=3, busy=1, silent=True) == SlotStates(busy=1, dead=2)
 
 
-def test_a_row_of_the_previous_version_has_slots_too() -> None:
-    row(0, sums(slots=5, warm=4, running=3))
+def test_slots_are_those_of_each_row_and_unknown_where_there_is_none() -> None:
+    row(0, sums(states=[3, 1, 1, 0]))
     found = trends(60, 1, NOW).slots
     assert moments(found)[-1] == SlotStates(busy=3, warm=1, starting=1)
     assert found["busy"][-2] is None

@@ -148,11 +148,6 @@ def test_a_cap_is_read_from_the_row_of_the_worker(api: Client) -> None:
     found = reasons(api, one)
     assert [each["reason"] for each in found] == ["cap", "behind"]
     assert (found[0]["cap"], found[0]["running"]) == (2, 2)
-    pools = Node.objects.get().pools
-    for each in pools.values():
-        del each["cap"]  # the row of an earlier version
-    Node.objects.update(pools=pools)
-    assert words(api, one) == ["ready"]
 
 
 def test_a_running_task_says_for_how_long_and_a_lost_one_that_its_worker_ended(api: Client) -> None:

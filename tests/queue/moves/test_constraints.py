@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from importlib import import_module
 from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.apps import apps
 from django.db import DataError, IntegrityError, connection, transaction
 
 from tasks_app.queue.models import Attempt, FailureReason, Task
@@ -188,30 +186,9 @@ def test_on_postgresql_the_values_of_a_check_are_one_constant() -> None:
     assert [name for name, definition in checks.items() if "ARRAY[" in definition] == []
 
 
-def test_on_postgresql_the_migration_to_one_check_goes_on_where_it_was_killed() -> None:
+def test_on_postgresql_the_checks_of_the_status_are_one() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite keeps its CHECKs")
-    migration = import_module("tasks_app.migrations.0039_one_check_of_status")
-    with connection.schema_editor() as editor:
-        editor.execute("ALTER TABLE taskdaemon_task DROP CONSTRAINT task_fits_status")
-        editor.execute(
-            f"ALTER TABLE taskdaemon_task ADD CONSTRAINT task_fits_status CHECK ({migration.FITS}) NOT VALID"
-        )
-        migration.replace(None, editor)
-    assert checks_of_the_status() == {"task_fits_status": True}
-
-
-def test_on_postgresql_the_migration_to_one_check_can_be_undone_and_done_again() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite keeps its CHECKs")
-    migration = import_module("tasks_app.migrations.0039_one_check_of_status")
-    with connection.schema_editor() as editor:
-        migration.restore(apps, editor)
-    assert checks_of_the_status() == dict.fromkeys(migration.CHECKS, True)
-    with pytest.raises(IntegrityError, match="task_due_only_when_pending"), transaction.atomic():
-        Task.objects.filter(pk=submit("echo")).update(due=1.0, **COMPLETED)
-    with connection.schema_editor() as editor:
-        migration.replace(apps, editor)
     assert checks_of_the_status() == {"task_fits_status": True}
 
 

@@ -44,10 +44,10 @@ def mine() -> Iterator[GroupCommit]:
     close(one)
 
 
-def keyed(key: str, *types: str, fingerprint: str = "f", owner: int = 0, unique: str | None = None) -> Submission:
+def keyed(key: str, *types: str, meaning: str = "f", owner: int = 0, unique: str | None = None) -> Submission:
     options = TaskOptions(unique_key=unique) if unique else None
     new = [NewTask(name, {}, 50, options) for name in types or ("echo",)]
-    return Submission(new, IdempotencyKey(owner, key, fingerprint))
+    return Submission(new, IdempotencyKey(owner, key, meaning))
 
 
 def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(mine: GroupCommit) -> None:
@@ -63,7 +63,7 @@ def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(
 def test_another_request_with_the_key_is_refused_and_names_the_first_task(mine: GroupCommit) -> None:
     first = mine.submit(keyed("k"))
     with pytest.raises(KeyReused) as refused:
-        mine.submit(keyed("k", fingerprint="other"))
+        mine.submit(keyed("k", meaning="other"))
     assert refused.value.task == first.ids[0]
     assert Task.objects.count() == 1
 
@@ -75,7 +75,7 @@ def test_another_api_key_has_its_own_keys(mine: GroupCommit) -> None:
 def test_a_key_past_its_time_counts_as_new(mine: GroupCommit) -> None:
     first = mine.submit(keyed("k"))
     Row.objects.update(expires_at=Row.objects.get().expires_at - timedelta(days=2))
-    second = mine.submit(keyed("k", fingerprint="other"))
+    second = mine.submit(keyed("k", meaning="other"))
     assert second.ids != first.ids and not second.replayed
     assert Row.objects.get().task_ids == [str(each) for each in second.ids]
 
@@ -93,8 +93,7 @@ def test_keys_past_their_time_are_forgotten(mine: GroupCommit) -> None:
 def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = maintenance.FORGOTTEN_PER_TRANSACTION
     Row.objects.bulk_create(
-        Row(owner=0, key=str(n), fingerprint="f", task_ids=[], expires_at="2001-01-01T00:00Z")
-        for n in range(3 * batch + 7)
+        Row(owner=0, key=str(n), meaning="f", task_ids=[], expires_at="2001-01-01T00:00Z") for n in range(3 * batch + 7)
     )
     with monkeypatch.context() as slow:
         slow.setattr(maintenance, "MAX_SECONDS", 0.0)
@@ -113,10 +112,10 @@ def test_what_a_key_answers_includes_the_tasks_that_existed(mine: GroupCommit) -
 
 def test_requests_of_one_commit_with_one_key_are_one(mine: GroupCommit) -> None:
     with store().writing():  # on PostgreSQL the reservation of the first waits, so the others join the second commit
-        Row.objects.create(owner=0, key="first", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
+        Row.objects.create(owner=0, key="first", meaning="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
         waiting: list[Future[Submitted]] = [submit_later(mine, keyed("k", "echo"))]
         waiting += [submit_later(mine, keyed("k", "echo")) for _ in range(5)]
-        waiting.append(submit_later(mine, keyed("k", "echo", fingerprint="other")))
+        waiting.append(submit_later(mine, keyed("k", "echo", meaning="other")))
     outcomes = [each.result(30) for each in waiting[:-1]]
     assert len({each.ids[0] for each in outcomes}) == 1
     assert sorted(each.replayed for each in outcomes) == [False] + [True] * 5
@@ -138,7 +137,7 @@ def test_a_failure_to_look_at_known_keys_leaves_the_new_ones_of_the_same_commit_
         failing.setattr(module, "store_group", fail)
         failing.setattr(module, "notify_for", lambda tasks: notified.set() if tasks else None)
         with store().writing():  # on PostgreSQL the first waits for this key, so the others join the second commit
-            Row.objects.create(owner=0, key="held", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
+            Row.objects.create(owner=0, key="held", meaning="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
             held = submit_later(mine, keyed("held"))
             known, new = (submit_later(mine, keyed(key, kind)) for key, kind in (("known", "a"), ("new", "b")))
         assert new.result(30) == Submitted(list(Task.objects.filter(task_type="b").values_list("pk", flat=True)))
@@ -153,7 +152,7 @@ def test_a_plain_task_does_not_wait_for_a_key(mine: GroupCommit) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
     with store().writing():
-        Row.objects.create(owner=0, key="k", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+        Row.objects.create(owner=0, key="k", meaning="f", task_ids=[], expires_at="2999-01-01T00:00Z")
         held = submit_later(mine, keyed("k"))
         assert submit_later(mine, Submission([NewTask("echo")])).result(30)
         assert not held.done()
@@ -175,7 +174,7 @@ def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_f
             Row.objects.all().delete()
             Task.objects.all().delete()
             with store().writing():  # each thread waits for this key, so all other keys share its next commit
-                Row.objects.create(owner=0, key="held", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+                Row.objects.create(owner=0, key="held", meaning="f", task_ids=[], expires_at="2999-01-01T00:00Z")
                 for lane in lanes:
                     submit_later(lane, keyed("held"))
                 waiting = [
@@ -197,7 +196,7 @@ def test_a_key_whose_earlier_request_was_undone_is_new(mine: GroupCommit) -> Non
     def other() -> None:
         try:
             with store().writing():
-                Row.objects.create(owner=0, key="k", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+                Row.objects.create(owner=0, key="k", meaning="f", task_ids=[], expires_at="2999-01-01T00:00Z")
                 begun.set()
                 assert end.wait(30)
                 raise RuntimeError
@@ -217,7 +216,7 @@ def test_a_key_whose_earlier_request_was_undone_is_new(mine: GroupCommit) -> Non
 
 
 def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_now(keyed("k", fingerprint="other"))
+    submit_now(keyed("k", meaning="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     monkeypatch.setattr(Row.objects.all().__class__, "delete", lambda *_: (0, {}))
     with pytest.raises(KeysContended):
@@ -230,7 +229,7 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
     mine: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in "ab":
-        submit_now(keyed(key, fingerprint="other"))
+        submit_now(keyed(key, meaning="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     groups: list[list[str]] = []
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from tasks_app.features.callbacks.models import Delivery
@@ -15,6 +19,7 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.features.schedules.models import Schedule
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
+from tasks_app.queue.held import hold
 from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.reloads import ask_reload
@@ -22,6 +27,8 @@ from tasks_app.queue.settle import settle
 from tests.features.callbacks.kit import ended
 from tests.queue.moves.kit import NO_RETRY, failure, running, submitted, success
 from tests.queue.store.kit import elsewhere, insert, take
+from tests.queue.store.parts import part
+from tests.queue.store.test_plans import DUE_WORK, explained
 
 pytestmark = pytest.mark.django_db
 
@@ -29,8 +36,8 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "ungrouped": False,
-    "untold": False, "features": frozenset(), "reload": 0, "on_hold": OnHold(),
+    "peers": False, "old_nodes": False, "old_live_events": False, "features": frozenset(), "reload": 0,
+    "on_hold": OnHold(),
 }  # fmt: skip
 
 
@@ -120,7 +127,7 @@ def node(name: str, **fields: object) -> None:
 
 
 def test_a_key_whose_time_has_passed_is_found() -> None:
-    key = IdempotencyKey.objects.create(owner=0, key="k", fingerprint="", task_ids=[], expires_at=FUTURE)
+    key = IdempotencyKey.objects.create(owner=0, key="k", task_ids=[], expires_at=FUTURE)
     assert found()
     IdempotencyKey.objects.filter(pk=key.pk).update(expires_at=PAST)
     assert found(old_keys=True)
@@ -155,7 +162,7 @@ def test_live_events_of_an_attempt_that_ended_a_minute_ago_are_found() -> None:
 
 def test_a_failure_without_a_group_is_found_until_it_is_counted() -> None:
     settle("node", [success(running()), failure(running(NO_RETRY), retryable=False)])
-    assert found(ungrouped=True)
+    assert found(features={"ungrouped"})
     [failed] = Task.objects.failed()
     keep_ungrouped([failed.pk])
     Task.objects.all().delete()
@@ -166,7 +173,7 @@ def test_a_failure_without_a_group_is_found_until_it_is_counted() -> None:
 
 def test_an_end_is_found_until_it_is_told_and_its_callback_until_it_is_sent() -> None:
     ended()
-    assert found(untold=True)
+    assert found(features={"untold"})
     tell_ended()
     assert found(features={"callbacks"})
     Delivery.objects.update(next_at=FUTURE)
@@ -213,3 +220,32 @@ def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> No
     for each in (minute, minute + 1):
         HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
     assert "history" not in store().due_work("node").features
+
+
+def test_52_held_tasks_are_read_by_no_beat_and_no_promotion() -> None:
+    tasks = submitted(*[50] * 300)
+    with store().writing():
+        assert hold(tasks) == 300
+    waits()
+    assert found()
+    sql = part("due_work").due_work_statement()
+    if connection.vendor == "sqlite":
+        plan = explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})
+        assert any("task_waiting (clock>? AND clock<?)" in line for line in plan), plan
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"PREPARE beat AS {sql}")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE beat ({DUE_WORK})")
+        [(plan,)] = cursor.fetchall()
+        cursor.execute("DEALLOCATE beat")
+    assert "task_waiting" in json.dumps(plan)
+    assert max(rows_removed(plan)) < 100
+
+
+def rows_removed(node: Any) -> Iterator[int]:
+    """How many rows each step of a plan has read in vain."""
+    for step in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from rows_removed(step)
+    if isinstance(node, dict):
+        yield node.get("Rows Removed by Filter", 0)

@@ -9,7 +9,6 @@ import pytest
 from django.db import connection, transaction
 
 from tasks_app.metrics.reading import read
-from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Counter, CounterDelta
 from tasks_app.queue.postgresql import counters
 from tests.queue.moves.kit import together
@@ -62,7 +61,7 @@ def total(series: str) -> int:
 
 
 def rows(series: str) -> int:
-    """What the previous version reads."""
+    """What is folded."""
     return sum(Counter.objects.filter(series=series).values_list("value", flat=True))
 
 
@@ -71,7 +70,7 @@ def folded() -> int:
 
 
 def test_a_fold_changes_no_counter_and_removes_what_it_adds() -> None:
-    Counter.objects.create(slot=7, series="a", value=10)  # of the previous version
+    Counter.objects.create(slot=7, series="a", value=10)
     for _ in range(3):
         counters.add_counts({"a": 2, "b": -1})
     assert (total("a"), total("b"), rows("a")) == (16, -3, 10)
@@ -140,13 +139,3 @@ def test_ids_that_begin_anew_are_read_and_folded() -> None:
         assert total("a") == 2
         counters.Fold()()
         assert (total("a"), rows("a"), folded()) == (2, 2, 2)
-
-
-def test_a_process_that_ends_folds_what_it_has_counted() -> None:
-    """The previous version, if it serves next, reads the counters' rows only."""
-    store().maintain()
-    counters.add_counts({"a": 1})
-    store().maintain()
-    assert rows("a") == 0
-    store().maintain(ending=True)
-    assert rows("a") == 1

@@ -18,6 +18,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from tasks_app.features.callbacks import UNTOLD
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.queue.attempt import ClaimRequest, Selection
 from tasks_app.queue.claim import claim, renew, rescue, still_held
@@ -27,7 +28,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql import claim as postgresql
 from tasks_app.queue.postgresql.maintain import HIDDEN
 from tasks_app.queue.postgresql.marks import EMPTY, LOOK
-from tasks_app.queue.postgresql.scan_start import FIRST
+from tasks_app.queue.postgresql.scan_start import first_statement
 from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
 from tasks_app.queue.sqlite import claim as sqlite
 from tasks_app.queue.submission import NewTask
@@ -393,7 +394,7 @@ def test_44_a_reading_reads_each_index_from_where_it_begins(order: Selection) ->
             used = set(re.findall(r"task_\w+", " ".join(plan))) & PARTIAL
             assert scans(plan) == [], plan
             assert used == {INDEX_OF[order], "task_ready_by_place", "task_ready_again", "task_waiting", "task_running"}
-    for plan in planned_in_all_ways(FIRST, "'[]', 9, '{}', 0, 0, 0, 0"):
+    for plan in planned_in_all_ways(first_statement(), "'[]', 9, '{}', 0, 0, 0, 0"):
         assert scans(plan) == [], plan
 
 
@@ -406,7 +407,9 @@ def test_44_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
 
 
 def test_44_ends_that_are_to_be_told_are_found_by_their_index() -> None:
-    untold = Task.objects.untold().filter(completed_at__gte=datetime(2020, 1, 1, tzinfo=UTC)).order_by("completed_at")
+    untold = (
+        Task.objects.where(UNTOLD).filter(completed_at__gte=datetime(2020, 1, 1, tzinfo=UTC)).order_by("completed_at")
+    )
     with transaction.atomic():
         for rows in (untold.values_list("pk")[:1], untold.select_for_update(skip_locked=True)[:200]):
             plan = rows.explain().splitlines()

@@ -10,6 +10,7 @@ import pytest
 from django.db.models import F, TextField
 from django.db.models.functions import Cast, Now
 
+from tasks_app.features.callbacks import UNTOLD
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
@@ -71,8 +72,8 @@ def test_45_no_task_waits_or_expires_or_ended_before_the_first_times() -> None:
         first = store().first_times()
         assert Task.objects.filter(pk=waits.id, due__gte=first.due).exists()
         assert expiring.filter(expires_at__gte=first.expires_at).exists()
-        assert Task.objects.filter(pk=fails.id, completed_at__gte=first.ungrouped_at).exists()
-        assert Task.objects.untold().filter(completed_at__gte=first.untold_at).exists()
+        assert Task.objects.filter(pk=fails.id, completed_at__gte=first.ended("ungrouped")).exists()
+        assert Task.objects.where(UNTOLD).filter(completed_at__gte=first.ended("untold")).exists()
         advanced()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
@@ -140,7 +142,7 @@ def test_it_stays_where_it_is_while_nothing_happens(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_process_moves_it_at_a_time() -> None:
-    with elsewhere(lambda: prepared(module._LOCK, ())):
+    with elsewhere(lambda: prepared(module.LOCK, ())):
         module.Advance("fifo")()
         assert scan_start() is None
     module.Advance("fifo")()
@@ -151,8 +153,8 @@ def test_what_takes_long_is_given_up_and_fails_no_heartbeat(monkeypatch: pytest.
     move = module.Advance("fifo")
     with monkeypatch.context() as slow:
         slow.setattr(module, "MAX_STATEMENT_SECONDS", 0.05)
-        slow.setattr(module, "_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
-        slow.setattr(module, "_ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
         move()  # from the ends
         move()
         assert scan_start() is None
@@ -160,3 +162,15 @@ def test_what_takes_long_is_given_up_and_fails_no_heartbeat(monkeypatch: pytest.
     assert scan_start() is None, "it tries again later"
     module.Advance("fifo")()
     assert scan_start() is not None
+
+
+def test_it_and_the_previous_version_read_what_each_other_writes() -> None:
+    known = {"order", "micros", "running", "due", "expires", "ungrouped", "types"}
+    earlier = {"order": "fifo", "micros": 5, "running": [], "due": 1.0, "expires": 2, "ungrouped": 3, "types": {}}
+    ScanStart.objects.create(state=json.dumps(earlier), untold=4)
+    its = scan_start()
+    assert its is not None and (its.micros, its.due, its.expires, its.ended) == (5, 1.0, 2, {})
+    module.Advance("fifo")()
+    row = ScanStart.objects.get()
+    assert json.loads(row.state).keys() <= known and row.untold is None
+    assert json.loads(row.ended or "").keys() == {"ungrouped", "untold"}
