@@ -17,6 +17,7 @@ from tasks_app.api.admission import backlog
 from tasks_app.broker import notification
 from tasks_app.features.pauses import verbs as pauses
 from tasks_app.keys import caller
+from tasks_app.keys.rate import BucketFile
 from tasks_app.metrics import system_reading
 from testkit.clients import api_client, logged_in
 from testkit.daemon import Daemon, deployments, serving
@@ -41,6 +42,12 @@ def migrated() -> Iterator[Store]:
             assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
         yield daemon.store
         daemon.close()
+
+
+@pytest.fixture
+def own_key_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of buckets for the test alone: all processes of a run have one DAEMON_HOME, and ids of keys come again."""
+    monkeypatch.setattr(caller, "BucketFile", lambda path: BucketFile(tmp_path / path.name))
 
 
 @pytest.fixture

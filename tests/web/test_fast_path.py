@@ -67,7 +67,7 @@ def read_backlog() -> None:
 
 
 @pytest.fixture
-def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
+def posting(transactional_db: None, own_key_rates: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client whose process has just read the keys and the backlog."""
     keys, mine = caller.Keys(), GroupCommit()
     monkeypatch.setattr(caller, "keys", keys)

@@ -28,9 +28,8 @@ AT = "/api/schedules"
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token accrues, and none is taken: ids of keys come again in each test."""
-    (conf.environment().home / "key-rates").unlink(missing_ok=True)
+def clock(own_key_rates: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token accrues."""
     monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
 

@@ -27,6 +27,7 @@ from tasks_app.queue.claim import rescue, running_tasks
 from tasks_app.queue.current import store
 from tasks_app.queue.live_events import forget_lost_live_events
 from tasks_app.queue.maintenance import expire, promote
+from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import scan_start
@@ -95,13 +96,12 @@ def feed(batches: int, order: Selection) -> None:
     """Of each batch some tasks are retried, fail or expire. One of the first runs on, and some stay ready."""
     for _ in range(batches):
         submit_many([NewTask("echo", WIDE, 10 + 80 * (n % 2)) for n in range(100)])
-        followed = TaskOptions(expires_in=0.02, callback_url="https://example.org/")
+        followed = TaskOptions(expires_in=3600.0, callback_url="https://example.org/")
         submit_many([NewTask("brief", WIDE, options=followed)] * 30)
         tasks = take(85, order=order, policy=RETRIED_SOON)
         settle("node", [success(task) for task in tasks[:55]] + [failure(task) for task in tasks[55:]])
         settle("node", [failure(task, retryable=False) for task in take(5, task_type="brief", order=order)])
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(0.03)")
+        Task.objects.filter(task_type="brief", status="pending").update(expires_at=Now())
         for verb in (promote, expire, group_failures, tell_ended, store().maintain, poll):
             verb()
         settle("node", [success(task) for task in take(45, order=order)])
