@@ -58,6 +58,8 @@ def why_not_run(path: str, head: bytes, place: Place) -> str | None:
 
 def why_no_script(path: str, head: bytes, place: Place) -> str | None:
     """As `why_not_run`, for what is certain before a start: a script that no kernel runs. None for a program."""
+    if not head:
+        return f"{path} is empty; write the handler's program into it"
     first, _, _ = head.partition(b"\n")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return f"{path} is a text in UTF-16, which is no script; save it as UTF-8"

@@ -32,6 +32,7 @@ HERE = Place("x86_64", lambda path: b"" if path == "/bin/sh" else None)
     (b"\xef\xbb\xbf#!/bin/sh\n", "/x begins with a byte order mark, so its #! does not count; save it without one"),
     (b"\xff\xfe#\0!\0", "/x is a text in UTF-16"),
     (b"import sys\n", "/x is no program, and its first line names none; begin it with one, such as #!/bin/sh"),
+    (b"", "/x is empty; write the handler's program into it"),
     (b"\0\1\2", None),
 ])  # fmt: skip
 def test_the_first_bytes_of_a_file_say_why_it_cannot_be_run(head: bytes, says: str | None) -> None:

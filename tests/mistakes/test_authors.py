@@ -259,6 +259,14 @@ IN_CONTAINERS = (
         "boxed-first-line", "ends at once", "/data/bare is no program, and its first line names none",
         "begin it with one", command=("/data/bare",), keys={"mounts": ["{data}:/data"]},
     ),
+    starts(
+        "boxed-mark-ends-well", "ends at once with exit code 0", "/data/idle begins with a byte order mark",
+        "save it without one", command=("/data/idle",), keys={"mounts": ["{data}:/data"]},
+    ),
+    starts(
+        "boxed-empty", "ends at once with exit code 0", "/data/empty is empty", "write the handler's program",
+        command=("/data/empty",), keys={"mounts": ["{data}:/data"]},
+    ),
     runs(
         "boxed-shell", "timeout: no reply within 2 s", "a shell took the request for a command",
         "set `command` to the handler's program", "", command=("sh",), keys={"timeout": 2, "start_timeout": 2},
@@ -277,6 +285,7 @@ IN_CONTAINERS = (
 FILES = {
     "foreign": FOREIGN, "gone": "#!/gone/sh\n", "returns": "#!/bin/sh\r\n",
     "marked": "\ufeff#!/usr/bin/python3\nimport a\n)\n", "bare": "import sys\n)\n",
+    "idle": "\ufeff#!/bin/sh\nexit 0\n", "empty": "",
 }  # fmt: skip
 
 

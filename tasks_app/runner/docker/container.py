@@ -47,8 +47,8 @@ OOM_REPLY_SECONDS = 1.0
 #: The exit codes of shells and Docker's init for a program that cannot be run ...
 NOT_RUN = frozenset({126, 127})
 #: ... and those of the container runtime, and of a shell that reads a program as a script: a handler that has had no
-#: line may have them for other reasons.
-PERHAPS_NOT_RUN = NOT_RUN | {1, 2, 255}
+#: line may have them for other reasons. An empty script, or one whose first line a shell cannot find, ends with 0.
+PERHAPS_NOT_RUN = NOT_RUN | {0, 1, 2, 255}
 #: Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
 #: argument is how many seconds to wait until the engine knows that; 0: kill at once. After an exit with a code of the
 #: third it looks for the reason in the container's program.
