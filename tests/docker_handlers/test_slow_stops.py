@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from testkit.images.recipes import BUSYBOX
-from testkit.process import until
+from testkit.process import children, until
 from tests.chaos.slow_engine import SlowEngine
 from tests.docker.slow_creates import ENGINE
 from tests.docker_handlers.conftest import Deployment
@@ -81,4 +83,18 @@ def test_a_container_that_comes_after_the_stop_is_announced_and_the_next_start_r
         assert worker.stop() == 3
         assert "up to 4 more containers may come: the Docker engine was asked to create them" in worker.said()
         assert daemon.on_the_disk() == []
+    starts_again_and_removes_what_is_left(daemon)
+
+
+def test_a_worker_that_up_has_to_kill_leaves_containers_and_the_exit_code_is_3(daemon: Deployment) -> None:
+    up = daemon.up()
+    containers = daemon.containers()
+    [worker] = [pid for pid in children(up.pid) if "tasks-worker" in Path(f"/proc/{pid}/comm").read_text()]
+    os.kill(worker, signal.SIGSTOP)
+    up.signal(signal.SIGTERM)
+    up.until_says("stopping")
+    up.signal(signal.SIGTERM)  # once more: the worker has 20 s
+    assert up.ends() == 3
+    assert "  left      the worker did not end in time and was killed, which may leave containers" in up.said()
+    assert daemon.containers() == containers
     starts_again_and_removes_what_is_left(daemon)
