@@ -13,6 +13,8 @@ from testkit.needs import program
 NARROW, WIDE = (390, 844), (1440, 900)
 #: Root has no sandbox, and a container little shared memory.
 OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+#: How long a page waits for an element or for a page: on a machine with much else to do a click takes half a minute.
+MAX_MILLISECONDS = 120_000
 
 
 @contextmanager
@@ -53,6 +55,7 @@ def window(
             complaints.append(said.text)
 
     try:
+        context.set_default_timeout(MAX_MILLISECONDS)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", note)

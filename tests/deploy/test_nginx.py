@@ -91,7 +91,7 @@ def calling(proxy: tuple[str, str], certificate: Certificate, address: str = "12
     """A client at this address."""
     trusted = ssl.create_default_context(cafile=str(certificate.certificate))
     transport = httpx.HTTPTransport(verify=trusted, local_address=address)
-    with httpx.Client(base_url=proxy[1], headers={"Host": NAME}, transport=transport) as client:
+    with httpx.Client(base_url=proxy[1], headers={"Host": NAME}, transport=transport, timeout=60) as client:
         yield client
 
 

@@ -164,7 +164,7 @@ def test_a_tick_that_cannot_make_its_task_is_refused_with_the_reason(
 def test_a_task_that_the_database_refuses_stops_no_other_schedule() -> None:
     schedule("a", due_before=2.0, priority=101)
     schedule("b", due_before=1.0)
-    fire_due()
+    fire_due(seconds=60.0)
     assert ledger("b") == [("made", 1)]
     line = Firing.objects.get(schedule="a")
     assert line.outcome == "refused" and line.reason.startswith("the database refuses its task: ")
