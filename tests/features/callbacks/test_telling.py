@@ -273,22 +273,3 @@ def test_nodes_and_operators_that_meet_tell_each_end_once() -> None:
     tell_ended()
     assert sorted(told()) == sorted((task, FAILED) for task in tasks)
     assert untold() == 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -> None:
-    if connection.vendor == "sqlite":
-        return  # one transaction at a time
-    [task] = ended(fails=True)
-    tell_ended()
-    found: list[int] = []
-
-    def look() -> None:
-        with writing():
-            found.append(len(Task.objects.filter(pk=task).select_for_update(skip_locked=True)))
-
-    with writing():
-        tell_before([task])
-        together(look)
-    together(look)
-    assert found == [0, 1]
