@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from tasks_app.features.callbacks import telling
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, tell_ended
+from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_ended
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue

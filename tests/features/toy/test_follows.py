@@ -137,9 +137,7 @@ def fails_for(*tasks: UUID, error: type[Exception] = KeyError) -> Callable[[str,
 # Many at once.
 
 
-def test_of_many_results_those_of_followed_tasks_are_told_and_all_are_kept_and_counted_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_of_many_results_those_of_followed_tasks_are_told_and_all_are_kept_and_counted_once() -> None:
     tasks = [running() for _ in range(12)]
     ids = [UUID(task.id) for task in tasks]
     with writing():
@@ -158,7 +156,7 @@ def test_of_many_results_those_of_followed_tasks_are_told_and_all_are_kept_and_c
     assert settle("node", results) == set() and told(ids[8]) == ["completed"]
 
 
-def test_expiry_by_the_thousand_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_expiry_by_the_thousand_is_told() -> None:
     tasks = submitted(*[50] * (EXPIRED_PER_TRANSACTION + 500))
     with writing():
         follow(tasks[::3])
@@ -201,7 +199,7 @@ def test_an_outage_within_a_hook_undoes_the_move_which_is_told_when_it_is_tried_
 
 
 def test_a_hook_that_fails_for_one_task_is_logged_and_what_it_wrote_for_it_is_undone(
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks = [runs() for _ in range(3)]
     with writing():
@@ -209,6 +207,8 @@ def test_a_hook_that_fails_for_one_task_is_logged_and_what_it_wrote_for_it_is_un
     verbs.further.append(fails_for(tasks[1]))
     settle("node", [success(claims[task]) for task in tasks])
     assert [told(task) for task in tasks] == [["completed"], [], ["completed"]]
+    [line] = [record.getMessage() for record in caplog.records if "a follower has failed" in record.getMessage()]
+    assert str(tasks[1]) in line and verbs.__name__ in line
     assert {row(task).status for task in tasks} == {"completed"}
 
 
@@ -338,7 +338,7 @@ def sent(act: Callable[[], Any]) -> int:
     return len(statements)
 
 
-#: The statements of each way of a task that nobody follows, on SQLite and on PostgreSQL, as before there were followers.
+#: The statements of each way of a task that nobody follows, on SQLite and on PostgreSQL: as many as before followers.
 COSTS = {
     "success": (4, 1),
     "success in a bare transaction": (4, 3),
@@ -380,4 +380,4 @@ def test_a_task_that_nobody_follows_costs_no_statement() -> None:
     for way in chain(each_way(), each_way()):  # the second time all counters are known
         task = way.before()
         found[way.name] = sent(lambda way=way, task=task: way.act(task))
-    assert found == {name: costs[store().is_server] for name, costs in COSTS.items()}
+    assert found == {name: costs[connection.vendor == "postgresql"] for name, costs in COSTS.items()}
