@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from tasks_app.queue import held
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import bare_writing, writing
 from tasks_app.queue.followed import follow
-from tasks_app.queue.maintenance import EXPIRED_PER_TRANSACTION, expire
+from tasks_app.queue.maintenance import EXPIRED_PER_TRANSACTION, expire, promote
 from tasks_app.queue.models import Attempt, LiveEvent, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle, try_settle
@@ -25,7 +26,7 @@ from testkit.process import until
 from tests.features.operations.kit import begun, over
 from tests.features.toy.follows import verbs
 from tests.features.toy.follows.verbs import told
-from tests.features.toy.follows.ways import PAST, WAYS, Way, claims, failed, ready, runs
+from tests.features.toy.follows.ways import PAST, WAYS, Way, claims, failed, ready, runs, waiting
 from tests.features.toy.install import installed
 from tests.queue.moves.kit import failure, release, row, running, submitted, success, take, together, total
 from tests.queue.store.kit import undone
@@ -181,6 +182,20 @@ def test_a_task_that_is_released_unread_when_its_time_is_over_is_told_to_be_read
     Task.objects.filter(pk=task).update(expires_at=PAST)
     release("node", [claims[task]], "a test", unread=True)
     assert told(task) == ["ready", "failed"] and row(task).failure_reason == "expired"
+
+
+def test_a_task_that_is_followed_since_promote_has_read_it_is_promoted_by_the_next_call() -> None:
+    first, second = followed(waiting), waiting()
+
+    def follow_too(hook: str, ids: list[UUID]) -> None:
+        if hook == "lock":
+            follow([second])
+
+    verbs.further.append(follow_too)
+    promote()
+    assert (told(first), told(second), row(second).due is None) == (["ready"], [], False)
+    promote()
+    assert told(second) == ["ready"] and {UUID(task.id) for task in take(2)} == {first, second}
 
 
 # What goes wrong.
@@ -379,5 +394,5 @@ def test_a_task_that_nobody_follows_costs_no_statement() -> None:
     found = {}
     for way in chain(each_way(), each_way()):  # the second time all counters are known
         task = way.before()
-        found[way.name] = sent(lambda way=way, task=task: way.act(task))
+        found[way.name] = sent(partial(way.act, task))
     assert found == {name: costs[connection.vendor == "postgresql"] for name, costs in COSTS.items()}
