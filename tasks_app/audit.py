@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
+from tasks_app.queue.followed import locked
 from tasks_app.queue.idempotency import remember_act
 from tasks_app.queue.models import FITS, Task
 from tasks_app.queue.redrive import prioritize, redrive
@@ -173,7 +174,7 @@ def act_on_task(
     """
     with acting(actor, task_id):
         # Locked, so that a refusal names the status by which it was refused.
-        row = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
+        row = locked(Task.objects.filter(pk=task_id).values_list("task_type", "status"))
         if row is None:
             raise TaskGone("Task not found")
         task_type, status = row

@@ -62,16 +62,14 @@ class Feature(AppConfig):
     acts_page: str = ""
     #: A function that gets the `callback_url` of a new task, and whether the caller's API key has a secret of its own,
     #: and returns why its end cannot be told there, in a sentence; None if it can. It queries nothing. One feature at
-    #: most; without one, `callback_url` is refused.
+    #: most; without one, `callback_url` is refused. It is of an option, and no case of `leaves` or of a follower.
     callback_fault: str = ""
-    #: A function that gets the ids of ended tasks that have a `callback_url` before they are redriven or pruned: their
-    #: rows still say how they ended. Called in the transaction of the move, on any thread; what it raises undoes the
-    #: move. Not called without such a task.
-    leaves_end: str = ""
-    #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say
-    #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
-    #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.
-    leaves_failed: str = ""
+    #: A `Follower` (`tasks_app/queue/followed.py`): told of each end, retry, release, redrive and promotion of a task
+    #: that `follow` has marked, on any thread, in the transaction of the move.
+    follower: str = ""
+    #: A `Leaves` (in the same file): what is done before ended tasks are redriven, deleted or pruned, on any thread, in
+    #: the transaction of the move.
+    leaves: str = ""
     #: A function or class that gets a node's name and returns a `SideJob` (`tasks_app/node/threads.py`): what each
     #: node does at the end of each beat, about once a second. No task waits for it.
     side_jobs: str = ""

@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "after_commit_before_notification",
     "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer", "inside_firing",
-    "after_firing", "inside_telling", "after_telling",
+    "after_firing", "inside_telling", "after_telling", "after_moved",
 )  # fmt: skip
 
 ENCODED = "special characters in a user or password are percent-encoded (p%40ss)"

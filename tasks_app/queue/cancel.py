@@ -9,15 +9,11 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
-from tasks_app.feature import tell
 from tasks_app.queue.current import require_all, store, writing
-from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, Status, Task, TaskQuerySet
+from tasks_app.queue.followed import DELETED, Moved, leave, leaves_columns, locked, tell_followers
+from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, Status, Task
 from tasks_app.queue.settle import end_attempts
 from tasks_app.runner.endings import OutcomeKind
-
-#: A claim or a settle may come between the read and the write.
-MAX_TRIES = 8
-
 
 # cancel: pending or processing -> failed.
 
@@ -27,16 +23,13 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
 
     If it runs, its node notices within about a second, stops the container and drops the result.
     """
-    for _ in range(MAX_TRIES):
-        living = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING))
-        task = living.defer("task_data", "result").first()  # which may be large
+    living = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING))
+    with writing():
+        task = locked(living.defer("task_data", "result"))  # which may be large
         if task is None:
             return False
-        with writing():
-            if _fail(Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts), why):
-                _count([task], why)
-                return True
-    return False
+        cancel_many([task], why)
+    return True
 
 
 def cancelled(ids: Collection[str]) -> set[str]:
@@ -46,26 +39,27 @@ def cancelled(ids: Collection[str]) -> set[str]:
 
 
 def cancel_many(tasks: Sequence[Task], why: str) -> None:
-    """Fail pending and running tasks that the caller's write transaction has locked.
+    """Fail pending and running tasks that the caller's write transaction has locked, after their followers' locks.
 
     Raises DatabaseError if one of them is not as it was read.
     """
-    moved = _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why)
+    moved = (
+        Task.objects.filter(pk__in=[task.pk for task in tasks])
+        .exclude(status__in=FINAL)
+        .update(
+            status=Status.FAILED,
+            failure_reason=FailureReason.CANCELLED,
+            last_error=why,
+            node=None,
+            lease=None,
+            due=None,
+            due_at=None,
+            completed_at=Now(),
+        )
+    )
     require_all(moved, len(tasks))
     _count(tasks, why)
-
-
-def _fail(tasks: TaskQuerySet, why: str) -> int:
-    return tasks.update(
-        status=Status.FAILED,
-        failure_reason=FailureReason.CANCELLED,
-        last_error=why,
-        node=None,
-        lease=None,
-        due=None,
-        due_at=None,
-        completed_at=Now(),
-    )
+    tell_followers(Moved(task.pk, task.task_type, Status.FAILED) for task in tasks if task.followed)
 
 
 def _count(tasks: Sequence[Task], why: str) -> None:
@@ -87,7 +81,7 @@ def delete(task_id: UUID) -> bool:
     """
     with writing():
         # Locked: a settle between the read and the delete would make the count by status wrong.
-        task = Task.objects.select_for_update().filter(pk=task_id).only("task_type", "status").first()
+        task = locked(Task.objects.filter(pk=task_id).only("task_type", "followed", *leaves_columns()))
         if task is None:
             return False
         delete_many([task])
@@ -95,10 +89,12 @@ def delete(task_id: UUID) -> bool:
 
 
 def delete_many(tasks: Sequence[Task]) -> None:
-    """Remove tasks that the caller's write transaction has locked, with their attempts."""
-    tell("leaves_failed", [task.pk for task in tasks if task.status == Status.FAILED])
+    """Remove tasks, as `cancel_many` needs them, with their attempts."""
+    leave("delete", tasks)
     remove_rows([task.pk for task in tasks])
     store().add_counts(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
+    ended = [task for task in tasks if task.followed and task.status not in FINAL]
+    tell_followers(Moved(task.pk, task.task_type, DELETED) for task in ended)
 
 
 def remove_rows(ids: Sequence[UUID]) -> None:

@@ -16,6 +16,7 @@ from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
+from tasks_app.queue.followed import Moved, lock_followers, tell_followers
 from tasks_app.queue.live_events import end_lost_live_events, stored_logs
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.settle import Logs, end_attempts
@@ -120,23 +121,46 @@ class _RescueGroup(NamedTuple):
 
 def _rescue_batch(lost: TaskQuerySet) -> list[Task]:
     """Rescue one batch. Returns the tasks as they were."""
+    with writing():
+        tasks = _locked(lost)
+        unfollowed = [task for task in tasks if not task.followed]
+        _rescue(unfollowed)
+    if not (followed := [task.pk for task in tasks if task.followed]):
+        return unfollowed
+    # In a transaction of their own: followers lock before their rows are locked.
+    with writing():
+        lock_followers(followed)
+        theirs = _locked(lost.filter(pk__in=followed))
+        _rescue(theirs)
+    return [*unfollowed, *theirs]
+
+
+def _locked(lost: TaskQuerySet) -> list[Task]:
+    # SKIP LOCKED avoids a deadlock with a settle or another rescue.
+    rows = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
+    return list(rows[:TASKS_PER_TRANSACTION])
+
+
+def _rescue(tasks: Sequence[Task]) -> None:
+    """Rescue these tasks, which are locked. Needs a transaction."""
     groups: dict[_RescueGroup, list[Task]] = defaultdict(list)
     deltas: Counter[str] = Counter()
-    with writing():
-        # SKIP LOCKED avoids a deadlock with a settle or another rescue.
-        rows = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
-        tasks = list(rows[:TASKS_PER_TRANSACTION])
-        for task in tasks:
-            groups[_RescueGroup.of(task)].append(task)
-        # Read once the rows are locked: their node adds nothing more.
-        attempts = [(task.pk, task.attempts) for task in tasks]
-        logs = stored_logs(attempts)
-        for group, members in groups.items():
-            _rescue_group(group, members, logs)
-            deltas.update(_counts(group.decision, members))
-        end_lost_live_events(attempts, OutcomeKind.WORKER_LOST)
-        store().add_counts(deltas)
-    return tasks
+    for task in tasks:
+        groups[_RescueGroup.of(task)].append(task)
+    # Read once the rows are locked: their node adds nothing more.
+    attempts = [(task.pk, task.attempts) for task in tasks]
+    logs = stored_logs(attempts)
+    for group, members in groups.items():
+        _rescue_group(group, members, logs)
+        deltas.update(_counts(group.decision, members))
+    end_lost_live_events(attempts, OutcomeKind.WORKER_LOST)
+    store().add_counts(deltas)
+    tell_followers(
+        Moved.after(task.pk, task.task_type, group.decision)
+        for group, members in groups.items()
+        for task in members
+        if task.followed
+    )
 
 
 def _rescue_group(group: _RescueGroup, tasks: list[Task], logs: Logs) -> None:

@@ -2,7 +2,7 @@
 
 No claim meets a held task, and no node reads held tasks while it looks for those whose time has come: their `due` is
 infinite, and behind all times of the clock that their rows name. A feature that holds tasks must let them go, and says
-why it holds them (`Feature.holds`).
+why it holds them (`Feature.holds`). If it follows them, it is told when one is ready again (`queue/followed.py`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import require_all, store, writing
+from tasks_app.queue.followed import READY, Moved, lock_followers, tell_followers
 from tasks_app.queue.models import Attempt, FailureReason, IdempotencyKey, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import Turn
 from tasks_app.runner.endings import OutcomeKind
@@ -77,6 +78,7 @@ class _Waits(NamedTuple):
     due: float
     due_at: datetime
     position: int
+    followed: bool | None
 
 
 def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
@@ -148,7 +150,7 @@ def _stranded(rows: TaskQuerySet, now: float) -> list[_Waits]:
 def _in_order(rows: TaskQuerySet) -> list[_Waits]:
     """The first ones by `due_at` and position. Another program may have written `due` alone."""
     found = rows.order_by("due_at", "position").values_list(*_Waits._fields)[:ROWS_PER_CALL]
-    return [_Waits(pk, due, due_at or _NEVER, position) for pk, due, due_at, position in found]
+    return [_Waits(pk, due, due_at or _NEVER, position, followed) for pk, due, due_at, position, followed in found]
 
 
 def _promote_batch(batch: Sequence[_Waits], ready: list[tuple[str, int]]) -> int:
@@ -160,16 +162,23 @@ def _promote_batch(batch: Sequence[_Waits], ready: list[tuple[str, int]]) -> int
         if not store().may_promote():
             return 0
         rows = Task.objects.waiting_by_key().filter(pk__among=[row.pk for row in batch])
+        lock_followers([row.pk for row in batch if row.followed])
         # SKIP LOCKED: what an operator changes at this moment is promoted later.
-        locked = rows.select_for_update(skip_locked=True).values_list("pk", "due", "task_type", "priority", "attempts")
-        found = {row[0]: row for row in locked}
-        # In the order of the batch. One that has been promoted and run since waits for another time.
-        still = [found[row.pk] for row in batch if row.pk in found and found[row.pk][1] == row.due]
+        columns = ("pk", "due", "task_type", "priority", "attempts", "followed")
+        found = {row[0]: row for row in rows.select_for_update(skip_locked=True).values_list(*columns)}
+        # In the order of the batch. One that has been promoted and run since waits for another time, and one that is
+        # followed since waits for the next call.
+        still = [
+            found[row.pk]
+            for row in batch
+            if row.pk in found and (found[row.pk][1], found[row.pk][5]) == (row.due, row.followed)
+        ]
         never_run = [row[0] for row in still if not row[4]]
         positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
         if still:
             store().promote([(row[0], positions.get(row[0])) for row in still])
-    ready += [(name, priority) for _, _, name, priority, _ in still]
+        tell_followers(Moved(row[0], row[2], READY) for row in still if row[5])
+    ready += [(row[2], row[3]) for row in still]
     return len(batch)
 
 
@@ -191,11 +200,19 @@ def _expire_batch(first: datetime) -> int:
     if not late.any_by("expires_at"):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():
-        # SKIP LOCKED avoids a deadlock between two nodes that expire tasks.
-        locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type")
-        rows = list(locked[:EXPIRED_PER_TRANSACTION])
-        _fail(rows)
+        rows = list(_locked(late)[:EXPIRED_PER_TRANSACTION])
+        _fail([row for row in rows if not row[2]])
+    if followed := [row[0] for row in rows if row[2]]:
+        # In a transaction of their own: followers lock before their rows are locked.
+        with writing():
+            lock_followers(followed)
+            _fail(list(_locked(late.filter(pk__in=followed))))
     return len(rows)
+
+
+def _locked(late: TaskQuerySet) -> QuerySet[Task, tuple[UUID, str, bool | None]]:
+    # SKIP LOCKED avoids a deadlock between two nodes that expire tasks.
+    return late.select_for_update(skip_locked=True).values_list("pk", "task_type", "followed")
 
 
 def expire_at_once(tasks: Iterable[UUID | str]) -> None:
@@ -204,12 +221,15 @@ def expire_at_once(tasks: Iterable[UUID | str]) -> None:
     `expire` may not find them: what it reads begins after times at which no task was pending.
     """
     late = Task.objects.expiring().filter(pk__in=list(tasks), expires_at__lte=Now())
-    if rows := list(late.values_list("pk", "task_type")):
-        _fail(rows)
+    rows = list(late.values_list("pk", "task_type", "followed"))
+    lock_followers([row[0] for row in rows if row[2]])
+    _fail(rows)
 
 
-def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
+def _fail(rows: Sequence[tuple[UUID, str, bool | None]]) -> None:
     """Fail these tasks, which are locked. Needs a transaction."""
+    if not rows:
+        return
     moved = (
         Task.objects.expiring()
         .filter(pk__in=[row[0] for row in rows])
@@ -223,7 +243,8 @@ def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
         )
     )
     require_all(moved, len(rows))
-    store().add_counts(Counter(f"failed|{name}|{FailureReason.EXPIRED}" for _, name in rows))
+    store().add_counts(Counter(f"failed|{name}|{FailureReason.EXPIRED}" for _, name, _ in rows))
+    tell_followers(Moved(identity, name, Status.FAILED) for identity, name, followed in rows if followed)
 
 
 # Idempotency keys whose time has passed.

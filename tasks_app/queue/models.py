@@ -125,6 +125,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Rows that may be claimed now."""
         return self.where("status = 'pending' AND due IS NULL")
 
+    def unfollowed(self) -> TaskQuerySet:
+        """Rows that nobody follows."""
+        return self.where("followed IS NOT TRUE")
+
     def failed(self) -> TaskQuerySet:
         """Rows that failed."""
         return self.where("status = 'failed'")
@@ -215,6 +219,8 @@ class Task(models.Model):
     callback_key = models.BigIntegerField(null=True)
     #: The `completed_at` of the end that was told last: another one is told anew, whoever has redriven the task.
     callback_told = models.DateTimeField(null=True)
+    #: Whether a feature is told of its moves (`queue/followed.py`); null: none is.
+    followed = models.BooleanField(null=True)
 
     objects = TaskQuerySet.as_manager()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,8 +12,8 @@ from django.db import IntegrityError, transaction
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
-from tasks_app.feature import tell
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import require_all, store, writing
+from tasks_app.queue.followed import READY, Moved, leave, leaves_columns, locked, tell_followers
 from tasks_app.queue.idempotency import MAX_ROUNDS
 from tasks_app.queue.keyed_submit import UniqueName, living_tasks
 from tasks_app.queue.large_values import unreadable
@@ -50,12 +50,10 @@ def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority:
     """
     with writing():
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
-        if task_data is not None or priority is not None:
-            failed = failed.select_for_update()  # they must not change between the read and the write
-        row = failed.values_list("task_type", "priority", "unique_key", "failure_group", "callback_url").first()
-        if row is None:
+        task = locked(failed.only("task_type", "priority", "unique_key", "followed", *leaves_columns()))
+        if task is None:
             return None
-        task_type, before, key, group, url = row
+        task_type, before = task.task_type, task.priority
         values: dict[str, Any] = {}
         changes: dict[str, Any] = {}
         if priority is not None and priority != before:
@@ -65,13 +63,13 @@ def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority:
             if was != text:  # not as Python compares: 1 equals true there
                 values |= {"task_data": dict(task_data), "task_data_size": stored_size(text)}
                 changes["data"] = [_recorded(was), _recorded(text)]
-        if group is None:
-            tell("leaves_failed", [task_id])
-        if url is not None:
-            tell("leaves_end", [task_id])
-        if not (_move(task_id, values) if key is None else _move_keyed(task_id, task_type, key, values)):
-            return None
+        leave("redrive", [task])
+        if task.unique_key is None:
+            _move(task_id, values)
+        else:
+            _move_keyed(task_id, _unique_name(task), values)
         store().add_counts({f"redriven|{task_type}": 1})
+        tell_followers(_ready([task]))
         notified = (task_type, values.get("priority", before))
         transaction.on_commit(partial(notify_types, [notified]), robust=True)
     return Changed(changes)
@@ -89,58 +87,60 @@ def _recorded(text: str) -> str:
     return text if len(text) <= MAX_RECORDED_CHARS else f"{text[:MAX_RECORDED_CHARS]}... ({len(text):,} characters)"
 
 
-def _move_keyed(task_id: UUID, task_type: str, key: str, values: Mapping[str, Any]) -> bool:
+def _move_keyed(task_id: UUID, name: UniqueName, values: Mapping[str, Any]) -> None:
     for _ in range(MAX_ROUNDS):
         try:
             with transaction.atomic():
                 return _move(task_id, values)
         except IntegrityError:
-            _refuse_beside_a_twin(task_type, key)  # or it has ended since: once more
+            _refuse_beside_a_twin(name)  # or it has ended since: once more
     raise KeysContended
 
 
-def _refuse_beside_a_twin(task_type: str, key: str) -> None:
-    if twins := living_tasks([(task_type, key)]):
-        raise LivingTwin(twins[task_type, key])
+def _refuse_beside_a_twin(name: UniqueName) -> None:
+    if twins := living_tasks([name]):
+        raise LivingTwin(twins[name])
 
 
-def _move(task_id: UUID, values: Mapping[str, Any]) -> bool:
+def _move(task_id: UUID, values: Mapping[str, Any]) -> None:
     if values:
         Task.objects.filter(pk=task_id, status=Status.FAILED).update(**values)
-    return bool(store().redrive([(task_id, store().next_positions(1)[0])]))
+    require_all(len(store().redrive([(task_id, store().next_positions(1)[0])])), 1)
+
+
+def _ready(tasks: Iterable[Task]) -> Iterator[Moved]:
+    return (Moved(task.pk, task.task_type, READY) for task in tasks if task.followed)
 
 
 def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
-    """Make failed tasks, locked by the caller's write transaction, pending again, in this order.
+    """Make failed tasks, as `cancel_many` needs them, pending again, in this order.
 
     Returns the ids of those that were redriven, and of those with a living twin (see LivingTwin). Of several tasks with
     one unique key the first one is redriven.
     """
-    if followed := [task.pk for task in tasks if task.callback_url is not None]:
-        tell("leaves_end", followed)
-    positions = store().next_positions(len(tasks))
-    rows = {task.pk: (task.pk, position) for task, position in zip(tasks, positions, strict=True)}
+    positions = dict(zip([task.pk for task in tasks], store().next_positions(len(tasks)), strict=True))
     plain = [task for task in tasks if task.unique_key is None]
     # Sorted, or this and a submit with the same keys in another order would wait for each other.
     keyed = sorted((task for task in tasks if task.unique_key is not None), key=_unique_name)
-    done = _move_many([rows[task.pk] for task in plain]) if plain else set()
+    done = _move_many(plain, positions) if plain else set()
     for task in _without_twins(keyed):
         # A task with the key may be stored after the twins were read: only this row's move is undone.
         try:
             with transaction.atomic():
-                done |= _move_many([rows[task.pk]])
+                done |= _move_many([task], positions)
         except IntegrityError:
             continue
     redriven = [task for task in tasks if task.pk in done]
     store().add_counts(Counter(f"redriven|{task.task_type}" for task in redriven))
+    tell_followers(_ready(redriven))
     priorities = [(task.task_type, task.priority) for task in redriven]
     transaction.on_commit(partial(notify_types, priorities), robust=True)
     return [task.pk for task in redriven], [task.pk for task in keyed if task.pk not in done]
 
 
-def _move_many(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    tell("leaves_failed", [identity for identity, _ in rows])
-    return set(store().redrive(rows))
+def _move_many(tasks: Sequence[Task], positions: Mapping[UUID, int]) -> set[UUID]:
+    leave("redrive", tasks)
+    return store().redrive([(task.pk, positions[task.pk]) for task in tasks])
 
 
 def _unique_name(task: Task) -> UniqueName:

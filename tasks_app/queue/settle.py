@@ -20,6 +20,7 @@ from tasks_app.queue import counters
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
 from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
+from tasks_app.queue.followed import Moved, lock_followers, tell_followers
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, Status, Task
@@ -45,13 +46,13 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     if all(
         result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
     ):
-        return store().settle(node, [(result, COMPLETED) for result in results], partial(_count, node))
-    if not (followed := [result for result in results if result.live]):
+        return _move(node, [(result, COMPLETED) for result in results])
+    if not (watched := [result for result in results if result.live]):
         return _settle(node, results)
     # In a transaction of their own, so that the others' statements stay the same.
     with writing():
-        kept = _settle(node, followed)
-        end_live_events([result.live for result in followed if result.live])
+        kept = _settle(node, watched)
+        end_live_events([result.live for result in watched if result.live])
     return kept | settle(node, [result for result in results if not result.live])
 
 
@@ -66,18 +67,37 @@ def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]
     if unread := [without_known_log(result) for result in results if result.unread]:
         # In a transaction of their own, for the same reason.
         with writing():
-            released = _move(node, unread)
+            released = _move(node, _decided(unread))
             note_unread(task for task, _ in released)
             expire_at_once(task for task, _ in released)
         kept |= released
         results = [result for result in results if not result.unread]
-    return kept | _move(node, results)
+    return kept | _move(node, _decided(results))
 
 
-def _move(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    if not results:
+def _decided(results: Iterable[AttemptResult]) -> list[Settled]:
+    return [(result, result.decision) for result in results]
+
+
+def _move(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
+    if not settled:
         return set()
-    return store().settle(node, [(result, result.decision) for result in results], partial(_count, node))
+    followed: list[AttemptResult] = []
+    kept = store().settle(node, settled, partial(_count_unfollowed, node, followed))
+    return kept | _move_followed(node, _decided(followed)) if followed else kept
+
+
+def _move_followed(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
+    """Move followed tasks, and tell their followers, in one transaction."""
+    with writing():
+        lock_followers([UUID(result.task.id) for result, _ in settled])
+        kept = store().settle(node, settled, partial(_count, node), followed=True)
+        tell_followers(
+            Moved.after(UUID(task.id), task.task_type, decision)
+            for (task, *_), decision in settled
+            if (task.id, task.attempt) in kept
+        )
+    return kept
 
 
 def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
@@ -89,6 +109,19 @@ def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, in
 
 
 # What a settle counts.
+
+
+def _count_unfollowed(
+    node: str, followed: list[AttemptResult], kept: Sequence[Settled], dropped: Sequence[AttemptResult]
+) -> dict[str, int]:
+    """As `_count`, but for results that were dropped because somebody follows their tasks: these come to `followed`."""
+    followed.clear()
+    if dropped:
+        rows = Task.objects.running_among(result.task.id for result in dropped).values_list("pk", "attempts")
+        running = {(str(identity), attempt) for identity, attempt in rows}
+        followed += [result for result in dropped if (result.task.id, result.task.attempt) in running]
+        dropped = [result for result in dropped if (result.task.id, result.task.attempt) not in running]
+    return _count(node, kept, dropped)
 
 
 def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:

@@ -116,11 +116,14 @@ class Store(Protocol):
         10. Takes no lock and reads few rows, however many are stored.
         """
 
-    def settle(self, node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
+    def settle(
+        self, node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
+    ) -> set[tuple[str, int]]:
         """processing -> as decided, with the attempts' rows and the counters. Returns the (id, attempt) that it kept.
 
-        `settled` has each attempt once.
-        11. A result is kept if its task runs this attempt, and dropped otherwise; one that is dropped affects no other.
+        `settled` has each attempt once. `followed`: also tasks that are followed; within the caller's transaction.
+        11. A result is kept if its task runs this attempt, and dropped otherwise, or if the task is followed; one that
+            is dropped affects no other.
         12. `count` may be called more than once; what it returned last is added. If something is dropped, that call is
             within the transaction, so it may write. Otherwise it must not.
         13. A task with a pause waits until it is due; one that is pending without a pause is ready from now on. Both
@@ -397,4 +400,10 @@ class Store(Protocol):
         """The clock in the rows of held tasks: no question about tasks that wait on a clock reads them.
 
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
+        """
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part of this thread's write transaction, in which all of Django works, within `bare_writing` too.
+
+        53. An exception undoes this part alone. What is called `on_commit` is called once the transaction is committed.
         """

@@ -90,3 +90,22 @@ def test_a_database_with_some_of_them_is_refused_by_name_and_stays_as_it_is(
     assert refused.value.returncode == 2
     assert (recorded(), Task.objects.get().pk) == (before, task)
     assert [(check.id, check.msg) for check in check_migrations()] == [("tasks_app.E008", said)]
+
+
+def test_the_column_of_followed_tasks_is_added_without_a_copy_of_the_table() -> None:
+    def file() -> object:
+        with connection.cursor() as cursor:
+            if store().is_server:
+                cursor.execute("SELECT pg_relation_filenode('taskdaemon_task')")
+            else:  # a copy would be another table of the same name
+                cursor.execute("SELECT rootpage FROM sqlite_master WHERE name = 'taskdaemon_task'")
+            return cursor.fetchone()
+
+    task = submit("echo")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE taskdaemon_task DROP COLUMN followed")
+    MigrationRecorder(connection).record_unapplied("tasks_app", "0003_followed")
+    before = file()
+    call_command("migrate", verbosity=0)
+    assert file() == before
+    assert list(Task.objects.values_list("pk", "followed")) == [(task, None)]

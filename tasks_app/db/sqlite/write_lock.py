@@ -118,6 +118,19 @@ def connected() -> sqlite3.Connection:
 
 
 @contextmanager
+def savepoint() -> Iterator[None]:
+    """A part of this thread's write transaction, of which Django knows within it (`Store.savepoint`)."""
+    database = connections[DEFAULT_DB_ALIAS]
+    # Without autocommit, Django takes it that a transaction was begun before.
+    was, database.autocommit = database.autocommit, False
+    try:
+        with transaction.atomic():
+            yield
+    finally:
+        database.autocommit = was
+
+
+@contextmanager
 def _writing() -> Iterator[sqlite3.Connection]:
     database = connections[DEFAULT_DB_ALIAS]
     with _locked(database), database.wrap_database_errors, transaction.atomic():
@@ -137,6 +150,7 @@ def _bare_writing(database: BaseDatabaseWrapper, durable: bool, first: bool) -> 
             yield raw
             raw.execute("COMMIT")
         except BaseException:
+            database.run_on_commit = []
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
             raise
@@ -144,6 +158,8 @@ def _bare_writing(database: BaseDatabaseWrapper, durable: bool, first: bool) -> 
             _state.bare = None
             if not durable:
                 _make_durable(raw)
+        if database.run_on_commit:  # from a savepoint
+            database.run_and_clear_commit_hooks()
 
 
 def _make_durable(raw: sqlite3.Connection) -> None:

@@ -32,7 +32,7 @@ class Callbacks(Feature):
     bulk_acts = "tasks_app.features.callbacks.verbs.bulk_acts"
     forgets = "tasks_app.features.callbacks.verbs.forget"
     forgets_ended = "tasks_app.features.callbacks.verbs.forget_ended"
-    leaves_end = "tasks_app.features.callbacks.telling.tell_before"
+    leaves = "tasks_app.features.callbacks.telling.leaves"
     panels = "tasks_app.features.callbacks.admin.panels"
     sections = "tasks_app.features.callbacks.admin.sections"
     reads = "tasks_app.features.callbacks.metrics.waiting"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.node.threads import MAX_CALL_SECONDS
 from tasks_app.process import fail_point
 from tasks_app.queue.current import BatchSize, require_all, store, writing
+from tasks_app.queue.followed import Leaves
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
 from tasks_app.queue.store import DatabaseRefusal
@@ -103,11 +105,12 @@ def _tell_batch(first: datetime, most: int) -> int:
 
 
 def tell_before(ids: Sequence[UUID]) -> None:
-    """In the caller's transaction, before ended tasks are redriven or pruned (`Feature.leaves_end`)."""
-    # Locked, also those that were told: no other redrive and further end may come before the caller's move.
-    list(Task.objects.filter(pk__in=ids).select_for_update().values_list("pk"))
+    """In the caller's transaction, which has locked them, before ended tasks are redriven or pruned."""
     for part in _parts(_ends(Task.objects.where(UNTOLD).filter(pk__in=ids), len(ids))):
         _tell(part)
+
+
+leaves = Leaves(tell_before, frozenset({"redrive", "prune"}), attrgetter("callback_url"), ("callback_url",))
 
 
 def _ends(rows: TaskQuerySet, most: int) -> list[_End]:

@@ -15,7 +15,7 @@ class Failures(Feature):
     due_work = MappingProxyType({"kept_failures": "EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure)"})
     ended_tasks = MappingProxyType({"ungrouped": UNGROUPED})
     side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
-    leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
+    leaves = "tasks_app.features.failures.grouping.leaves"
     task_filters = "tasks_app.features.failures.admin.task_filters"
     failure_links = "tasks_app.features.failures.admin.failure_links"
     group_links = "tasks_app.features.failures.admin.group_link"

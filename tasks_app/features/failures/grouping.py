@@ -27,8 +27,9 @@ from tasks_app.node.threads import OutageGuard
 from tasks_app.process import fail_point
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.followed import Leaves
 from tasks_app.queue.maintenance import run_batches
-from tasks_app.queue.models import FailureReason, Task, TaskQuerySet
+from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.endings import split_stderr
 
@@ -251,9 +252,16 @@ def hour_of(moment: datetime) -> int:
 
 
 def keep_ungrouped(ids: Sequence[UUID]) -> None:
-    """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
-    # Locked: `group_failures` may be counting it.
-    UngroupedFailure.objects.bulk_create(_failures(_to_count().filter(pk__in=ids).select_for_update()))
+    """In the caller's transaction, which has locked them, before failed tasks change: failures that are not counted
+    yet are counted later."""
+    UngroupedFailure.objects.bulk_create(_failures(_to_count().filter(pk__in=ids)))
+
+
+leaves = Leaves(
+    keep_ungrouped,
+    concerns=lambda task: task.status == Status.FAILED and task.failure_group is None,
+    columns=("failure_group",),
+)
 
 
 def remove_old_groups() -> int:

@@ -69,6 +69,7 @@ def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
         "run": _buckets(reading, "run", handlers),
         "ready": sum(read.ready for read in readings),
         "waiting": sum(read.waiting for read in readings),
+        "held": sum(read.held for read in readings),
         "running": sum(read.running for read in readings),
         "oldest": round(max((read.oldest for read in readings), default=0.0), 1),
         "states": added(read.states for read in readings),
@@ -244,7 +245,7 @@ def trends(minutes: int, step: int, now: int, handler: str | None = None, every:
     return Trends(
         minutes=grid,
         outcomes={name: _rates(steps, name) for name in ("completed", *reasons)},
-        queue={name: _plain(steps, name) for name in ("ready", "waiting")},
+        queue=_queue(steps),
         oldest={"oldest": _plain(steps, "oldest")},
         wait=_percentiles(steps, "wait"),
         run=_percentiles(steps, "run"),
@@ -299,6 +300,14 @@ def _rates(steps: Sequence[_Step], name: str) -> Values:
 
 def _plain(steps: Sequence[_Step], name: str) -> Values:
     return [None if now is None else now.entry.get(name, 0) for now, _ in steps]
+
+
+def _queue(steps: Sequence[_Step]) -> dict[str, Values]:
+    """Held tasks are left out where no feature has held one."""
+    queue = {name: _plain(steps, name) for name in ("ready", "waiting", "held")}
+    if not any(queue["held"]):
+        del queue["held"]
+    return queue
 
 
 def _slots(steps: Sequence[_Step]) -> dict[str, Values]:

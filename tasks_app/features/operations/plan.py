@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from tasks_app.features.operations.models import Operation, Verb
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.cancel import cancel_many, delete_many
 from tasks_app.queue.current import store
+from tasks_app.queue.followed import lock_followers
 from tasks_app.queue.models import DONE, FITS, Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.task_filter import TaskFilter
@@ -270,10 +272,15 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
         ids, cursor = few, few[-1]
     batch = Batch(passed=cursor)
     fitting = _fitting(scope, plan, operation)
-    rows = list(_lock(fitting, ids))
+    rows = list(_lock(fitting, Task.objects.unfollowed(), ids))
     if missing := set(ids) - {row.pk for row in rows}:
         matching = fitting.matching(Task.objects.filter(pk__in=missing))
-        if busy := set(matching.values_list("pk", flat=True)):
+        left = dict(matching.values_list("pk", "followed"))
+        if followed := [task for task, is_followed in left.items() if is_followed]:
+            lock_followers(followed)
+            rows = sorted([*rows, *_lock(fitting, Task.objects.all(), followed)], key=attrgetter("pk"))
+            missing -= {row.pk for row in rows}
+        if busy := left.keys() & missing:
             # Locked by another transaction, whose rows this one must not wait for while it holds others.
             first = min(busy)
             ids = [task for task in ids if task < first]
@@ -316,9 +323,9 @@ def _fitting(scope: TaskFilter, plan: Plan, operation: Operation) -> TaskFilter:
     return replace(scope, ids=None, statuses=statuses, ended_before=ended_before)
 
 
-def _lock(fitting: TaskFilter, ids: list[UUID]) -> TaskQuerySet:
+def _lock(fitting: TaskFilter, tasks: TaskQuerySet, ids: list[UUID]) -> TaskQuerySet:
     # SKIP LOCKED avoids a deadlock with a settle or another batch. The conditions are checked again on what is locked.
-    rows = fitting.matching(Task.objects.filter(pk__in=ids)).select_for_update(skip_locked=True)
+    rows = fitting.matching(tasks.filter(pk__in=ids)).select_for_update(skip_locked=True)
     return rows.order_by("pk").defer(*_LARGE)
 
 

@@ -20,17 +20,18 @@ import structlog
 from axes.models import AccessLog
 from django.contrib.sessions.models import Session
 from django.db import Error, connection
-from django.db.models import BooleanField, Count, ExpressionWrapper, Q
+from django.db.models import Count
 
 from tasks_app import conf
 from tasks_app.audit import AuditEntry, BulkLine
 from tasks_app.db.lookups import first_id
-from tasks_app.feature import registered, tell
+from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
 from tasks_app.node.threads import NodeThread, Retrying
 from tasks_app.queue.cancel import remove_rows
 from tasks_app.queue.current import store, writing
+from tasks_app.queue.followed import leave, leaves_columns
 from tasks_app.queue.maintenance import remove_first, take_turn
 from tasks_app.queue.models import FINAL, Status, Task, TaskQuerySet
 from tasks_app.queue.task_filter import FIRST_ID
@@ -129,8 +130,6 @@ class OldTasks:
         return Task.objects.failed() if self.status == Status.FAILED else Task.objects.all()
 
 
-#: Whether a task has a `callback_url`.
-_FOLLOWED = ExpressionWrapper(Q(callback_url__isnull=False), BooleanField())
 #: Few enough that no other writer waits long.
 TASKS_PER_TRANSACTION = 500
 #: Rows that a statement looks at, at most: most of them may have to stay.
@@ -169,14 +168,11 @@ class PruneWalk:
             # Checked again, and locked: no redrive may come between the check and the delete. SKIP LOCKED avoids a
             # deadlock with it.
             locked = self._old.rows().filter(pk__in=ids).select_for_update(skip_locked=True)
-            rows = list(locked.values_list("pk", "task_type", _FOLLOWED))
-            if self._old.status == Status.FAILED:
-                tell("leaves_failed", [row[0] for row in rows])
-            if followed := [row[0] for row in rows if row[2]]:
-                tell("leaves_end", followed)
-            remove_rows([row[0] for row in rows])
+            rows = list(locked.only("task_type", *leaves_columns()))
+            leave("prune", rows)
+            remove_rows([row.pk for row in rows])
             status = self._old.status
-            store().add_counts(Counter(f"{name}|{row[1]}|{status}" for name in self._series for row in rows))
+            store().add_counts(Counter(f"{name}|{row.task_type}|{status}" for name in self._series for row in rows))
             if self._line is not None and rows:
                 self._line.add(len(rows))
         return len(rows)

@@ -171,7 +171,7 @@ WITH d AS (
     due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
     completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
-  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number{{whose}}
   RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
@@ -183,15 +183,18 @@ WITH d AS (
 )
 SELECT id::text, number, {{check}} FROM kept
 """
+#: Nothing in the node says whether a task is followed, and it may be so since its claim.
+_UNFOLLOWED = "\n    AND t.followed IS NOT TRUE"
 #: All or nothing without a transaction: if one task does not match, the statement divides by zero and has no effect.
-SETTLE_ALL = _SETTLE.replace("{check}", "1 / ((SELECT count(*) FROM kept) = $4::int)::int")
-SETTLE_ANY = _SETTLE.replace("{check}", "1")
+SETTLE_ALL = _SETTLE.format(check="1 / ((SELECT count(*) FROM kept) = $4::int)::int", whose=_UNFOLLOWED)
+SETTLE_ANY = _SETTLE.format(check="1", whose=_UNFOLLOWED)
+SETTLE_FOLLOWED = _SETTLE.format(check="1", whose="")
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
+def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
     # Usually every result is kept, and the statement adds the counts of all. Otherwise they are added afterwards.
     params = (encode(_rows(settled)), node, encode(count(settled, ())), len(settled))
-    if not connection.in_atomic_block:
+    if not connection.in_atomic_block:  # nor `followed`
         try:
             kept = {(row[0], row[1]) for row in prepared(SETTLE_ALL, params)}
             if len(kept) == len(settled):
@@ -200,7 +203,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             if getattr(error.__cause__, "sqlstate", None) != DIVISION_BY_ZERO:
                 raise
     with transaction.atomic():
-        kept = {(row[0], row[1]) for row in prepared(SETTLE_ANY, params)}
+        kept = {(row[0], row[1]) for row in prepared(SETTLE_FOLLOWED if followed else SETTLE_ANY, params)}
         if len(kept) != len(settled):
             dropped = [result for result, _ in settled if (result.task.id, result.task.attempt) not in kept]
             add_counts(count([pair for pair in settled if (pair[0].task.id, pair[0].task.attempt) in kept], dropped))

@@ -122,6 +122,10 @@ def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractC
     return _write(in_transaction=not one_statement or connections[DEFAULT_DB_ALIAS].in_atomic_block)
 
 
+def savepoint() -> AbstractContextManager[None]:
+    return transaction.atomic()
+
+
 @contextmanager
 def _write(in_transaction: bool) -> Iterator[None]:
     here = connections[DEFAULT_DB_ALIAS]

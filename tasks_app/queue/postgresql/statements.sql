@@ -79,6 +79,7 @@ WITH d AS (
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
     completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
   FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+    AND t.followed IS NOT TRUE
   RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
@@ -92,6 +93,31 @@ SELECT id::text, number, 1 / ((SELECT count(*) FROM kept) = $4::int)::int FROM k
 
 -- settle_any (moves.py)
 -- The same for those attempts that match their tasks, after SETTLE_ALL has failed.
+WITH d AS (
+  SELECT d.*, clock_timestamp() AS moment FROM (SELECT * FROM (SELECT * FROM json_to_recordset($1::json) AS listed(id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text, container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text, size int, revision text) LIMIT $4::int) AS tenth LIMIT $4::int) AS d
+), kept AS (
+  UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, result_size = d.size,
+    failure_reason = d.reason, last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent,
+    node = NULL, lease = NULL,
+    due = CASE WHEN d.pause > 0 THEN extract(epoch from d.moment)::float8 + d.pause END,
+    due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
+    ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
+    completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
+  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+    AND t.followed IS NOT TRUE
+  RETURNING d.*, t.started_at
+), tried AS (
+  INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
+    exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail, revision)
+  SELECT id, number, $2, container, image, started_at, moment, outcome, coalesce(error, ''),
+    exit_code, oom, wait, seconds, out, err, revision FROM kept
+), counted AS (
+  INSERT INTO taskdaemon_counter_delta (counts) SELECT $3 WHERE (SELECT count(*) FROM kept) = $4::int
+)
+SELECT id::text, number, 1 FROM kept;
+
+-- settle_followed (moves.py)
+-- The same for followed tasks, in the transaction in which their followers are told.
 WITH d AS (
   SELECT d.*, clock_timestamp() AS moment FROM (SELECT * FROM (SELECT * FROM json_to_recordset($1::json) AS listed(id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text, container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text, size int, revision text) LIMIT $4::int) AS tenth LIMIT $4::int) AS d
 ), kept AS (

@@ -46,6 +46,7 @@ from tasks_app.queue.postgresql.session import (
     moment,
     now,
     refusal,
+    savepoint,
     seconds,
     update_node,
     where,

@@ -101,13 +101,14 @@ SETTLE = """
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
   retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
   completed_at = ?11, result_size = ?12
-WHERE id = ?1 AND status = 'processing' AND attempts = ?2
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2 AND followed IS NOT TRUE
 """
+SETTLE_FOLLOWED = SETTLE.replace(" AND followed IS NOT TRUE", "")
 #: For a success: a running row has no due time and no reason to reset.
 SETTLE_COMPLETED = """
 UPDATE taskdaemon_task SET status = 'completed', result = ?3, node = NULL, lease = NULL, due_at = NULL,
   completed_at = ?4, result_size = ?5
-WHERE id = ?1 AND status = 'processing' AND attempts = ?2
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2 AND followed IS NOT TRUE
 """
 _ATTEMPT_COLUMNS = (
     "task_id, number, node, container, started_at, ended_at, outcome, error, exit_code, seconds, stdout_tail,"
@@ -124,7 +125,7 @@ def insert_attempts(count: int) -> str:
     return f"INSERT INTO taskdaemon_attempt ({_ATTEMPT_COLUMNS}) VALUES {', '.join([row] * count)}"
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
+def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
     kept: list[Settled] = []
     dropped: list[AttemptResult] = []
     attempts: list[tuple[Any, ...]] = []
@@ -136,11 +137,11 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             result, decision = pair
             task = result.task
             key, number = _key(task.id), task.attempt
-            if decision is COMPLETED and result.error is None:
+            if decision is COMPLETED and result.error is None and not followed:
                 moved = execute(SETTLE_COMPLETED, (key, number, result.result, moment, result.result_size)).rowcount
             else:
                 waits, again = decision.delay > 0, decision.status == Status.PENDING
-                moved = execute(SETTLE, (
+                moved = execute(SETTLE_FOLLOWED if followed else SETTLE, (
                     key, number, decision.status, result.result, decision.reason, result.error, decision.spent,
                     seconds() + decision.delay if waits else None,
                     stored(wall + timedelta(seconds=decision.delay)) if waits else None,

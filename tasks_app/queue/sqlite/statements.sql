@@ -33,10 +33,17 @@ FROM json_each(?) WHERE true ON CONFLICT DO NOTHING;
 -- Stores the result of a task.
 UPDATE taskdaemon_task SET status = 'completed', result = ?3, node = NULL, lease = NULL, due_at = NULL,
   completed_at = ?4, result_size = ?5
-WHERE id = ?1 AND status = 'processing' AND attempts = ?2;
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2 AND followed IS NOT TRUE;
 
 -- settle (moves.py)
 -- Stores that a task failed, or that it is pending again.
+UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
+  retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
+  completed_at = ?11, result_size = ?12
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2 AND followed IS NOT TRUE;
+
+-- settle_followed (moves.py)
+-- Stores how an attempt of a followed task ended.
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
   retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
   completed_at = ?11, result_size = ?12

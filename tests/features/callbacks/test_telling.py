@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from tasks_app.features.callbacks import telling
 from tasks_app.features.callbacks.models import Delivery, State
-from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_before, tell_ended
+from tasks_app.features.callbacks.telling import MAX_BODY_BYTES, tell_ended
 from tasks_app.features.retention.retention import prune
 from tasks_app.queue.cancel import cancel, cancel_many, delete, delete_many
 from tasks_app.queue.claim import rescue
@@ -273,22 +273,3 @@ def test_nodes_and_operators_that_meet_tell_each_end_once() -> None:
     tell_ended()
     assert sorted(told()) == sorted((task, FAILED) for task in tasks)
     assert untold() == 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_leaves_its_end_is_locked_until_it_has_left_also_if_it_was_told() -> None:
-    if connection.vendor == "sqlite":
-        return  # one transaction at a time
-    [task] = ended(fails=True)
-    tell_ended()
-    found: list[int] = []
-
-    def look() -> None:
-        with writing():
-            found.append(len(Task.objects.filter(pk=task).select_for_update(skip_locked=True)))
-
-    with writing():
-        tell_before([task])
-        together(look)
-    together(look)
-    assert found == [0, 1]

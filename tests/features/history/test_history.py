@@ -59,6 +59,14 @@ def row(
     HistoryRow.objects.create(minute=NOW + minute, totals=totals, handlers=handlers, last_attempt=last_attempt)
 
 
+def test_the_queue_has_held_tasks_where_there_are_some() -> None:
+    row(-1, sums(waiting=1), of={"echo": sums(held=2), "resize": sums()})
+    row(0, sums(held=2), of={"echo": sums(), "resize": sums()})
+    assert [values[-2:] for values in trends(60, 1, NOW).queue.values()] == [[0, 0], [1, 0], [0, 2]]
+    assert [*trends(60, 1, NOW, "echo").queue] == ["ready", "waiting", "held"]
+    assert [*trends(60, 1, NOW, "resize").queue] == ["ready", "waiting"]
+
+
 def test_a_row_has_the_sums_and_queues_of_each_handler_and_of_all() -> None:
     node(pools={"echo": {"slots": 4, "warm": 3, "problem": None}, "123": {"slots": 1, "warm": 1, "problem": None}})
     submit(6)

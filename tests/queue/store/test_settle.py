@@ -161,3 +161,14 @@ def test_a_settle_keeps_the_last_error_of_a_task_that_then_succeeds() -> None:
     settle((failure(task), RETRIED))
     store().settle("node", completed(*take()), nothing)
     assert (row(task).status, row(task).last_error) == ("completed", "it broke")
+
+
+def test_11_a_result_of_a_followed_task_is_dropped_unless_it_is_asked_for() -> None:
+    tasks = running(3)
+    Task.objects.filter(pk=tasks[1].id).update(followed=True)
+    Task.objects.filter(pk=tasks[2].id).update(followed=False)
+    assert settle(*completed(*tasks)) == {(tasks[0].id, 1), (tasks[2].id, 1)}
+    assert (row(tasks[1]).status, tries(tasks[1])) == ("processing", [])
+    with store().writing():
+        assert store().settle("node", completed(*tasks), nothing, followed=True) == {(tasks[1].id, 1)}
+    assert (row(tasks[1]).status, tries(tasks[1])) == ("completed", [(1, "success")])

@@ -1,4 +1,4 @@
-"""Write transactions (promises 22 to 25). SQLite's lock: tests/db/test_write_lock.py."""
+"""Write transactions (promises 22 to 25, 53). SQLite's lock: tests/db/test_write_lock.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from tasks_app.db.write_health import write_health
 from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
 from tests.queue.moves.kit import row, together, total
-from tests.queue.store.kit import insert, refuse_writes, undone
+from tests.queue.store.kit import Undo, insert, refuse_writes, undone
 from tests.queue.store.processes import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,3 +165,34 @@ def test_25_what_is_not_committed_is_undone_when_its_process_is_killed() -> None
     run("with store().writing():\n    take()\n    os.kill(os.getpid(), signal.SIGKILL)", killed=True)
     assert row(key).status == "pending"
     insert(50)
+
+
+@each
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_53_an_exception_undoes_a_savepoint_alone_and_what_is_on_commit_waits_for_the_commit(
+    writing: Writing, ends_well: bool
+) -> None:
+    [task], called = insert(50), []
+
+    def rename(name: str, fails: bool = False) -> None:
+        with store().savepoint():
+            transaction.on_commit(lambda: called.append((name, row(task).task_type)))
+            with transaction.atomic(), transaction.atomic(savepoint=False):
+                Task.objects.filter(pk=task).update(task_type=name)
+            if fails:
+                raise KeyError
+
+    with suppress(Undo), writing():
+        add()
+        rename("b")
+        with suppress(KeyError):
+            rename("c", fails=True)
+        assert (row(task).task_type, called) == ("b", [])
+        if not ends_well:
+            raise Undo
+    assert (row(task).task_type, total("a")) == (("b", 1) if ends_well else ("echo", 0))
+    assert called == ([("b", "b")] if ends_well else [])
+    assert connection.get_autocommit() and not connection.in_atomic_block
+    with writing():
+        add()
+    assert len(called) == ends_well
