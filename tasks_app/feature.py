@@ -60,10 +60,9 @@ class Feature(AppConfig):
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.
     acts_page: str = ""
-    #: A function that gets the `callback_url` of a new task, and whether the caller's API key has a secret of its own,
-    #: and returns why its end cannot be told there, in a sentence; None if it can. It queries nothing. One feature at
-    #: most; without one, `callback_url` is refused.
-    callback_fault: str = ""
+    #: Its options of tasks: a tuple of `Option` (`tasks_app/options/option.py`), `OPTIONS` in the `options.py` of its
+    #: folder, which imports no model. A column that an option adds to the table of tasks belongs to the folder.
+    options: str = ""
     #: A function that gets the ids of ended tasks that have a `callback_url` before they are redriven or pruned: their
     #: rows still say how they ended. Called in the transaction of the move, on any thread; what it raises undoes the
     #: move. Not called without such a task.

@@ -25,11 +25,14 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import dump
-from tasks_app.api.fields import Faults, Field, Fields, digits, literal, refuse, task_id
+from tasks_app.api.fields import digits, task_id
 from tasks_app.api.schema import F, TaskObject
+from tasks_app.field import Faults, Field, Fields, literal, refuse
+from tasks_app.options.known import in_answers
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
+from tasks_app.queue.sql import JSON_OPTIONS
 
 # Each list that can be long has the parameters `limit` and `cursor`, and an answer names the next page in two headers.
 
@@ -160,16 +163,16 @@ TASK_OBJECT_FIELDS = tuple(name for name, field in _SHAPE.items() if field.requi
 OPTIONAL_FIELDS = tuple(name for name, field in _SHAPE.items() if not field.required)
 #: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
 PROGRESS = "progress"
-#: The columns of fields that have another name. `timeout` is the column of the running attempt's.
-_COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retries"}
+#: The columns of options. `timeout` is the column of the running attempt's.
+_COLUMNS = {name: option.column for name, option in in_answers().items()}
 #: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
 FIRST_SIZES = 21
 
-_JSON_FIELDS = ("task_data", "result", "tags", "metadata")
+_JSON_FIELDS = {"task_data", "result"} | {name for name, column in _COLUMNS.items() if column in JSON_OPTIONS}
 #: Those that may be large.
-_MEASURED_FIELDS = ("task_data", "result", "metadata")
+_MEASURED_FIELDS = ("task_data", "result", *(name for name, option in in_answers().items() if option.large))
 
 
 class Page:

@@ -23,12 +23,12 @@ from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import Refusal, actor, only
 from tasks_app.admin.text import handler_link, line, listed, task_link
-from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.day import TONES, day_of, lines_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
 from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
+from tasks_app.field import Faults
 from tasks_app.handlers.words import utc_text
 from tasks_app.logs import harmless, harmless_json
 from tasks_app.queue.models import Task
