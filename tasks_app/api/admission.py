@@ -26,8 +26,9 @@ from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.reading import read
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS
 from tasks_app.queue.idempotency import earlier_answer
+from tasks_app.queue.keyed_submit import unique_name
 from tasks_app.queue.models import Task
-from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted, TaskOptions
+from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
 from tasks_app.queue.submit import group_commit
 
 # Admission.
@@ -222,9 +223,9 @@ def existing_of(submitted: Submitted) -> bool | None:
     return None if submitted.existing is None else submitted.existing[0]
 
 
-def answers_by_query(options: TaskOptions) -> bool:
-    """Whether the answer to a POST of a task with these options may need a query (`callbacks_taken`)."""
-    return "callback_url" in options and "unique_key" in options
+def answers_by_query(new: NewTask) -> bool:
+    """Whether the answer to a POST of this task may need a query (`callbacks_taken`)."""
+    return new.options is not None and "callback_url" in new.options and unique_name(new) is not None
 
 
 def callbacks_taken(new: Sequence[NewTask], submitted: Submitted) -> list[bool | None]:

@@ -180,11 +180,7 @@ ONE_EXAMPLES = [
             "picture",
             {"type": "resize", "data": {"url": "https://example.com/image.jpg", "width": 64}, "priority": 75},
         ),
-        ("later or not at all", _ECHO | {"delay": 60, "expires_in": 3600}),
-        ("not before a time", _ECHO | {"run_at": "2026-01-31T09:00:00Z"}),
-        ("with limits of its own", _PRIME | {"timeout": 10, "max_retries": 0}),
-        ("to find again", _ECHO | {"tags": ["customer:42", "nightly"], "metadata": {"order": 7}}),
-        ("once at a time", {"type": "prime", "unique_key": "primes of the day"}),
+        *(option.example for option in given().values() if option.example is not None),
     )
 ]
 MANY_EXAMPLES = [

@@ -44,6 +44,7 @@ DELAY = Option(
     name="delay",
     field=number(0, MAX_SECONDS, "Start it in so many seconds at the earliest.", _SECONDS),
     lasting=False,
+    example=("later or not at all", {"type": "echo", "delay": 60, "expires_in": 3600}),
     brief="It does not start before: 90, 15m, 2h, 7d.",
     word="SECONDS",
 )
@@ -53,6 +54,7 @@ RUN_AT = Option(
         "Start it at this time at the earliest, instead of `delay`: RFC 3339 with an offset.", "delay", MAX_SECONDS
     ),
     lasting=False,
+    example=("not before a time", {"type": "echo", "run_at": "2026-01-31T09:00:00Z"}),
     brief="The same as a moment: 2026-01-31T09:00:00Z.",
     word="MOMENT",
 )
@@ -111,6 +113,10 @@ TIMEOUT = Option(
         "description": "Seconds of an attempt, if the task asked for them.",
     },
     line=Line("Requested timeout", below="Timeout", text=span),
+    example=(
+        "with limits of its own",
+        {"type": "prime", "data": {"limit": 1000}, "timeout": 10, "max_retries": 0},
+    ),
     brief="Of each attempt.",
     word="SECONDS",
 )
@@ -189,7 +195,11 @@ TAGS = Option(
     nothing=(),
     column="tags",
     answer={"type": "array", "items": {"type": "string", "pattern": f"^{TAG_PATTERN}$"}, "maxItems": MAX_TAGS},
-    line=Line("Tags", search="tag"),
+    line=Line("Tags", below="Unique key", search="tag"),
+    example=(
+        "to find again",
+        {"type": "echo", "tags": ["customer:42", "nightly"], "metadata": {"order": 7}},
+    ),
     brief="To find it by. May be repeated.",
     word="TAG",
 )
@@ -225,6 +235,7 @@ UNIQUE_KEY = Option(
     column="unique_key",
     answer={"type": "string"},
     line=Line("Unique key", search="key"),
+    example=("once at a time", {"type": "prime", "unique_key": "primes of the day"}),
     brief="If a task of this type with this key has not ended: that one.",
     word="KEY",
 )

@@ -63,7 +63,9 @@ class Option:
     in_json: bool = True
     exported: bool = True
     line: Line | None = None
-    #: In a sentence, for the client and its command; and the word of its value there.
+    #: Of a request in the OpenAPI document: what the example shows, and its body.
+    example: tuple[str, Mapping[str, Any]] | None = None
+    #: In a sentence, for `tdctl submit`; and the word of its value there: SECONDS, N, NUMBER and JSON stand for types.
     brief: str = ""
     word: str = ""
 

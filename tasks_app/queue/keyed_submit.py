@@ -96,7 +96,7 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID
     if not new:
         return [], []
     seconds, now = store().moment()
-    names = [_unique_name(task) for task in new]
+    names = [unique_name(task) for task in new]
     firsts: dict[UniqueName, int] = {}
     for index, name in enumerate(names):
         if name is not None:
@@ -118,7 +118,8 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID
     return known, [new[index] for index in stored if rows[index].due is None]
 
 
-def _unique_name(task: NewTask) -> UniqueName | None:
+def unique_name(task: NewTask) -> UniqueName | None:
+    """Its type and unique key; None if it has none."""
     key = None if task.options is None else task.options.get("unique_key")
     return None if key is None else (task.task_type, key)
 
@@ -168,7 +169,7 @@ def living_tasks(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
 
 def _outcome(submission: Submission, new_ids: Sequence[UUID], ids: list[UUID]) -> Submitted:
     """The outcome of a submission whose tasks have these ids, remembered under its idempotency key."""
-    if all(_unique_name(task) is None for task in submission.tasks):
+    if all(unique_name(task) is None for task in submission.tasks):
         return Submitted(ids)
     existing = [identity != new for identity, new in zip(ids, new_ids, strict=True)]
     if submission.key is not None:

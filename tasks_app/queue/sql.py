@@ -30,6 +30,11 @@ NEW = (
 OPTIONS = ("due", "due_at", *(option.column for option in stored()))
 #: Those with JSON.
 JSON_OPTIONS = frozenset(name for name in OPTIONS if isinstance(Task._meta.get_field(name), JSONField))
+#: What a redrive sets, beside the position and the time.
+AGAIN = (
+    "status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL,"
+    " due_at = NULL, expires_at = NULL"
+)
 #: Each id is looked up by the primary key.
 FINAL_OR_GONE = """
 SELECT {id} FROM {ids} WHERE coalesce(

@@ -99,7 +99,7 @@ class FastPath:
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body, caller.signer)
             if not caller.may_post(new.task_type):
                 return None
-            if new.options is not None and admission.answers_by_query(new.options):
+            if new.options is not None and admission.answers_by_query(new):
                 return None
             header = headers.get("idempotency-key")
             key = None

@@ -91,9 +91,9 @@ def _options(rest: dict[str, Any]) -> TaskOptions | None:
     """The options that it gives to each of its tasks, taken out of a definition."""
     faults: Faults = []
     values = {
-        name: option.reads().read(name, rest.pop(name), faults)
+        name: option.reads().read(name, value, faults)
         for name, option in given().items()
-        if option.lasting and name in rest
+        if option.lasting and (value := rest.pop(name, None)) is not None
     }
     if faults:
         raise ValueError(faults[0][1])

@@ -20,7 +20,7 @@ from tasks_app.queue.attempt import LiveEvents, Settled, rows_of
 from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
-from tasks_app.queue.sql import JSON_OPTIONS, NEW, OPTIONS
+from tasks_app.queue.sql import AGAIN, JSON_OPTIONS, NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 from tasks_app.runner.wire import encode, stored_size
@@ -293,8 +293,7 @@ PROMOTER = "SELECT pg_try_advisory_xact_lock(7468, 3)"
 #: coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
 REDRIVE = f"""
 UPDATE taskdaemon_task AS task
-SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
+SET {AGAIN}, place = again.place, ready_at = clock_timestamp()
 FROM {json_rows("id uuid, place bigint", "again")}
 WHERE task.id = again.id AND coalesce(task.status) = 'failed'
 RETURNING task.id

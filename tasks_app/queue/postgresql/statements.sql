@@ -149,8 +149,7 @@ WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task
 -- redrive (moves.py)
 -- Makes failed tasks ready.
 UPDATE taskdaemon_task AS task
-SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
+SET status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, place = again.place, ready_at = clock_timestamp()
 FROM (SELECT * FROM (SELECT * FROM json_to_recordset($1::json) AS listed(id uuid, place bigint) LIMIT json_array_length($1::json)) AS tenth LIMIT json_array_length($1::json)) AS again
 WHERE task.id = again.id AND coalesce(task.status) = 'failed'
 RETURNING task.id;

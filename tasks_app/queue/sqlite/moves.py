@@ -20,7 +20,7 @@ from django.db import connection
 from tasks_app.db.sqlite.write_lock import bare_writing, connected, writing
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, LiveEvents, Settled, rows_of
 from tasks_app.queue.models import Status
-from tasks_app.queue.sql import NEW, OPTIONS
+from tasks_app.queue.sql import AGAIN, NEW, OPTIONS
 from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
 from tasks_app.queue.store import CountSettled, in_order
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
@@ -206,9 +206,8 @@ PROMOTE = """
 UPDATE taskdaemon_task SET due = NULL, due_at = NULL, ready_at = ?, place = coalesce(?, place)
 WHERE id = ? AND status = 'pending' AND due IS NOT NULL
 """
-REDRIVE = """
-UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
+REDRIVE = f"""
+UPDATE taskdaemon_task SET {AGAIN}, place = ?2, ready_at = ?3
 WHERE id = ?1 AND status = 'failed'
 """
 SET_PRIORITY = """

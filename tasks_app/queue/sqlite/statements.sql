@@ -65,8 +65,7 @@ WHERE id = ? AND status = 'pending' AND due IS NOT NULL;
 
 -- redrive (moves.py)
 -- Makes a failed task ready.
-UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
+UPDATE taskdaemon_task SET status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, place = ?2, ready_at = ?3
 WHERE id = ?1 AND status = 'failed';
 
 -- set_priority (moves.py)
