@@ -28,7 +28,7 @@ from tasks_app.api.errors import dump
 from tasks_app.api.fields import digits, task_id
 from tasks_app.api.schema import F, TaskObject
 from tasks_app.field import Faults, Field, Fields, literal, refuse
-from tasks_app.options.known import in_answers
+from tasks_app.options.known import in_answers, tables
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
@@ -164,7 +164,7 @@ OPTIONAL_FIELDS = tuple(name for name, field in _SHAPE.items() if not field.requ
 #: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
 PROGRESS = "progress"
 #: The columns of options. `timeout` is the column of the running attempt's.
-_COLUMNS = {name: option.column for name, option in in_answers().items()}
+_COLUMNS = {name: option.column or f"{name}_value" for name, option in in_answers().items()}
 #: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
@@ -267,8 +267,11 @@ def objects_by_id(
         return {}
     shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
     shown = [name for name in shown if name not in (*omitted, *without)]
-    texts: dict[str, Any] = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
+    texts: dict[str, Any] = {
+        f"{name}_text": Cast(_COLUMNS.get(name, name), TextField()) for name in _JSON_FIELDS if name in shown
+    }
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
+    texts |= {_COLUMNS[name]: table.value() for name, table in tables().items() if name in shown}
     if PROGRESS in shown:
         texts[PROGRESS] = _progress()
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from django.utils.module_loading import import_string
+
 from tasks_app.feature import registered
 from tasks_app.options.engine import ENGINE
-from tasks_app.options.option import Option
+from tasks_app.options.option import Option, OptionTable
 
 
 @cache
@@ -36,6 +38,12 @@ def given() -> Mapping[str, Option]:
 def stored() -> tuple[Option, ...]:
     """Those that have a column of a task's row."""
     return tuple(option for option in options() if option.column)
+
+
+@cache
+def tables() -> Mapping[str, OptionTable]:
+    """The tables of those that have one, by their names."""
+    return {option.name: import_string(option.table) for option in options() if option.table}
 
 
 @cache

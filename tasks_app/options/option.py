@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 from django.db import models
+from django.db.models.expressions import Combinable
 
 from tasks_app.field import Faults, Field
 from tasks_app.handlers.handlers_toml import Handler
@@ -33,6 +35,17 @@ class Line:
     search: str = ""
 
 
+class OptionTable(Protocol):
+    """A table of a feature that stores what tasks ask for by an option."""
+
+    def store(self, values: Mapping[UUID, Any]) -> None:
+        """Store the values of new tasks, by their ids. Called in the transaction that stores the tasks, after that;
+        not without such a task. What it raises undoes the transaction, with the tasks of other callers in it."""
+
+    def value(self) -> Combinable:
+        """In a query of tasks (`OuterRef("pk")`): what a task has asked for; null: nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """`name`: in requests and answers."""
@@ -47,15 +60,19 @@ class Option:
     check: Callable[[dict[str, Any], int | None, Faults], None] | None = None
     #: A value that asks for nothing, beside null.
     nothing: Any = None
-    #: The column of a task's row that stores it. Blank: the engine stores what it makes of it.
+    #: The column of a task's row that stores it. Blank: a table does, or the engine stores what it makes of it.
     column: str = ""
     #: The column itself, of a feature that adds one to the table of tasks: it is null where nothing was asked for.
     adds: models.Field[Any, Any] | None = None
+    #: Instead of a column: the dotted path of an `OptionTable`. The admin and exports show columns alone; a feature
+    #: with a table shows it on its panels.
+    table: str = ""
     #: Whether a schedule may give it to its tasks.
     lasting: bool = True
     #: Whether it is a payload: only SEE_PAYLOADS shows it, and an export has it only if it is asked for.
     payload: bool = False
-    #: Whether it may be large: an answer with it ends earlier, and a list of the admin does not read it.
+    #: Whether it may be large: an answer with it ends earlier, and a list of the admin does not read it. Its column has
+    #: its name.
     large: bool = False
     #: Its schema in a task object, which has it if the task has; None: no task object has it.
     answer: Mapping[str, Any] | None = None

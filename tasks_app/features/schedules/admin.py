@@ -31,9 +31,10 @@ from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Sourc
 from tasks_app.field import Faults
 from tasks_app.handlers.words import utc_text
 from tasks_app.logs import harmless, harmless_json
+from tasks_app.options.known import given as task_options
 from tasks_app.queue.models import Task
 from tasks_app.queue.strict_json import BadJSON, loads_data
-from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
+from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 #: Lines of the ledger on a schedule's page.
 MAX_LINES = 100
@@ -280,7 +281,7 @@ def _line(found: Firing) -> tuple[str, SafeString, SafeString | str, str]:
 
 def _facts(row: Schedule, payload: bool) -> list[tuple[str, str | SafeString]]:
     given = row.definition
-    hidden = set() if payload else {"data", *TASK_PAYLOAD}
+    hidden = set() if payload else {"data", *(name for name, option in task_options().items() if option.payload)}
     options = {name: given[name] for name in given if name not in ("type", "cron", "every", "timezone", *hidden)}
     paused = "" if row.paused_at is None else f"{utc_text(row.paused_at)} by {line(row.paused_by, 60)}"
     return [

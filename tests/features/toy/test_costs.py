@@ -1,4 +1,4 @@
-"""An option is one declaration and one migration: a platform gets one, and has it in every place."""
+"""An option is one declaration and one migration, and it is in every place; its values are in a column or a table."""
 
 from __future__ import annotations
 
@@ -47,11 +47,18 @@ def asked_for(daemon: Daemon) -> str:
     assert (refused.status_code, refused.json()) == (400, {"error": REFUSED})
     one = daemon.http.post("/queue", json=new).json()["task_id"]
     assert daemon.until_final(one)["cost_center"] == "a7"
-    tasks = [new | {"cost_center": "b8"}, {"type": "act"}]
+    tasks = [new | {"cost_center": "b8", "approver": "ada", "unique_key": "k", "delay": 3600}, {"type": "act"}]
     ids = daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"]
-    assert [daemon.until_final(each).get("cost_center") for each in ids] == ["b8", None]
-    named = daemon.http.get("/api/tasks", params={"ids": one, "fields": "id,cost_center"}).json()
-    assert named == [{"id": one, "cost_center": "a7"}]
+    found = [daemon.task(each) for each in ids]
+    assert [(each.get("cost_center"), each.get("approver")) for each in found] == [("b8", "ada"), (None, None)]
+    twin = daemon.http.post("/queue", json=new | {"approver": "bob", "unique_key": "k"}).json()
+    assert (twin["task_id"], twin["existing"]) == (ids[0], True)
+    asked = {"ids": f"{one},{ids[0]}", "fields": "id,cost_center,approver", "order": "oldest"}
+    assert daemon.http.get("/api/tasks", params=asked).json() == [
+        {"id": one, "cost_center": "a7", "approver": None},
+        {"id": ids[0], "cost_center": "b8", "approver": "ada"},
+    ]
+    assert [row["name"] for row in daemon.rows("SELECT name FROM taskdaemon_approver")] == ["ada"]
     return str(one)
 
 

@@ -1,4 +1,4 @@
-"""The option of a task that names who pays for it."""
+"""The options of a task that name who pays for it, in a column, and who approves that, in a table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ OPTIONS = (
         answer={"type": "string"},
         line=Line("Cost center"),
         brief="Who pays for it.",
+        word="NAME",
+    ),
+    Option(
+        name="approver",
+        field=Field({"type": "string", "minLength": 1, "description": "Who approves the cost."}, _center),
+        table="tasks_app.features.costs.approvers.approvers",
+        answer={"type": "string"},
+        brief="Who approves the cost.",
         word="NAME",
     ),
 )
