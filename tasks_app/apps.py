@@ -1,6 +1,7 @@
 """The Django application."""
 
 import gc
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,17 +44,17 @@ class TasksConfig(AppConfig):
     def import_models(self) -> None:
         """Import the engine's tables, and those of each folder of `features/`.
 
-        A table belongs to its folder, not to the feature's line in INSTALLED_APPS. So a deployment without the line
-        has the same migrations, and keeps the rows.
+        A table, or a column of an option, belongs to its folder, not to the feature's line in INSTALLED_APPS. So a
+        deployment without the line has the same migrations, and keeps the rows.
         """
         super().import_models()
+        _add_columns(import_module("tasks_app.queue.models").Task, self.path)
         # An application without such a module has no permissions, and `flush` passes it over.
         self.models_module = import_module("tasks_app.queue.models")
         for name in ENGINE_MODELS:
             import_module(f"tasks_app.{name}")
-        for folder in iter_modules([str(Path(self.path, "features"))], "tasks_app.features."):
-            if find_spec(f"{folder.name}.models"):
-                import_module(f"{folder.name}.models")
+        for name in _folders(self.path, "models"):
+            import_module(name)
 
     def ready(self) -> None:
         """Register the system checks, and configure notifications with the deployment's id.
@@ -78,3 +79,18 @@ class TasksConfig(AppConfig):
         notification.configure(deployment_for_notifications, app=lambda: import_string(settings.CELERY_APP))
         gc.freeze()
         gc.enable()
+
+
+def _folders(top: str, module: str) -> Iterator[str]:
+    """The modules of this name in the folders of `features/`."""
+    for folder in iter_modules([str(Path(top, "features"))], "tasks_app.features."):
+        if find_spec(name := f"{folder.name}.{module}"):
+            yield name
+
+
+def _add_columns(task: Any, top: str) -> None:
+    """Give the table of tasks the columns that options add."""
+    for name in _folders(top, "options"):
+        for option in import_module(name).OPTIONS:
+            if option.adds is not None:
+                task.add_to_class(option.column, option.adds.clone())  # a clone comes after the columns of the class

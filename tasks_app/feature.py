@@ -60,10 +60,9 @@ class Feature(AppConfig):
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.
     acts_page: str = ""
-    #: A function that gets the `callback_url` of a new task, and whether the caller's API key has a secret of its own,
-    #: and returns why its end cannot be told there, in a sentence; None if it can. It queries nothing. One feature at
-    #: most; without one, `callback_url` is refused. It is of an option, and no case of `leaves` or of a follower.
-    callback_fault: str = ""
+    #: Its options of tasks: a tuple of `Option` (`tasks_app/options/option.py`), `OPTIONS` in the `options.py` of its
+    #: folder, which imports no model. A column that an option adds to the table of tasks belongs to the folder.
+    options: str = ""
     #: A `Follower` (`tasks_app/queue/followed.py`): told of each end, retry, release, redrive and promotion of a task
     #: that `follow` has marked, on any thread, in the transaction of the move.
     follower: str = ""

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from tasks_app.keys.api_keys import Scope
 from tasks_app.keys.caller import Caller
+from tasks_app.options.known import stored
 
 
 class Role(IntEnum):
@@ -90,7 +91,7 @@ RIGHTS = (
 
 #: Of a task, what only SEE_PAYLOADS shows: what its caller sent (also an address, which may have a secret in it), what
 #: its handler answered or printed, and errors, which may quote both.
-TASK_PAYLOAD = ("task_data", "metadata", "result", "last_error", "callback_url")
+TASK_PAYLOAD = ("task_data", *(option.column for option in stored() if option.payload), "result", "last_error")
 #: Of an attempt, the same.
 ATTEMPT_PAYLOAD = ("error", "stdout_tail", "stderr_tail")
 

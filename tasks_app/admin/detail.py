@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ from tasks_app.audit import AuditEntry
 from tasks_app.feature import Link
 from tasks_app.handlers.words import span, utc_text
 from tasks_app.logs import harmless
+from tasks_app.options.known import stored
+from tasks_app.options.option import Line
 from tasks_app.queue.large_values import MAX_READ_BYTES, unreadable
 from tasks_app.queue.models import DONE, Attempt, Status, Task
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
@@ -63,8 +66,6 @@ def detail(task: Task, payloads: bool, acts: bool) -> dict[str, Any]:
         "task_type": line(task.task_type),
         "error": harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
         "facts": _facts(task, now),
-        "tags": [_search(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
-        "unique_key": _search(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
         "data": texts.get("task_data") or Shown(""),
         "metadata": metadata,
         "metadata_folded": metadata is not None and metadata.total > MAX_UNFOLDED_CHARS,
@@ -85,28 +86,46 @@ def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | N
     return {name: None if part is None else pretty(part, row[f"{name}_length"]) for name, part in found}
 
 
-def _search(text: str, search: str) -> Link:
-    return Link(listed(q=search), line(text, 300))
+_LINES = [(option, option.line) for option in stored() if option.line is not None]
+#: One that stands below another option's comes after it.
+_LINES = sorted(_LINES, key=lambda pair: pair[1].below in {own.name for _, own in _LINES})
 
 
-def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
+def _facts(task: Task, now: datetime) -> list[tuple[str, str, list[Link]]]:
+    """The name of each, and its text or its links."""
     ends = {"completed": "last attempt took", "failed": "last attempt took", "processing": "running for"}
     took = (task.completed_at or now) - task.started_at if task.started_at and task.status in ends else None
-    facts = [
+    facts: list[tuple[str, str | list[Link]]] = [
         ("Created", _at(task.created_at, now)),
         ("Priority", str(task.priority)),
         ("Attempts", str(task.attempts)),
         ("Retries spent", f"{task.retries}" if task.max_retries is None else f"{task.retries} of {task.max_retries}"),
-        ("Requested retries", "" if task.requested_max_retries is None else str(task.requested_max_retries)),
         ("Timeout", span(task.timeout)),
-        ("Requested timeout", span(task.requested_timeout)),
         ("Node", line(task.node)),
-        ("Next retry" if task.attempts else "Scheduled", _at(task.due_at, now)),
-        ("Expires", _at(task.expires_at, now)),
+        ("Next retry", _at(task.due_at, now) if task.attempts else ""),
+        ("Scheduled", "" if task.attempts else _at(task.due_at, now)),
         ("Ended", _at(task.completed_at, now)),
         (ends.get(task.status, "").capitalize(), span(took)),
     ]
-    return [(name, value) for name, value in facts if value]
+    for option, own in _LINES:
+        names = [name for name, _ in facts]
+        place = names.index(own.below) + 1 if own.below else len(facts)
+        facts.insert(place, (own.name, _shown(own, getattr(task, option.column), now)))
+    return [(name, *((value, []) if isinstance(value, str) else ("", value))) for name, value in facts if value]
+
+
+def _shown(own: Line, value: Any, now: datetime) -> str | list[Link]:
+    """An option's value; blank if it has none."""
+    if value is None or value == "":
+        return ""
+    if own.search:
+        values = value if isinstance(value, list) else [value]
+        return [Link(listed(q=f"{own.search}:{each}"), line(str(each), 300)) for each in values]
+    if own.text is not None:
+        return own.text(value)
+    if isinstance(value, datetime):
+        return _at(value, now)
+    return line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300)
 
 
 def _attempt(row: Attempt) -> dict[str, Any]:
@@ -237,8 +256,8 @@ def _next(task: Task, now: datetime) -> list[Moment]:
 
 EXPORTED_FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "retries", "result", "last_error",
-    "failure_reason", "created_at", "started_at", "completed_at", "due_at", "expires_at", "requested_timeout",
-    "requested_max_retries", "tags", "metadata", "unique_key", "callback_url", "node",
+    "failure_reason", "created_at", "started_at", "completed_at", "due_at",
+    *(option.column for option in stored() if option.in_json), "node",
 )  # fmt: skip
 #: Each may have 128 KiB of logs.
 MAX_JSON_ATTEMPTS = 100

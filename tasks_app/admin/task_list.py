@@ -36,11 +36,15 @@ from tasks_app.admin.text import ago, is_id, line
 from tasks_app.db.lookups import created_at, first_id
 from tasks_app.feature import registered
 from tasks_app.handlers.words import moment_text, span
+from tasks_app.options.known import stored
 from tasks_app.queue import task_search
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import ONLY_FAILED, TaskFilter
 from tasks_app.queue.task_search import newest_id, newest_matching
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
+
+#: Columns that no list reads.
+LARGE = ("task_data", *(option.column for option in stored() if option.large), "result")
 
 
 class TaskListFilter(StrictFilter):
@@ -278,7 +282,7 @@ class TaskList(PageAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         tasks: QuerySet[Task] = super().get_queryset(request)
-        return tasks.defer(*(TASK_PAYLOAD if not may(request, SEE_PAYLOADS) else ("task_data", "metadata", "result")))
+        return tasks.defer(*(LARGE if may(request, SEE_PAYLOADS) else TASK_PAYLOAD))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str

@@ -26,6 +26,7 @@ from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.reading import read
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS
 from tasks_app.queue.idempotency import earlier_answer
+from tasks_app.queue.keyed_submit import unique_name
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
 from tasks_app.queue.submit import group_commit
@@ -222,13 +223,18 @@ def existing_of(submitted: Submitted) -> bool | None:
     return None if submitted.existing is None else submitted.existing[0]
 
 
+def answers_by_query(new: NewTask) -> bool:
+    """Whether the answer to a POST of this task may need a query (`callbacks_taken`)."""
+    return new.options is not None and "callback_url" in new.options and unique_name(new) is not None
+
+
 def callbacks_taken(new: Sequence[NewTask], submitted: Submitted) -> list[bool | None]:
     """For each task that was stored before, whether its end is told as this request asks: to the same `callback_url`,
     signed for the same caller. None: the request gave none, or has stored the task, or it cannot be read now."""
     asked = {
-        index: (task.options.callback_url, task.options.callback_key)
+        index: (task.options["callback_url"], task.options.get("callback_key"))
         for index, task in enumerate(new)
-        if submitted.existing and submitted.existing[index] and task.options and task.options.callback_url
+        if submitted.existing and submitted.existing[index] and task.options and "callback_url" in task.options
     }
     if not asked:
         return [None] * len(new)

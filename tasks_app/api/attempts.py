@@ -11,9 +11,10 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, Field, digits, literal, refuse
+from tasks_app.api.fields import digits
 from tasks_app.api.pages import MAX_NUMBER, NEXT, NUMBER_CURSOR, next_page
 from tasks_app.api.view import API, task_in_path
+from tasks_app.field import Faults, Field, literal, refuse
 from tasks_app.handlers.words import milliseconds
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
 from tasks_app.rights import SEE_TASKS, needs

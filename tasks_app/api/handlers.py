@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, Field, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
+from tasks_app.field import Faults, Field, near, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.metrics.reading import RATE_SECONDS, HandlerReading, Rates, recent_rates

@@ -11,10 +11,10 @@ from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 from tasks_app import conf
 from tasks_app.api import fields, schema
 from tasks_app.api.attempts import ProgressObject
-from tasks_app.api.fields import Faults, Field, refuse
-from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
 from tasks_app.api.pages import ID_CURSOR, OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
+from tasks_app.field import MAX_NAMED, Faults, Field, choice, literal, refuse
 from tasks_app.handlers.handlers_toml import is_name
+from tasks_app.options.engine import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
 from tasks_app.queue.models import FailureReason, Status
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 
@@ -30,8 +30,8 @@ FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS)
 
 def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
     """The tags that a task must have, one for each time that the parameter is given."""
-    for tag in [tag for tag in dict.fromkeys(given) if not is_tag(tag)][: fields.MAX_NAMED]:
-        refuse(faults, name, TAG_SENTENCE, fields.literal(tag))
+    for tag in [tag for tag in dict.fromkeys(given) if not is_tag(tag)][:MAX_NAMED]:
+        refuse(faults, name, TAG_SENTENCE, literal(tag))
     if len(given) > MAX_TAGS:
         faults.append((name, f"{name} may be given {MAX_TAGS} times, not {len(given):,}"))
     return frozenset(given)
@@ -39,7 +39,7 @@ def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
 
 def _error(name: str, text: str, faults: Faults) -> str:
     if not 1 <= len(text) <= MAX_ERROR_CHARS or "\0" in text:
-        refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", fields.literal(text))
+        refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", literal(text))
     return text
 
 
@@ -102,7 +102,7 @@ PARAMETERS = {
     ),
     "cursor": ID_CURSOR,
     **CONDITIONS,
-    "order": fields.choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
+    "order": choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
     "fields": fields.words("Only these fields of each task", FIELDS, "id,status", "id,last_error"),
 }
 

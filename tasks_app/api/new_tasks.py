@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
 from tasks_app.api import fields, repeats
 from tasks_app.api.errors import Invalid, TooLarge
-from tasks_app.api.fields import Faults, Field, kind, refuse, shown
-from tasks_app.feature import registered
+from tasks_app.field import Faults, Field, check_unknown, integer, kind, near, read_body, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.options.engine import OBJECT, json_object
+from tasks_app.options.known import given
 from tasks_app.queue.submission import NewTask, TaskOptions, too_large
-from tasks_app.runner.wire import encode, stored_size
 
-#: A year. Seconds from now to the start or the expiry of a task.
-MAX_SECONDS = 31_536_000
-MAX_TAGS, MAX_TAG_CHARS = 10, 64
-MAX_METADATA_BYTES = 4096
-MAX_UNIQUE_KEY_CHARS = 255
-MAX_URL_CHARS = 2048
 #: In a batch.
 MAX_TASKS = 1000
 #: JSON levels of a batch around each of its tasks.
@@ -31,78 +24,6 @@ OUTER_LEVELS = 2
 #: Only so many wrong tasks get hints: to find those of 1,000 tasks takes seconds.
 MAX_HINTED_TASKS = 20
 
-OBJECT = {"type": "object", "additionalProperties": True}
-TAG_PATTERN = rf"[A-Za-z0-9_.:/=@-]{{1,{MAX_TAG_CHARS}}}"
-TAG_SENTENCE = f"1 to {MAX_TAG_CHARS} of the characters A-Z a-z 0-9 _ . : / = @ -"
-_TAG = re.compile(TAG_PATTERN)
-
-
-def is_tag(value: Any) -> bool:
-    """True if a JSON value may be a tag."""
-    return isinstance(value, str) and _TAG.fullmatch(value) is not None
-
-
-def _data(name: str, value: Any, faults: Faults) -> Any:
-    if not isinstance(value, dict):
-        refuse(faults, name, "a JSON object", kind(value))
-    return value
-
-
-def _tags(name: str, value: Any, faults: Faults) -> tuple[str, ...]:
-    """Each once."""
-    if not isinstance(value, list):
-        refuse(faults, name, f"an array of up to {MAX_TAGS} strings", kind(value))
-        return ()
-    wrong = [index for index, tag in enumerate(value) if not is_tag(tag)]
-    for index in wrong[: fields.MAX_NAMED]:
-        faults.append((f"{name}[{index}]", f"a tag must be {TAG_SENTENCE}, not {shown(value[index])}"))
-    if len(wrong) > fields.MAX_NAMED:
-        faults.append((name, f"and {len(wrong) - fields.MAX_NAMED:,} more wrong tags"))
-    if len(value) > MAX_TAGS:
-        faults.append((name, f"{name} must have at most {MAX_TAGS} tags, not {len(value):,}"))
-    return tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
-
-
-def _metadata(name: str, value: Any, faults: Faults) -> Any:
-    if isinstance(_data(name, value, faults), dict):
-        text = encode(value)
-        if (size := stored_size(text)) > MAX_METADATA_BYTES:
-            why = "; a number with an exponent counts with all its digits" if size > len(text.encode()) else ""
-            faults.append((name, f"{name} must have at most {MAX_METADATA_BYTES:,} bytes as JSON, not {size:,}{why}"))
-    return value
-
-
-def _unique_key(name: str, value: Any, faults: Faults) -> Any:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_UNIQUE_KEY_CHARS or "\0" in value:
-        long = isinstance(value, str) and len(value) > MAX_UNIQUE_KEY_CHARS
-        valid = f"a string of 1 to {MAX_UNIQUE_KEY_CHARS} characters without a NUL"
-        refuse(faults, name, valid, f"one of {len(value):,}" if long else shown(value))
-    return value
-
-
-def _callback_url(name: str, value: Any, faults: Faults) -> Any:
-    if not isinstance(value, str):
-        refuse(faults, name, "a URL such as https://example.org/tasks", kind(value))
-        return None
-    return value
-
-
-def _timeout(handler: Handler | None) -> Field:
-    """Of an attempt. `handler`: that of the task; None if it is unknown, and then its limit is not checked."""
-    most = None if handler is None else handler.longest_timeout
-    limit = "" if handler is None else f" and at most {most:,.15g}, the timeout_limit of {handler.name}"
-    valid = f"a number of seconds, more than 0{limit}"
-    help = "Seconds of an attempt: more than 0, at most the handler's `timeout_limit`."
-    return fields.number(0, most, help, valid, above=True)
-
-
-def _max_retries(handler: Handler | None) -> Field:
-    most = None if handler is None else handler.most_retries
-    limit = "of at least 0" if handler is None else f"from 0 to {most}, the retries_limit of {handler.name}"
-    return fields.integer(0, most, "At most the handler's `retries_limit`.", f"an integer {limit}")
-
-
-_SECONDS = f"a number of seconds from 0 to {MAX_SECONDS:,}"
 #: What every task has. `type` is read by hand: what it may be, the handlers say.
 _PLAIN = {
     "type": Field(
@@ -115,75 +36,16 @@ _PLAIN = {
             **OBJECT,
             "description": "What the handler gets; {} if absent or null. No NUL in any string, at most 64 levels deep.",
         },
-        _data,
+        json_object,
         default={},
     ),
     "priority": replace(
-        fields.integer(0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."),
+        integer(0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."),
         default=50,
     ),
 }
-_TIMES = {
-    "delay": fields.number(0, MAX_SECONDS, "Start it in so many seconds at the earliest.", _SECONDS),
-    "run_at": fields.moment(
-        "Start it at this time at the earliest, instead of `delay`: RFC 3339 with an offset.", "delay", MAX_SECONDS
-    ),
-    "expires_in": fields.number(
-        0,
-        MAX_SECONDS,
-        "If it has not been started in so many seconds, it fails as `expired`. More than `delay`.",
-        f"a number of seconds, more than 0 and at most {MAX_SECONDS:,}",
-        above=True,
-    ),
-    "expires_at": fields.moment(
-        "If it has not been started at this time, it fails as `expired`; instead of `expires_in`.",
-        "expires_in",
-        MAX_SECONDS,
-    ),
-}
-_LIMITS = {"timeout": _timeout, "max_retries": _max_retries}
-_MARKS = {
-    "tags": Field(
-        {
-            "type": "array",
-            "items": {"type": "string", "minLength": 1, "pattern": f"^{TAG_PATTERN}$"},
-            "description": "To filter lists by.",
-            "maxItems": MAX_TAGS,
-        },
-        _tags,
-    ),
-    "metadata": Field(
-        {
-            **OBJECT,
-            "description": "Comes back with the task; the handler does not get it. "
-            f"At most {MAX_METADATA_BYTES:,} bytes.",
-        },
-        _metadata,
-    ),
-    "unique_key": Field(
-        {
-            "type": "string",
-            "minLength": 1,
-            "description": "While a task of this type with this key has not ended, that one is answered and nothing "
-            "is stored.",
-            "maxLength": MAX_UNIQUE_KEY_CHARS,
-        },
-        _unique_key,
-    ),
-    "callback_url": Field(
-        {
-            "type": "string",
-            "format": "uri",
-            "minLength": 1,
-            "maxLength": MAX_URL_CHARS,
-            "description": "Where its end is told by a signed POST (Standard Webhooks): http or https. It needs a "
-            "secret that signs.",
-        },
-        _callback_url,
-    ),
-}
 #: In the order in which faults name them.
-TASK_FIELDS = {**_PLAIN, **_TIMES, **{name: of(None) for name, of in _LIMITS.items()}, **_MARKS}
+TASK_FIELDS = _PLAIN | {name: option.reads() for name, option in given().items()}
 
 
 def new_task(body: Any, handlers: Mapping[str, Handler], limit: int, signer: int | None = None) -> NewTask:
@@ -221,11 +83,11 @@ def task_of(
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
     if not (plain := _PLAIN.keys() >= body.keys()):
-        fields.check_unknown(body, TASK_FIELDS, "field", faults, hints)
+        check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
-    given = fields.read_body(body, _PLAIN, faults)
+    values = read_body(body, _PLAIN, faults)
     options = None if plain else options_of(body, handlers.get(task_type), faults, signer)
-    return None if faults else NewTask(task_type, given.get("data", {}), given.get("priority", 50), options)
+    return None if faults else NewTask(task_type, values.get("data", {}), values.get("priority", 50), options)
 
 
 def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hints: bool) -> str:
@@ -238,7 +100,7 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
         faults.append(("type", f"type must be a string, not {kind(body['type'])}{names}"))
     else:
         name = body["type"][:100]
-        meant = fields.near(name, handlers) if hints else ""
+        meant = near(name, handlers) if hints else ""
         faults.append(("type", f'no handler is named "{name}"{names}{meant}'))
     return ""
 
@@ -246,36 +108,14 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
 def options_of(
     body: Mapping[str, Any], handler: Handler | None, faults: Faults, signer: int | None = None
 ) -> TaskOptions | None:
-    """The options in a task's JSON object; None if it asks for nothing.
-
-    Of moments only those are compared that the request names itself: what is valid stays valid, so that a repeated
-    request gets the first one's answer.
-    """
-    times = fields.read_body(body, _TIMES, faults)
-    for seconds, at in (("delay", "run_at"), ("expires_in", "expires_at")):
-        if seconds in times and at in times:
-            faults.append((at, f"{seconds} and {at} are both given; give one of them"))
-    delay, expires_in = times.get("delay"), times.get("expires_in")
-    if delay is not None and expires_in is not None and expires_in <= delay:
-        more = f"more than delay ({delay:,.15g}), not {expires_in:,.15g}"
-        faults.append(("expires_in", f"expires_in must be {more}: it could never start"))
-    run_at, expires_at = times.get("run_at"), times.get("expires_at")
-    if run_at is not None and expires_at is not None and expires_at <= run_at:
-        faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))
-    limits = fields.read_body(body, {name: of(handler) for name, of in _LIMITS.items()}, faults)
-    marks = fields.read_body(body, _MARKS, faults)
-    if (url := marks.get("callback_url")) is not None:
-        if (why := _callback_fault(url, signer)) is not None:
-            faults.append(("callback_url", why))
-        marks["callback_key"] = signer
-    options = TaskOptions(**times, **limits, **marks)
-    return None if options == TaskOptions() else options
-
-
-def _callback_fault(url: str, signer: int | None) -> str | None:
-    if not (faults_of := registered("callback_fault")):
-        return "callback_url is refused: this deployment tells nobody of the ends of tasks"
-    return cast("str | None", faults_of[0](url, signer is not None))
+    """The options in a task's JSON object; None if it asks for nothing."""
+    values: dict[str, Any] = {}
+    for name, option in given().items():
+        if (value := body.get(name)) is not None:
+            values[name] = option.reads(handler).read(name, value, faults)
+        if option.check is not None:
+            option.check(values, signer, faults)
+    return TaskOptions.asked(values)
 
 
 def _tasks(name: str, value: Any, faults: Faults) -> Any:
@@ -340,11 +180,7 @@ ONE_EXAMPLES = [
             "picture",
             {"type": "resize", "data": {"url": "https://example.com/image.jpg", "width": 64}, "priority": 75},
         ),
-        ("later or not at all", _ECHO | {"delay": 60, "expires_in": 3600}),
-        ("not before a time", _ECHO | {"run_at": "2026-01-31T09:00:00Z"}),
-        ("with limits of its own", _PRIME | {"timeout": 10, "max_retries": 0}),
-        ("to find again", _ECHO | {"tags": ["customer:42", "nightly"], "metadata": {"order": 7}}),
-        ("once at a time", {"type": "prime", "unique_key": "primes of the day"}),
+        *(option.example for option in given().values() if option.example is not None),
     )
 ]
 MANY_EXAMPLES = [

@@ -12,9 +12,9 @@ from rest_framework.response import Response
 
 from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import near
 from tasks_app.api.handlers import Drained, Slots, drained_object
 from tasks_app.api.view import API, caller_of
+from tasks_app.field import near
 from tasks_app.metrics.system_reading import SystemReading, current_reading, living
 from tasks_app.queue.node_models import Node
 from tasks_app.rights import SEE_NODES, needs

@@ -25,11 +25,14 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import dump
-from tasks_app.api.fields import Faults, Field, Fields, digits, literal, refuse, task_id
+from tasks_app.api.fields import digits, task_id
 from tasks_app.api.schema import F, TaskObject
+from tasks_app.field import Faults, Field, Fields, literal, refuse
+from tasks_app.options.known import in_answers, tables
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
+from tasks_app.queue.sql import JSON_OPTIONS
 
 # Each list that can be long has the parameters `limit` and `cursor`, and an answer names the next page in two headers.
 
@@ -160,16 +163,16 @@ TASK_OBJECT_FIELDS = tuple(name for name, field in _SHAPE.items() if field.requi
 OPTIONAL_FIELDS = tuple(name for name, field in _SHAPE.items() if not field.required)
 #: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
 PROGRESS = "progress"
-#: The columns of fields that have another name. `timeout` is the column of the running attempt's.
-_COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retries"}
+#: The columns of options. `timeout` is the column of the running attempt's.
+_COLUMNS = {name: option.column or f"{name}_value" for name, option in in_answers().items()}
 #: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
 FIRST_SIZES = 21
 
-_JSON_FIELDS = ("task_data", "result", "tags", "metadata")
+_JSON_FIELDS = {"task_data", "result"} | {name for name, column in _COLUMNS.items() if column in JSON_OPTIONS}
 #: Those that may be large.
-_MEASURED_FIELDS = ("task_data", "result", "metadata")
+_MEASURED_FIELDS = ("task_data", "result", *(name for name, option in in_answers().items() if option.large))
 
 
 class Page:
@@ -264,8 +267,11 @@ def objects_by_id(
         return {}
     shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
     shown = [name for name in shown if name not in (*omitted, *without)]
-    texts: dict[str, Any] = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
+    texts: dict[str, Any] = {
+        f"{name}_text": Cast(_COLUMNS.get(name, name), TextField()) for name in _JSON_FIELDS if name in shown
+    }
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
+    texts |= {_COLUMNS[name]: table.value() for name, table in tables().items() if name in shown}
     if PROGRESS in shown:
         texts[PROGRESS] = _progress()
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from tasks_app.api.errors import Invalid
-from tasks_app.api.fields import Fields, literal, read_body
+from tasks_app.field import Fields, literal, read_body
 from tasks_app.queue.submission import IdempotencyKey
 
 HEADER = "Idempotency-Key"

@@ -19,8 +19,9 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from tasks_app.api.fields import Asks, Fields, query_parameters
-from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN
+from tasks_app.api.fields import Asks, query_parameters
+from tasks_app.field import Fields
+from tasks_app.options.known import in_answers
 from tasks_app.queue.models import FailureReason, Status
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +44,12 @@ def numbers(**more: Any) -> serializers.DictField:
     return serializers.DictField(child=serializers.IntegerField(), **more)
 
 
+def described(name: str, schema: Mapping[str, Any]) -> serializers.Field:
+    """A field that not every object has, with this schema."""
+    shape: type[serializers.Field] = extend_schema_field(dict(schema))(type(name, (serializers.JSONField,), {}))
+    return shape(required=False)
+
+
 class TaskObject(serializers.Serializer):
     """A task."""
 
@@ -63,20 +70,20 @@ class TaskObject(serializers.Serializer):
     due_at = serializers.DateTimeField(
         allow_null=True, help_text="When the task is to start, or to be retried, while it waits for that time."
     )
-    expires_at = serializers.DateTimeField(required=False)
-    timeout = serializers.FloatField(required=False, help_text="Seconds of an attempt, if the task asked for them.")
-    max_retries = serializers.IntegerField(required=False, min_value=0, help_text="If the task asked for them.")
-    tags = serializers.ListField(child=serializers.RegexField(f"^{TAG_PATTERN}$"), max_length=MAX_TAGS, required=False)
-    metadata = JSONObject(required=False)
-    unique_key = serializers.CharField(required=False)
-    callback_url = serializers.CharField(required=False, help_text="Where its end is told.")
-    schedule = serializers.CharField(required=False, help_text="The schedule that has made it, if one has.")
-    scheduled_for = serializers.DateTimeField(required=False, help_text="The tick of the schedule.")
     omitted = serializers.ListField(
         child=serializers.CharField(),
         required=False,
         help_text="Fields that are left out, because an earlier version has stored values too large for any answer.",
     )
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """The options come before `omitted`."""
+        found: dict[str, serializers.Field] = {}
+        for name, field in super().get_fields().items():
+            if name == "omitted":
+                found |= {option.name: described(option.name, option.answer or {}) for option in in_answers().values()}
+            found[name] = field
+        return found
 
 
 class Queued(serializers.Serializer):

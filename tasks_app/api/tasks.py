@@ -16,10 +16,11 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, errors, list_parameters, new_tasks, pages, schema, view, waiting
 from tasks_app.api.errors import Conflict, Invalid, NotFound, TooLarge
-from tasks_app.api.fields import Faults, body_of, choice, object_with, optional_body, read_object
+from tasks_app.api.fields import body_of, object_with, optional_body, read_object
 from tasks_app.api.new_tasks import TASK_FIELDS
 from tasks_app.api.pages import response_budget
 from tasks_app.audit import Actor, TaskGone, TaskUnfit, act_on_task, record
+from tasks_app.field import Faults, choice
 from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Task

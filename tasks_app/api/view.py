@@ -25,9 +25,10 @@ from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api.errors import AlwaysJSON, NotFound
-from tasks_app.api.fields import MAX_NAMED, Asks, optional_body, task_id
+from tasks_app.api.fields import Asks, optional_body, task_id
 from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit import Actor
+from tasks_app.field import MAX_NAMED
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import Scope
 from tasks_app.keys.caller import DIRECT, Caller, Forbidden, Unauthorized, keys

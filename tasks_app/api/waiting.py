@@ -23,10 +23,11 @@ from rest_framework.request import Request
 from tasks_app.api import pages
 from tasks_app.api.admission import queued_body
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, dump, error_bytes
-from tasks_app.api.fields import Field, digits
+from tasks_app.api.fields import digits
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.schema import header
 from tasks_app.api.view import API, KeyCheck, KeyRefusal, caller_of, compressed
+from tasks_app.field import Field
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60

@@ -53,12 +53,12 @@ _NONE = datetime(1970, 1, 1, tzinfo=UTC)
 class FirstTimes(NamedTuple):
     """Where a scan of an index by time may start: no row is before.
 
-    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire. `ended_at`:
+    `due`: of tasks that wait on the present clock, in its seconds. `expiry`: of tasks that may expire. `ended_at`:
     when the tasks ended that features look for, by name (`Feature.ended_tasks`).
     """
 
     due: float = -math.inf
-    expires_at: datetime = _NONE
+    expiry: datetime = _NONE
     ended_at: Mapping[str, datetime] = MappingProxyType({})
 
     def ended(self, name: str) -> datetime:

@@ -24,10 +24,12 @@ import uuid_utils.compat as uuids
 from django.db import transaction
 
 from tasks_app.db.lookups import pairs_in
+from tasks_app.options.known import stored, tables
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, remember_answer, remembered_until, replay, reserve
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Task
+from tasks_app.queue.sql import JSON_OPTIONS
 from tasks_app.queue.submission import (
     IdempotencyKey,
     KeyReused,
@@ -37,7 +39,6 @@ from tasks_app.queue.submission import (
     Stored,
     Submission,
     Submitted,
-    TaskOptions,
 )
 from tasks_app.runner.wire import encode
 
@@ -95,7 +96,7 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID
     if not new:
         return [], []
     seconds, now = store().moment()
-    names = [_unique_name(task) for task in new]
+    names = [unique_name(task) for task in new]
     firsts: dict[UniqueName, int] = {}
     for index, name in enumerate(names):
         if name is not None:
@@ -109,36 +110,37 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID
     keyed = sorted(firsts)
     in_order = [*(rows[index] for index in storing if names[index] is None), *(rows[firsts[name]] for name in keyed)]
     living = _insert_rows(in_order, keyed)
-    if late := [row.id for row in in_order if row.expires_at is not None and row.expires_at <= now]:
+    if late := [row.id for row in in_order if (at := row.options.get("expires_at")) is not None and at <= now]:
         expire_at_once(late)
     known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
-    stored = [index for index in storing if known[index] == ids[index]]
-    store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored))
-    return known, [new[index] for index in stored if rows[index].due is None]
+    kept = [index for index in storing if known[index] == ids[index]]
+    for option, table in tables().items():
+        asked = {ids[index]: asks[option] for index in kept if (asks := new[index].options) and option in asks}
+        if asked:
+            table.store(asked)
+    store().add_counts(Counter(f"received|{new[index].task_type}" for index in kept))
+    return known, [new[index] for index in kept if rows[index].due is None]
 
 
-def _unique_name(task: NewTask) -> UniqueName | None:
-    key = None if task.options is None else task.options.unique_key
+def unique_name(task: NewTask) -> UniqueName | None:
+    """Its type and unique key; None if it has none."""
+    key = None if task.options is None else task.options.get("unique_key")
     return None if key is None else (task.task_type, key)
 
 
 def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: datetime) -> NewRow:
     """The row of a task that is stored now: at `seconds` on the store's clock, and `now` by the time of day."""
-    options = task.options or TaskOptions()
-    row = NewRow(
-        identity, task.task_type, task.text, task.priority, position, now,
-        expires_at=options.expires_at if options.expires_in is None else now + timedelta(seconds=options.expires_in),
-        requested_timeout=options.timeout,
-        requested_max_retries=options.max_retries,
-        tags=encode(options.tags) if options.tags else None,
-        metadata=None if options.metadata is None else encode(options.metadata),
-        unique_key=options.unique_key,
-        schedule=options.schedule,
-        scheduled_for=options.scheduled_for,
-        callback_url=options.callback_url,
-        callback_key=options.callback_key,
-    )  # fmt: skip
-    delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
+    asked = dict(task.options or {})
+    if (expires_in := asked.get("expires_in")) is not None:
+        asked["expires_at"] = now + timedelta(seconds=expires_in)
+    options = {
+        option.column: encode(value) if option.column in JSON_OPTIONS else value
+        for option in stored()
+        if (value := asked.get(option.name)) not in (None, option.nothing)
+    }
+    row = NewRow(identity, task.task_type, task.text, task.priority, position, now, options=options)
+    run_at = asked.get("run_at")
+    delay = asked.get("delay") or 0.0 if run_at is None else (run_at - now).total_seconds()
     if delay <= 0.0:
         return row
     return row._replace(clock=store().clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
@@ -171,7 +173,7 @@ def living_tasks(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
 
 def _outcome(submission: Submission, new_ids: Sequence[UUID], ids: list[UUID]) -> Submitted:
     """The outcome of a submission whose tasks have these ids, remembered under its idempotency key."""
-    if all(task.options is None or task.options.unique_key is None for task in submission.tasks):
+    if all(unique_name(task) is None for task in submission.tasks):
         return Submitted(ids)
     existing = [identity != new for identity, new in zip(ids, new_ids, strict=True)]
     if submission.key is not None:

@@ -190,9 +190,7 @@ def expire() -> int:
 
     Fewer than EXPIRED_PER_TRANSACTION: no more were left.
     """
-    return run_batches(
-        partial(_expire_batch, store().first_times().expires_at), EXPIRED_PER_TRANSACTION, EXPIRES_PER_CALL
-    )
+    return run_batches(partial(_expire_batch, store().first_times().expiry), EXPIRED_PER_TRANSACTION, EXPIRES_PER_CALL)
 
 
 def _expire_batch(first: datetime) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.db.models import JSONField
+
 from tasks_app.feature import ended_tasks, features
+from tasks_app.options.known import stored
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.due_work import DueWork, OnHold
-from tasks_app.queue.models import HAS_TIME
+from tasks_app.queue.models import HAS_TIME, Task
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"
@@ -18,14 +21,19 @@ ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority"
 NOT_BEGUN = "attempts <= coalesce(unbegun_attempts, 0)"
 #: A task that may still be started: one that has been begun does not expire.
 NOT_EXPIRED = f"(expires_at IS NULL OR NOT ({NOT_BEGUN}) OR expires_at > {{wall}})"
-#: The columns of a new task, and those of the further ones that a caller may ask for.
+#: The columns of a new task.
 NEW = (
     "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at,"
     " task_data_size"
 )
-OPTIONS = (
-    "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule,"
-    " scheduled_for, callback_url, callback_key"
+#: The further columns of a task with options.
+OPTIONS = ("due", "due_at", *(option.column for option in stored()))
+#: Those with JSON.
+JSON_OPTIONS = frozenset(name for name in OPTIONS if isinstance(Task._meta.get_field(name), JSONField))
+#: What a redrive sets, beside the position and the time.
+AGAIN = (
+    "status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL,"
+    " due_at = NULL, expires_at = NULL"
 )
 #: Each id is looked up by the primary key.
 FINAL_OR_GONE = """

@@ -9,40 +9,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tasks_app.options.known import named
 from tasks_app.runner.wire import encode, stored_size
 
 #: The id of a caller's API key, 0 without one, and its idempotency key.
 RequestName = tuple[int, str]
 
 
-@dataclass(frozen=True)
-class TaskOptions:
-    """None, or nothing, where the caller asks for nothing.
+class TaskOptions(dict[str, Any]):
+    """What a task asks for, by the names of its options (`options/`). Nobody changes it.
 
     `delay`, `expires_in`: seconds from the moment at which the task is stored. `run_at`, `expires_at`: the same as
-    moments with a time zone; of each pair at most one is given. `timeout`: seconds of one attempt. `metadata`: a JSON
-    object, which the handler does not get. `unique_key`: at most one task of the type that is not final has it.
-    `callback_url`: where its end is told; `callback_key`: the id of the API key whose own secret signs that, None: the
-    deployment's secrets do. `schedule`, `scheduled_for`: the name of the schedule that makes it, and its tick; no
-    caller asks for them.
+    moments with a time zone; of each pair at most one is given.
     """
 
-    delay: float | None = None
-    run_at: datetime | None = None
-    expires_in: float | None = None
-    expires_at: datetime | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] | None = None
-    unique_key: str | None = None
-    schedule: str | None = None
-    scheduled_for: datetime | None = None
-    callback_url: str | None = None
-    callback_key: int | None = None
+    @classmethod
+    def asked(cls, values: Mapping[str, Any]) -> TaskOptions | None:
+        """Those of these options that ask for something; None if none does."""
+        known = named()
+        return cls((name, value) for name, value in values.items() if value not in (None, known[name].nothing)) or None
 
 
 @dataclass(frozen=True)
@@ -149,9 +138,10 @@ class KeysContended(Exception):
 
 
 class NewRow(NamedTuple):
-    """The values of a task's row. `task_data`, `tags`, `metadata`: JSON text. Moments have a time zone.
+    """The values of a task's row. `task_data`: JSON text. Moments have a time zone.
 
-    `due`: seconds on the clock `clock`; None if the task is ready at once.
+    `due`: seconds on the clock `clock`; None if the task is ready at once. `options`: by column; of a column with JSON
+    its text.
     """
 
     id: UUID
@@ -163,13 +153,4 @@ class NewRow(NamedTuple):
     clock: str = ""
     due: float | None = None
     due_at: datetime | None = None
-    expires_at: datetime | None = None
-    requested_timeout: float | None = None
-    requested_max_retries: int | None = None
-    tags: str | None = None
-    metadata: str | None = None
-    unique_key: str | None = None
-    schedule: str | None = None
-    scheduled_for: datetime | None = None
-    callback_url: str | None = None
-    callback_key: int | None = None
+    options: Mapping[str, Any] = MappingProxyType({})

@@ -99,8 +99,8 @@ class FastPath:
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body, caller.signer)
             if not caller.may_post(new.task_type):
                 return None
-            if new.options is not None and new.options.unique_key and new.options.callback_url:
-                return None  # `callback_taken` in its answer may need a query
+            if new.options is not None and admission.answers_by_query(new):
+                return None
             header = headers.get("idempotency-key")
             key = None
             if header is not None:

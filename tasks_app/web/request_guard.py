@@ -20,7 +20,7 @@ from rest_framework.permissions import SAFE_METHODS
 from tasks_app import conf
 from tasks_app.admin.pages import Refusal
 from tasks_app.api.errors import crash, error_bytes, json_error
-from tasks_app.api.fields import literal
+from tasks_app.field import literal
 from tasks_app.keys.caller import DIRECT, client_address, is_direct
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.admin_failures import bare_page

@@ -16,6 +16,11 @@ def test_the_sync_client_is_made_of_the_async_one() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_options_of_tasks_are_made_of_the_platforms_declarations() -> None:
+    ran = subprocess.run([sys.executable, CLIENT / "generate_options.py", "--check"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("tool", ["deptry .", "importlinter.cli lint-imports --no-logo pyproject.toml"])
 def test_it_imports_what_its_pyproject_names_and_nothing_of_the_platform(tool: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(CLIENT / "src")}

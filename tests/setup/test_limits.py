@@ -13,6 +13,7 @@ from tasks_app.features.operations import acts
 from tasks_app.features.pauses import verbs
 from tasks_app.handlers import handlers_toml, keys
 from tasks_app.keys import api_keys
+from tasks_app.options import engine as options
 from tasks_app.queue import node_models, strict_json, task_search
 from tasks_app.runner import call, wire
 from tasks_app.web import connections, requests
@@ -39,12 +40,12 @@ ROWS: dict[str, Sequence[object]] = {
     "JSON that is posted": [strict_json.MAX_DEPTH, strict_json.MAX_VALUES, strict_json.MAX_DIGITS],
     "tasks in a batch": [new_tasks.MAX_TASKS, size(MAX_BODY_BYTES)],
     "tasks that wait": [default("max_queue")],
-    "`delay`": [new_tasks.MAX_SECONDS],
+    "`delay`": [options.MAX_SECONDS],
     "`timeout` of": [default("task_timeout"), keys.MAX_SECONDS],
     "retries": [default("max_retries")],
-    "`tags`": [new_tasks.MAX_TAGS, new_tasks.MAX_TAG_CHARS],
-    "`metadata`": [new_tasks.MAX_METADATA_BYTES],
-    "`unique_key`": [new_tasks.MAX_UNIQUE_KEY_CHARS, repeats.MAX_KEY_CHARS, default("idempotency_ttl")],
+    "`tags`": [options.MAX_TAGS, options.MAX_TAG_CHARS],
+    "`metadata`": [options.MAX_METADATA_BYTES],
+    "`unique_key`": [options.MAX_UNIQUE_KEY_CHARS, repeats.MAX_KEY_CHARS, default("idempotency_ttl")],
     "a wait": [waiting.MAX_WAIT_SECONDS],
     "connections": [connections.MAX_CONNECTIONS],
     "address and headers": [size(requests.MAX_HEAD_BYTES)],
@@ -53,7 +54,7 @@ ROWS: dict[str, Sequence[object]] = {
     "filters": [
         list_parameters.MAX_IDS,
         list_parameters.MAX_TYPES,
-        new_tasks.MAX_TAGS,
+        options.MAX_TAGS,
         list_parameters.MAX_ERROR_CHARS,
     ],
     "types of": [api_keys.MAX_TYPES],

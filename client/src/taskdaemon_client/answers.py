@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from taskdaemon_client._options import ShownOptions
 from taskdaemon_client.errors import TaskFailed
 
 A = TypeVar("A", bound="Answer")
@@ -74,8 +75,8 @@ def moment(value: str | None) -> datetime | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(Answer):
-    """A task. The options and `schedule` are None if the task has none."""
+class _Task(Answer):
+    """What every task has."""
 
     id: str
     task_type: str
@@ -90,15 +91,12 @@ class Task(Answer):
     started_at: datetime | None
     completed_at: datetime | None
     due_at: datetime | None
-    expires_at: datetime | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
-    tags: list[str] | None = None
-    metadata: dict[str, Any] | None = None
-    unique_key: str | None = None
-    callback_url: str | None = None
-    schedule: str | None = None
-    scheduled_for: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ShownOptions, _Task):
+    """A task. The options and `schedule` are None if the task has none."""
+
     omitted: list[str] | None = None
 
     @property
@@ -117,8 +115,8 @@ class Task(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Answer):
-    """What became of a submit. `existing`: a task with its `unique_key` has not ended, and `id` is that one's.
-    `callback_taken`: then, whether its end is told to the `callback_url` of this submit; None: it had none."""
+    """What became of a submit. `existing`: a task with its unique key has not ended, and `id` is that one's.
+    `callback_taken`: then, whether its end is told to the callback URL of this submit; None: it had none."""
 
     id: str
     existing: bool = False
@@ -357,7 +355,7 @@ class Schedule(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Answer):
-    """What is told to a task's `callback_url`. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
+    """What is told to a task's callback URL. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
 
     id: str
     event: str

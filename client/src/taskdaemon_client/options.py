@@ -6,29 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from taskdaemon_client._options import LastingTaskOptions, SingleTaskOptions
+
 if TYPE_CHECKING:
     from typing_extensions import Required
 
 
-class LastingOptions(TypedDict, total=False):
+class LastingOptions(LastingTaskOptions, total=False):
     """The options of a task that a schedule gives to each of its tasks, too."""
 
     priority: int | None  #: 0 to 100; larger ones go first
-    expires_in: float | None  #: seconds by which a handler has to begin it
-    timeout: float | None  #: seconds for an attempt
-    max_retries: int | None
-    tags: Sequence[str] | None  #: to filter lists by
-    metadata: dict[str, Any] | None  #: comes back with the task, the handler does not get it
-    unique_key: str | None  #: at most one such task of a type at a time
-    callback_url: str | None  #: is told when the task has ended, see `verify_webhook`
 
 
-class TaskOptions(LastingOptions, total=False):
+class TaskOptions(LastingOptions, SingleTaskOptions, total=False):
     """The options of a task. None is the same as leaving one out."""
-
-    delay: float | None  #: seconds until it may start
-    run_at: datetime | str | None  #: when it may start
-    expires_at: datetime | str | None  #: when a handler has to have begun it
 
 
 class NewTask(TaskOptions, total=False):

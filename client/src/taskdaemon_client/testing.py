@@ -20,14 +20,13 @@ from urllib.parse import unquote
 import httpx2
 
 from taskdaemon_client._async.client import AsyncClient
+from taskdaemon_client._options import SHOWN
 from taskdaemon_client._sync.client import Client
 from taskdaemon_client.options import NewTask
 
 Handler = Callable[[dict[str, Any]], Any]
 URL = "http://fake.invalid"
 _FINAL = ("completed", "failed")
-#: The options that a task shows as they were given.
-_OPTIONS = ("timeout", "max_retries", "tags", "metadata", "unique_key")
 
 
 class _Refused(Exception):
@@ -175,7 +174,7 @@ class FakePlatform:
             "started_at": None,
             "completed_at": None,
             "due_at": later or None,
-            **{name: new[name] for name in _OPTIONS if new.get(name) is not None},
+            **{name: new[name] for name in SHOWN if new.get(name) is not None},
         }
         if self.immediately and not later:
             self._run(self.tasks[id])

@@ -19,7 +19,7 @@ class Callbacks(Feature):
     """
 
     name = "tasks_app.features.callbacks"
-    callback_fault = "tasks_app.features.callbacks.addresses.callback_fault"
+    options = "tasks_app.features.callbacks.options.OPTIONS"
     due_work = MappingProxyType(
         {
             "callbacks": "(SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1)"

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tasks_app import conf
-from tasks_app.api.new_tasks import MAX_URL_CHARS
 
+#: Of a URL.
+MAX_URL_CHARS = 2048
 #: What RFC 3986 lets a URL have, but no `#`: a fragment is never sent.
 _URL = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*")
 #: A host name's, an address's, or an address of IPv6 without a zone; 249 characters leave 6 of a row's 255 to the port.
@@ -173,7 +174,7 @@ NO_SECRET = (
 
 
 def callback_fault(url: str, has_secret: bool) -> str | None:
-    """Why the end of a task cannot be told there, in a sentence; None if it can (`Feature.callback_fault`)."""
+    """Why the end of a task cannot be told there, in a sentence; None if it can."""
     env = conf.environment()
     if not has_secret and not env.signing_secrets:
         return NO_SECRET

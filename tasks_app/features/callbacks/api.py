@@ -13,7 +13,6 @@ from rest_framework.response import Response
 
 from tasks_app.api import fields, pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.fields import Faults, Field, refuse, shown
 from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.callbacks.models import Delivery, Event, State
 from tasks_app.features.callbacks.verbs import (
@@ -25,6 +24,7 @@ from tasks_app.features.callbacks.verbs import (
     pending_of,
     retry,
 )
+from tasks_app.field import Faults, Field, flag, moment, refuse, shown
 from tasks_app.queue.models import Task
 from tasks_app.rights import CHANGE_TASKS, OPERATE, SEE_TASKS, allowed, needs
 
@@ -142,7 +142,7 @@ def _text(most: int, help: str) -> Field:
 CONDITIONS = {
     "host": _text(255, "Only those to this host and port, such as `example.org:443`."),
     "type": _text(100, "Only those of tasks of this type."),
-    "created_before": fields.moment("Only those written before this time."),
+    "created_before": moment("Only those written before this time."),
 }
 _CONDITIONS = ", ".join(CONDITIONS)
 
@@ -172,7 +172,7 @@ FILTER = Field(
     _filter,
     required=True,
 )
-GIVE_UP = {"filter": FILTER, "dry_run": fields.flag("Only count.")}
+GIVE_UP = {"filter": FILTER, "dry_run": flag("Only count.")}
 GiveUp = fields.object_with("GiveUp", "Which pending callbacks are given up.", GIVE_UP)
 
 

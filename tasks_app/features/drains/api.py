@@ -11,11 +11,12 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.fields import Faults, Field, Fields, near, object_with, optional_body, read_object, refuse, shown
+from tasks_app.api.fields import object_with, optional_body, read_object
 from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.api.nodes import DRAINED_EXAMPLE, EXAMPLE, NAME, NO_NODE, NodeObject, node_in_path, node_object
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, undrain_node
+from tasks_app.field import Faults, Field, Fields, near, refuse, shown
 from tasks_app.keys.caller import Forbidden
 from tasks_app.rights import OPERATE, needs
 

@@ -12,11 +12,11 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.fields import Faults, Field, literal, refuse
 from tasks_app.api.view import API, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import Deferred, deferred_of
 from tasks_app.conf import ours
 from tasks_app.features.events.reading import BEGINNING, OPTIONAL_PATTERN, PATTERN, EventId, has_ended, parse
+from tasks_app.field import Faults, Field, literal, refuse
 from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.models import Task
 from tasks_app.rights import SEE_TASKS, needs

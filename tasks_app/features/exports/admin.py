@@ -19,9 +19,11 @@ from django.utils.html import format_html_join
 from tasks_app.admin.pages import refused
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.task_list import NewestFirst
+from tasks_app.options.known import stored
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Task
+from tasks_app.queue.sql import JSON_OPTIONS
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.queue.task_search import all_ids
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
@@ -64,16 +66,16 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
     return export_tasks(request, tasks.frozen, columns, form, **said)
 
 
+_OPTIONS = [option for option in stored() if option.exported]
 #: In the order of the file.
 COLUMNS = (
     "id", "task_type", "status", "priority", "attempts", "retries", "failure_reason", "last_error", "created_at",
-    "started_at", "completed_at", "due_at", "expires_at", "requested_timeout", "requested_max_retries", "tags",
-    "unique_key", "node",
+    "started_at", "completed_at", "due_at", *(option.column for option in _OPTIONS if not option.payload), "node",
 )  # fmt: skip
 #: What callers and handlers wrote; left out unless it is asked for.
-PAYLOADS = ("task_data", "metadata", "result")
+PAYLOADS = ("task_data", *(option.column for option in _OPTIONS if option.payload), "result")
 #: Columns with JSON text.
-JSON_COLUMNS = frozenset({"tags", *PAYLOADS})
+JSON_COLUMNS = frozenset({"task_data", "result"} | (JSON_OPTIONS & {*COLUMNS, *PAYLOADS}))
 
 
 def export_columns(request: HttpRequest, payloads: bool) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from rest_framework.response import Response
 
 from tasks_app.api import fields, pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import OF_ERRORS, ROWS_READ, Preview, abort, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, bulk_acts
+from tasks_app.field import Faults, Field, check_unknown, flag, integer, kind, number, read_body, refuse, shown
 from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, allowed, needs
@@ -111,8 +111,8 @@ FILTER = Field(
 def _option(option: Option) -> Field:
     help = f"{option.help} Absent: {option.absent}." if option.absent else option.help
     if not option.whole:
-        return fields.number(option.low, option.high, help, option.valid, option.above)
-    field = fields.integer(int(option.low), int(option.high), help, option.valid)
+        return number(option.low, option.high, help, option.valid, option.above)
+    field = integer(int(option.low), int(option.high), help, option.valid)
 
     def needed(name: str, value: Any, faults: Faults) -> Any:
         if value is not None:
@@ -127,7 +127,7 @@ def _fields(verb: str) -> Mapping[str, Field]:
     options = {name: _option(option) for name, option in OPTIONS.items() if option.belongs_to(verb)}
     if "stop_share" in options:
         options["stop_share"] = replace(options["stop_share"], default=DEFAULT_STOP_SHARE, beside="canary")
-    return {"filter": FILTER, "dry_run": fields.flag("Only count."), **options}
+    return {"filter": FILTER, "dry_run": flag("Only count."), **options}
 
 
 VERBS = [*Verb.values, *bulk_acts()]
@@ -147,8 +147,8 @@ def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, boo
         example = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
         raise Invalid([("", f"the body must be a JSON object such as {example}, not {kind(body)}")])
     faults: Faults = []
-    fields.check_unknown(body, FIELDS[verb], "field", faults)
-    given = fields.read_body(body, FIELDS[verb], faults)
+    check_unknown(body, FIELDS[verb], "field", faults)
+    given = read_body(body, FIELDS[verb], faults)
     wrong = {name.split(".")[0] for name, _ in faults}
     good = {name: value for name, value in given.items() if name not in wrong}
     plan = Plan.of(verb, good.get("filter", TaskFilter()), good, types)

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.fields import Faults, check_unknown, moment, number, object_with, optional_body, read_body
+from tasks_app.api.fields import object_with, optional_body
 from tasks_app.api.handlers import (
     EXAMPLE,
     NO_HANDLER,
@@ -34,6 +34,7 @@ from tasks_app.features.pauses.verbs import (
     pause,
     resume,
 )
+from tasks_app.field import Faults, check_unknown, moment, number, read_body
 from tasks_app.keys.api_keys import Scope
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.rights import OPERATE, needs

@@ -13,6 +13,7 @@ class Schedules(Feature):
     """
 
     name = "tasks_app.features.schedules"
+    options = "tasks_app.features.schedules.options.OPTIONS"
     calls = "tasks_app.features.schedules.api.urlpatterns"
     sections = "tasks_app.features.schedules.admin.sections"
     panels = "tasks_app.features.schedules.admin.panels"

@@ -23,17 +23,18 @@ from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import Refusal, actor, only
 from tasks_app.admin.text import handler_link, line, listed, task_link
-from tasks_app.api.fields import Faults
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.day import TONES, day_of, lines_of, marks, picture
 from tasks_app.features.schedules.definition import CATCH_UP, OVERLAP, Definition
 from tasks_app.features.schedules.fields import FIELDS, next_ticks, read, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Outcome, Schedule, Source
+from tasks_app.field import Faults
 from tasks_app.handlers.words import utc_text
 from tasks_app.logs import harmless, harmless_json
+from tasks_app.options.known import given as task_options
 from tasks_app.queue.models import Task
 from tasks_app.queue.strict_json import BadJSON, loads_data
-from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
+from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 #: Lines of the ledger on a schedule's page.
 MAX_LINES = 100
@@ -280,7 +281,7 @@ def _line(found: Firing) -> tuple[str, SafeString, SafeString | str, str]:
 
 def _facts(row: Schedule, payload: bool) -> list[tuple[str, str | SafeString]]:
     given = row.definition
-    hidden = set() if payload else {"data", *TASK_PAYLOAD}
+    hidden = set() if payload else {"data", *(name for name, option in task_options().items() if option.payload)}
     options = {name: given[name] for name in given if name not in ("type", "cron", "every", "timezone", *hidden)}
     paused = "" if row.paused_at is None else f"{utc_text(row.paused_at)} by {line(row.paused_by, 60)}"
     return [

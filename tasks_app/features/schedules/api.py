@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from textwrap import fill
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -15,15 +16,17 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound, QueueFull
-from tasks_app.api.fields import Faults, body_of, near, object_with, text_moment
-from tasks_app.api.new_tasks import MAX_TAGS
+from tasks_app.api.fields import body_of, object_with, text_moment
 from tasks_app.api.view import API, actor_of, both, caller_of, check_type
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.fields import FIELDS, firing_object, read, schedule_object
 from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.field import Faults, near
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, NAME_PATTERN, is_name
 from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.system_reading import SystemReading
+from tasks_app.options.known import given
+from tasks_app.options.option import Option
 from tasks_app.queue.current import store
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, allowed, needs
 
@@ -52,10 +55,15 @@ class SchedulePause(serializers.Serializer):
     since = serializers.DateTimeField()
 
 
-class ScheduleObject(serializers.Serializer):
-    """A schedule. `expires_in`, `timeout`, `max_retries`, `tags`, `metadata`, `unique_key`, `callback_url` only if it
-    has them, and with the scope tasks:read."""
+#: What a schedule gives to each of its tasks.
+OPTIONS = {name: option for name, option in given().items() if option.lasting}
 
+
+class ScheduleObject(serializers.Serializer):
+    __doc__ = fill(
+        f"A schedule. {', '.join(f'`{name}`' for name in OPTIONS)} only if it has them, and with the scope tasks:read.",
+        width=112,
+    )
     name = serializers.CharField()
     type = serializers.CharField()
     cron = serializers.CharField(allow_null=True)
@@ -67,13 +75,6 @@ class ScheduleObject(serializers.Serializer):
     enabled = serializers.BooleanField()
     data = schema.JSONObject(help_text="{} without the scope tasks:read.")  # type: ignore[assignment]
     priority = serializers.IntegerField()
-    expires_in = serializers.FloatField(required=False)
-    timeout = serializers.FloatField(required=False)
-    max_retries = serializers.IntegerField(required=False)
-    tags = serializers.ListField(child=serializers.CharField(), max_length=MAX_TAGS, required=False)
-    metadata = schema.JSONObject(required=False)
-    unique_key = serializers.CharField(required=False)
-    callback_url = serializers.CharField(required=False)
     defined_in = serializers.CharField(help_text="`api`, also of those of the admin and commands, or `handlers.toml`.")
     revision = serializers.IntegerField(help_text="Grows with each change, pause and resume.")
     changed_at = serializers.DateTimeField()
@@ -83,6 +84,25 @@ class ScheduleObject(serializers.Serializer):
         child=serializers.DateTimeField(), help_text="The next ticks; empty: it is paused or not enabled."
     )
     last = FiringObject(allow_null=True, help_text="What became of the last tick or run by hand.")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """The options come after `priority`."""
+        found = {}
+        for name, field in super().get_fields().items():
+            found[name] = field
+            if name == "priority":
+                found |= {option.name: schema.described(option.name, _type(option)) for option in OPTIONS.values()}
+        return found
+
+
+def _type(option: Option) -> Mapping[str, Any]:
+    """The type of an option, without what it means and what is valid."""
+    shape = option.answer or option.reads().schema
+    return {
+        key: {"type": part["type"]} if key == "items" else part
+        for key, part in shape.items()
+        if key in ("type", "format", "items", "maxItems", "additionalProperties")
+    }
 
 
 class ScheduleRun(serializers.Serializer):

@@ -13,7 +13,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -23,14 +23,12 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS, Field
 
+from tasks_app.field import Faults
 from tasks_app.handlers.words import duration, nearest, plural
+from tasks_app.options.known import given
 from tasks_app.queue.submission import NewTask, TaskOptions
 
 OVERLAP, CATCH_UP = ("allow", "skip"), ("one", "none")
-#: The options of a task that a schedule gives to each of its tasks as they are.
-OPTIONS = {option.name for option in fields(TaskOptions)} - {
-    "delay", "run_at", "expires_at", "tags", "schedule", "scheduled_for", "callback_key"
-}  # fmt: skip
 
 
 class NotUnderstood(ValueError):
@@ -68,9 +66,7 @@ class Definition:
         take = rest.pop
         cron, every, zone = take("cron", None), take("every", None), zone_of(take("timezone", "UTC"))
         timing = Timing(None if cron is None else cron_of(cron), None if every is None else every_of(every), zone)
-        tags = tuple(dict.fromkeys(take("tags", ())))
-        options = TaskOptions(tags=tags, **{name: take(name) for name in OPTIONS & rest.keys()})
-        task = NewTask(take("type"), take("data", {}), take("priority", 50), options)
+        task = NewTask(take("type"), take("data", {}), take("priority", 50), _options(rest))
         overlap, catch_up = take("overlap", "allow"), take("catch_up", "one")
         if overlap not in OVERLAP or catch_up not in CATCH_UP:
             raise ValueError("another value of overlap or catch_up")
@@ -87,8 +83,21 @@ class Definition:
     def new_task(self, schedule: str, tick: datetime, delayed: bool = True) -> NewTask:
         """The task of a tick. `delayed`: by the jitter."""
         delay = random.uniform(0.0, self.jitter) if delayed and self.jitter else None
-        options = replace(self.task.options or TaskOptions(), delay=delay, schedule=schedule, scheduled_for=tick)
-        return replace(self.task, options=options)
+        ours = {"delay": delay, "schedule": schedule, "scheduled_for": tick}
+        return replace(self.task, options=TaskOptions.asked({**(self.task.options or {}), **ours}))
+
+
+def _options(rest: dict[str, Any]) -> TaskOptions | None:
+    """The options that it gives to each of its tasks, taken out of a definition."""
+    faults: Faults = []
+    values = {
+        name: option.reads().read(name, value, faults)
+        for name, option in given().items()
+        if option.lasting and (value := rest.pop(name, None)) is not None
+    }
+    if faults:
+        raise ValueError(faults[0][1])
+    return TaskOptions.asked(values)
 
 
 # What its fields are: a cron line, an interval, a time zone.

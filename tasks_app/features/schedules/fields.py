@@ -13,18 +13,6 @@ from django.db.models import QuerySet
 from django.db.models.fields.json import KT
 
 from tasks_app import conf
-from tasks_app.api.fields import (
-    Faults,
-    Field,
-    check_unknown,
-    choice,
-    flag,
-    kind,
-    literal,
-    number,
-    read_body,
-    refuse,
-)
 from tasks_app.api.new_tasks import TASK_FIELDS, task_of
 from tasks_app.features.schedules.definition import (
     CATCH_UP,
@@ -39,7 +27,9 @@ from tasks_app.features.schedules.definition import (
 )
 from tasks_app.features.schedules.models import Firing, Schedule
 from tasks_app.features.schedules.verbs import MAX_SCHEDULES
+from tasks_app.field import Faults, Field, check_unknown, choice, flag, kind, literal, number, read_body, refuse
 from tasks_app.handlers.handlers_toml import MAX_NAME_CHARS, Handler, is_name
+from tasks_app.options.known import given
 from tasks_app.queue.strict_json import BadJSON, loads
 from tasks_app.queue.submission import too_large
 from tasks_app.runner.wire import encode
@@ -87,8 +77,7 @@ _OWN = {
     ),
     "enabled": replace(flag("False: it does not fire."), default=True),
 }
-_NOT_OF_SCHEDULES = ("delay", "run_at", "expires_at")
-_OF_TASKS = {name: field for name, field in TASK_FIELDS.items() if name not in _NOT_OF_SCHEDULES}
+_OF_TASKS = {name: field for name, field in TASK_FIELDS.items() if name not in given() or given()[name].lasting}
 #: What a caller that may not see payloads does not see of a schedule's tasks: as of a task, its options.
 _WITHHELD = _OF_TASKS.keys() - {"type", "priority"}
 #: In the order in which faults name them.

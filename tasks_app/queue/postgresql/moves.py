@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from textwrap import fill
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +17,10 @@ from django.db import DataError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import LiveEvents, Settled, rows_of
+from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
-from tasks_app.queue.sql import NEW, OPTIONS
+from tasks_app.queue.sql import AGAIN, JSON_OPTIONS, NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 from tasks_app.runner.wire import encode, stored_size
@@ -53,17 +55,34 @@ INSERT INTO taskdaemon_task ({NEW})
 SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
   moment, moment, size FROM new
 """
+
+
+def _listed(words: Iterable[str]) -> str:
+    return fill(", ".join(words), 118, subsequent_indent="  ")
+
+
+_TYPES = {
+    "BigIntegerField": "bigint", "BooleanField": "boolean", "CharField": "text", "DateTimeField": "timestamptz",
+    "FloatField": "float8", "IntegerField": "int", "JSONField": "jsonb", "SmallIntegerField": "smallint",
+    "TextField": "text", "UUIDField": "uuid",
+}  # fmt: skip
+#: The values of a row with options, and their types.
+_ROW = {
+    "id": "uuid", "task_type": "text", "task_data": "jsonb", "priority": "int", "place": "bigint",
+    "created_at": "timestamptz", "clock": "text", "size": "int",
+    **{name: _TYPES[Task._meta.get_field(name).get_internal_type()] for name in OPTIONS},
+}  # fmt: skip
+_OPTIONS = _listed(OPTIONS)
 #: `ORDER BY ordinal`: rows are stored, and unique keys waited for, in the order given.
 INSERT_ROWS = f"""
-INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
-SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size, {OPTIONS}
+INSERT INTO taskdaemon_task ({NEW},
+  {_OPTIONS})
+SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size,
+  {_OPTIONS}
 FROM ROWS FROM (json_to_recordset($1::json) AS (
-    id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
-    due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
-    tags jsonb, metadata jsonb, unique_key text, schedule text, scheduled_for timestamptz,
-    callback_url text, callback_key bigint, size int
-  )) WITH ORDINALITY AS n(
-    id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, size, ordinal)
+  {_listed(f"{name} {kind}" for name, kind in _ROW.items())}
+)) WITH ORDINALITY AS n(
+  {_listed(_ROW)}, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING
 """
@@ -117,18 +136,21 @@ def insert_rows(rows: Sequence[NewRow]) -> None:
     prepared(INSERT_ROWS, ("[" + ",".join(map(_as_json, rows)) + "]",))
 
 
-#: The values of a row that are JSON text already.
-_JSON = ("task_data", "tags", "metadata")
-
-
 def _as_json(row: NewRow) -> str:
-    pairs = row._asdict()
-    texts = {name: text for name in _JSON if (text := pairs.pop(name)) is not None}
-    pairs["id"], pairs["place"] = str(row.id), pairs.pop("position")
-    pairs["size"] = stored_size(row.task_data)
-    for name in ("created_at", "due_at", "expires_at", "scheduled_for"):
-        pairs[name] = pairs[name] and pairs[name].isoformat()
+    values = {
+        "id": row.id, "task_type": row.task_type, "priority": row.priority, "place": row.position,
+        "created_at": row.created_at, "clock": row.clock, "due": row.due, "due_at": row.due_at,
+        "size": stored_size(row.task_data), **row.options,
+    }  # fmt: skip
+    texts = {"task_data": row.task_data} | {name: values.pop(name) for name in JSON_OPTIONS & values.keys()}
+    pairs = {name: _plain(value) for name, value in values.items()}
     return encode(pairs)[:-1] + "".join(f',"{name}":{text}' for name, text in texts.items()) + "}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def insert_keyed(
@@ -274,8 +296,7 @@ PROMOTER = "SELECT pg_try_advisory_xact_lock(7468, 3)"
 #: coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
 REDRIVE = f"""
 UPDATE taskdaemon_task AS task
-SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
+SET {AGAIN}, place = again.place, ready_at = clock_timestamp()
 FROM {json_rows("id uuid, place bigint", "again")}
 WHERE task.id = again.id AND coalesce(task.status) = 'failed'
 RETURNING task.id

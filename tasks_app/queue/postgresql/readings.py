@@ -40,7 +40,7 @@ from tasks_app.queue.postgresql.claim import (
 )
 from tasks_app.queue.postgresql.counters import PARTS
 from tasks_app.queue.postgresql.marks import EMPTY, END, READY_AGAIN, RETURNED, SINCE, TOP, Marks, session_marks
-from tasks_app.queue.postgresql.scan_start import RUNNING, ScanStart, TypeStart, from_end, scan_start
+from tasks_app.queue.postgresql.scan_start import EXPIRING, RUNNING, ScanStart, TypeStart, from_end, scan_start
 
 # Counters and queues.
 
@@ -154,7 +154,7 @@ _ADDED = {
     "lost": f"SELECT 1 FROM {_RUNNING} WHERE {sql.LATE} LIMIT 1".format(**_PARTS),
     "before_held": "",
     "from_due": "AND due >= $2::float8",
-    "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
+    "from_expiry": f"AND {EXPIRING}",
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -162,6 +162,8 @@ PRIORITIES = """
 SELECT DISTINCT task_type, priority FROM taskdaemon_task
 WHERE id = ANY(ARRAY(SELECT task_id FROM taskdaemon_attempt ORDER BY id DESC LIMIT 32))
 """
+#: Of tasks that may expire, from the mark $5 on.
+EXPIRING = f"expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()"
 _FIRST = f"""
 SELECT
   (SELECT coalesce(json_agg(json_build_array(known.type,
@@ -174,7 +176,7 @@ SELECT
     AND due >= $4::float8 ORDER BY due LIMIT 1),
   (SELECT {MICROS.format(moment="expires_at")} FROM taskdaemon_task
     WHERE status = 'pending' AND expires_at IS NOT NULL AND {NOT_BEGUN}
-    AND expires_at >= {SINCE.format(since="$5::bigint")} AND expires_at <= statement_timestamp()
+    AND {EXPIRING}
     ORDER BY expires_at LIMIT 1),
   (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")}),
   json_build_object(%ended)::text

@@ -46,15 +46,20 @@ SELECT owner, key FROM won;
 
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
-INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size, due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule, scheduled_for, callback_url, callback_key)
-SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size, due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule, scheduled_for, callback_url, callback_key
+INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
+  scheduled_for, callback_key)
+SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size,
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
+  scheduled_for, callback_key
 FROM ROWS FROM (json_to_recordset($1::json) AS (
-    id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
-    due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
-    tags jsonb, metadata jsonb, unique_key text, schedule text, scheduled_for timestamptz,
-    callback_url text, callback_key bigint, size int
-  )) WITH ORDINALITY AS n(
-    id, task_type, task_data, priority, place, created_at, clock, due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule, scheduled_for, callback_url, callback_key, size, ordinal)
+  id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text, size int,
+  due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int, tags
+  jsonb, metadata jsonb, unique_key text, callback_url text, schedule text, scheduled_for timestamptz, callback_key
+  bigint
+)) WITH ORDINALITY AS n(
+  id, task_type, task_data, priority, place, created_at, clock, size, due, due_at, expires_at, requested_timeout,
+  requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING;
 
@@ -170,8 +175,7 @@ WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task
 -- redrive (moves.py)
 -- Makes failed tasks ready.
 UPDATE taskdaemon_task AS task
-SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
+SET status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, place = again.place, ready_at = clock_timestamp()
 FROM (SELECT * FROM (SELECT * FROM json_to_recordset($1::json) AS listed(id uuid, place bigint) LIMIT json_array_length($1::json)) AS tenth LIMIT json_array_length($1::json)) AS again
 WHERE task.id = again.id AND coalesce(task.status) = 'failed'
 RETURNING task.id;

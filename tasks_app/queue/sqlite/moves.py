@@ -20,7 +20,7 @@ from django.db import connection
 from tasks_app.db.sqlite.write_lock import bare_writing, connected, writing
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, LiveEvents, Settled, rows_of
 from tasks_app.queue.models import Status
-from tasks_app.queue.sql import NEW, OPTIONS
+from tasks_app.queue.sql import AGAIN, NEW, OPTIONS
 from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
 from tasks_app.queue.store import CountSettled, in_order
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
@@ -42,9 +42,11 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', ?1 + key, 
 FROM json_each(?3)
 """
 INSERT_ROWS = f"""
-INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
-  value ->> 5, value ->> 19, {", ".join(f"value ->> {n}" for n in range(7, 19))}
+INSERT INTO taskdaemon_task ({NEW},
+  {", ".join(OPTIONS)})
+SELECT value ->> 'id', value ->> 'task_type', value ->> 'task_data', value ->> 'priority', 'pending', value ->> 'place',
+  0, 0, value ->> 'clock', '', value ->> 'created_at', value ->> 'created_at', value ->> 'size',
+  {", ".join(f"value ->> '{name}'" for name in OPTIONS)}
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
 """
 INSERT_KEYS = """
@@ -74,11 +76,20 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
 
 def insert_rows(rows: Sequence[NewRow]) -> None:
     values = [
-        [row.id.hex, *(stored(value) if isinstance(value, datetime) else value for value in row[1:]),
-         stored_size(row.task_data)]
+        {
+            "id": row.id, "task_type": row.task_type, "task_data": row.task_data, "priority": row.priority,
+            "place": row.position, "created_at": row.created_at, "clock": row.clock, "due": row.due,
+            "due_at": row.due_at, "size": stored_size(row.task_data), **row.options,
+        }
         for row in rows
     ]  # fmt: skip
-    read(INSERT_ROWS, (encode(values),))
+    read(INSERT_ROWS, (encode([{name: _plain(value) for name, value in row.items()} for row in values]),))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return stored(value)
+    return value.hex if isinstance(value, UUID) else value
 
 
 def insert_keyed(
@@ -196,9 +207,8 @@ PROMOTE = """
 UPDATE taskdaemon_task SET due = NULL, due_at = NULL, ready_at = ?, place = coalesce(?, place)
 WHERE id = ? AND status = 'pending' AND due IS NOT NULL
 """
-REDRIVE = """
-UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
+REDRIVE = f"""
+UPDATE taskdaemon_task SET {AGAIN}, place = ?2, ready_at = ?3
 WHERE id = ?1 AND status = 'failed'
 """
 SET_PRIORITY = """

@@ -24,9 +24,11 @@ WHERE true ON CONFLICT DO NOTHING RETURNING owner, key;
 
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
-INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size, due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, schedule, scheduled_for, callback_url, callback_key)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
-  value ->> 5, value ->> 19, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18
+INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key)
+SELECT value ->> 'id', value ->> 'task_type', value ->> 'task_data', value ->> 'priority', 'pending', value ->> 'place',
+  0, 0, value ->> 'clock', '', value ->> 'created_at', value ->> 'created_at', value ->> 'size',
+  value ->> 'due', value ->> 'due_at', value ->> 'expires_at', value ->> 'requested_timeout', value ->> 'requested_max_retries', value ->> 'tags', value ->> 'metadata', value ->> 'unique_key', value ->> 'callback_url', value ->> 'schedule', value ->> 'scheduled_for', value ->> 'callback_key'
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING;
 
 -- settle_completed (moves.py)
@@ -70,8 +72,7 @@ WHERE id = ? AND status = 'pending' AND due IS NOT NULL;
 
 -- redrive (moves.py)
 -- Makes a failed task ready.
-UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
+UPDATE taskdaemon_task SET status = 'pending', retries = 0, failure_reason = NULL, failure_group = NULL, completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, place = ?2, ready_at = ?3
 WHERE id = ?1 AND status = 'failed';
 
 -- set_priority (moves.py)

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from testkit.daemon import Daemon
-from testkit.process import PROJECT, Process, until
+from testkit.process import until
+from tests.features.toy.platform import Platform, done
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=20), pytest.mark.one_leg("what a feature is made of")]
 
-FOLDER = Path(__file__).parent / "notes"
 PASSWORD = secrets.token_urlsafe(48)
-LINE = '    "tasks_app.features.notes.Notes",\n'
 
 
-class Platform:
-    """A copy of the project, which a deployment runs."""
-
-    def __init__(self, top: Path) -> None:
-        shutil.copytree(PROJECT / "tasks_app", top / "tasks_app")
-        for name in ("taskdaemon_site", "manage.py", "pyproject.toml"):
-            path = PROJECT / name
-            (shutil.copytree if path.is_dir() else shutil.copy)(path, top / name)
-        self.program = str(top / "manage.py")
-        self.folder, self.migrations = top / "tasks_app/features/notes", top / "tasks_app/migrations"
-        self._settings = top / "taskdaemon_site/settings.py"
-
-    def add(self) -> None:
-        shutil.copytree(FOLDER, self.folder)
-        text = self._settings.read_text()
-        above = '    "tasks_app.apps.TasksConfig",\n'
-        self._settings.write_text(text.replace(above, above + LINE))
-
-    def take_the_line_out(self) -> None:
-        self._settings.write_text(self._settings.read_text().replace(LINE, ""))
-
-    def names(self) -> set[str]:
-        """The migrations."""
-        return {path.name for path in self.migrations.glob("*.py")}
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Platform:
-    return Platform(tmp_path)
-
-
-def done(process: Process) -> str:
-    """What a command has said, which went well."""
-    assert process.ends() == 0, process.said()
-    return process.said()
-
-
-def test_notes_are_added_used_and_taken_away(deployment: Callable[..., Daemon], platform: Platform) -> None:
-    daemon = deployment(DAEMON_ADMIN_PASSWORD=PASSWORD)
+def test_notes_are_added_used_and_taken_away(deployment: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon, platform = deployment(DAEMON_ADMIN_PASSWORD=PASSWORD), Platform(tmp_path, "notes")
     daemon.handler("act")
     daemon.program = platform.program
     up = daemon.up()
@@ -65,20 +26,13 @@ def test_notes_are_added_used_and_taken_away(deployment: Callable[..., Daemon], 
     waiting = daemon.http.post("/queue", json={"type": "act", "delay": 3600}).json()["task_id"]
     assert up.stop() == 0
 
-    platform.add()
-    before = platform.names()
-    done(daemon.manage("makemigrations", "tasks_app", "--name", "notes"))
-    assert len(platform.names() - before) == 1
-    done(daemon.manage("migrate"))
+    platform.add(daemon)
     up = daemon.up()
     use_notes(daemon, ended, waiting)
     assert up.stop() == 0
 
-    platform.take_the_line_out()
-    done(daemon.manage("makemigrations", "--check"))
-    shutil.rmtree(platform.folder)
-    done(daemon.manage("makemigrations", "tasks_app", "--name", "no_notes"))
-    done(daemon.manage("migrate"))
+    platform.take_the_line_out(daemon)
+    platform.take_the_folder_out(daemon)
     up = daemon.up()
     assert daemon.http.get(f"/api/tasks/{ended}/notes").status_code == 404
     assert daemon.task(ended)["status"] == "completed" and daemon.until_final(daemon.post("act"))

@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 
 
 def submitted(**options: object) -> Task:
-    (identity,) = submit_many([NewTask("echo", {"n": 1}, 50, TaskOptions(**options))])  # type: ignore[arg-type]
+    (identity,) = submit_many([NewTask("echo", {"n": 1}, 50, TaskOptions(**options))])
     return row(identity)
 
 

@@ -23,8 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 2, 3, 4, 5, 6, 789, UTC)
 
 
-def new_row(position: int, **more: Any) -> NewRow:
-    return NewRow(uuids.uuid7(), "echo", "{}", 50, position, NOW, **more)
+def new_row(position: int, clock: str = "", due: float | None = None, **options: Any) -> NewRow:
+    due_at = None if due is None else NOW
+    return NewRow(uuids.uuid7(), "echo", "{}", 50, position, NOW, clock, due, due_at, options)
 
 
 def stored(*rows: NewRow) -> None:
@@ -40,8 +41,11 @@ def waits_for_this_session() -> bool:
 
 def test_32_all_values_of_a_row_are_stored() -> None:
     full = NewRow(
-        uuids.uuid7(), "prime", '{"n":"ü \\" 🐢"}', 7, 70, NOW, "c", 5.5, NOW, NOW + timedelta(hours=1), 2.5, 0,
-        '["a:b"]', '{"who":{"a":[1,null]}}', "one 'key' 🐢",
+        uuids.uuid7(), "prime", '{"n":"ü \\" 🐢"}', 7, 70, NOW, "c", 5.5, NOW,
+        {
+            "expires_at": NOW + timedelta(hours=1), "requested_timeout": 2.5, "requested_max_retries": 0,
+            "tags": '["a:b"]', "metadata": '{"who":{"a":[1,null]}}', "unique_key": "one 'key' 🐢",
+        },
     )  # fmt: skip
     stored(full, plain := new_row(71))
     task = row(full.id)
@@ -93,7 +97,7 @@ def test_32_an_insert_waits_for_the_transaction_that_may_store_the_key(ends: str
 
 
 def test_33_a_waiting_task_becomes_ready_with_a_new_position_or_its_own() -> None:
-    first, second = (new_row(n, clock=store().clock_id(), due=1.0, due_at=NOW) for n in (1, 2))
+    first, second = (new_row(n, store().clock_id(), 1.0) for n in (1, 2))
     stored(first, second)
     with store().writing():
         store().promote([(first.id, 9), (second.id, None)])

@@ -71,7 +71,7 @@ def test_45_no_task_waits_or_expires_or_ended_before_the_first_times() -> None:
     for _ in range(2):
         first = store().first_times()
         assert Task.objects.filter(pk=waits.id, due__gte=first.due).exists()
-        assert expiring.filter(expires_at__gte=first.expires_at).exists()
+        assert expiring.filter(expires_at__gte=first.expiry).exists()
         assert Task.objects.filter(pk=fails.id, completed_at__gte=first.ended("ungrouped")).exists()
         assert Task.objects.where(UNTOLD).filter(completed_at__gte=first.ended("untold")).exists()
         advanced()

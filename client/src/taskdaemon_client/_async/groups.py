@@ -229,7 +229,7 @@ class AsyncSchedules(_Group):
 
 
 class AsyncCallbacks(_Group):
-    """`client.callbacks`: what was told to the `callback_url` of tasks."""
+    """`client.callbacks`: what was told of tasks to the URLs that they name."""
 
     async def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""

@@ -228,7 +228,7 @@ class Schedules(_Group):
 
 
 class Callbacks(_Group):
-    """`client.callbacks`: what was told to the `callback_url` of tasks."""
+    """`client.callbacks`: what was told of tasks to the URLs that they name."""
 
     def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from taskdaemon_client._options import COMMAND
 from taskdaemon_client.command.output import say
 from taskdaemon_client.command.words import JsonObject, Name, Seconds, handler_types
 
@@ -17,19 +18,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 JSON, SECONDS = JsonObject(), Seconds()
 
+#: The types of values by their words; None: a text.
+_TYPES: dict[str, Any] = {"SECONDS": SECONDS, "N": int, "NUMBER": float, "JSON": JSON}
 #: Each option of a task, by its name in the API.
 TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "priority": {"type": int, "metavar": "N", "help": "0 to 100, default 50: larger ones go first."},
-    "delay": {"type": SECONDS, "metavar": "SECONDS", "help": "It does not start before: 90, 15m, 2h, 7d."},
-    "run_at": {"metavar": "MOMENT", "help": "The same as a moment: 2026-01-31T09:00:00Z."},
-    "expires_in": {"type": SECONDS, "metavar": "SECONDS", "help": "It fails if no handler has begun it by then."},
-    "expires_at": {"metavar": "MOMENT", "help": "The same as a moment."},
-    "timeout": {"type": SECONDS, "metavar": "SECONDS", "help": "Of each attempt."},
-    "max_retries": {"type": int, "metavar": "N", "help": "How often it may be tried again."},
-    "tags": {"words": ["--tag"], "multiple": True, "metavar": "TAG", "help": "To find it by. May be repeated."},
-    "metadata": {"type": JSON, "metavar": "JSON", "help": "Comes back with the task; the handler does not get it."},
-    "unique_key": {"metavar": "KEY", "help": "If a task of this type with this key has not ended: that one."},
-    "callback_url": {"metavar": "URL", "help": "Is told when the task has ended."},
+    **{name: {"type": _TYPES.get(option["metavar"]), **option} for name, option in COMMAND.items()},
 }
 #: Each filter of lists and operations, by its name in the API.
 FILTERS: dict[str, dict[str, Any]] = {

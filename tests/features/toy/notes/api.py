@@ -8,10 +8,11 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.fields import body_of, shown
+from tasks_app.api.fields import body_of
 from tasks_app.api.view import API, actor_of, both, task_in_path
 from tasks_app.features.notes.models import Note
 from tasks_app.features.notes.verbs import NoSuchTask, note
+from tasks_app.field import shown
 from tasks_app.rights import OPERATE, SEE_TASKS, needs
 
 

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
 from tasks_app.api.errors import Invalid
-from tasks_app.api.fields import Faults, Fields, read_query, task_id
+from tasks_app.api.fields import read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, DEFAULT_LIMIT, PARAMETERS, filter_of
 from tasks_app.api.tasks import read_priority, read_redrive
 from tasks_app.audit import TaskUnfit, act_on_task, system_account
@@ -22,6 +22,7 @@ from tasks_app.conf import ours
 from tasks_app.features.operations.acts import Preview, abort, at_least, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan, bulk_acts
+from tasks_app.field import Faults, Fields
 from tasks_app.handlers.words import aligned, utc_text
 from tasks_app.logs import harmless
 from tasks_app.queue.models import DONE

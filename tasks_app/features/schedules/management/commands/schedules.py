@@ -10,12 +10,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.api.errors import AnswerEncoder
-from tasks_app.api.fields import Faults
 from tasks_app.audit import system_account
 from tasks_app.features.schedules import verbs
 from tasks_app.features.schedules.definition import Definition
 from tasks_app.features.schedules.fields import EXAMPLE, read, schedule_object, when, without_definitions
 from tasks_app.features.schedules.models import Firing, Schedule
+from tasks_app.field import Faults
 from tasks_app.handlers.words import aligned, choices, utc_text
 from tasks_app.logs import harmless
 from tasks_app.queue.strict_json import BadJSON, loads_data

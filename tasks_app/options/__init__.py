@@ -1,0 +1,1 @@
+"""What a task may ask for, each declared once (option.py)."""

@@ -1,0 +1,52 @@
+"""The options of this deployment: the engine's and those of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from django.utils.module_loading import import_string
+
+from tasks_app.feature import registered
+from tasks_app.options.engine import ENGINE
+from tasks_app.options.option import Option, OptionTable
+
+
+@cache
+def options() -> tuple[Option, ...]:
+    """All of them: first those that callers give, each time in the order of their declarations."""
+    every = [*ENGINE, *(option for listed in registered("options") for option in listed)]
+    names = [option.name for option in every]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TypeError(f"declared twice: the option {', '.join(sorted(twice))}")
+    return tuple(sorted(every, key=lambda option: option.field is None))
+
+
+@cache
+def named() -> Mapping[str, Option]:
+    """All of them by their names."""
+    return {option.name: option for option in options()}
+
+
+@cache
+def given() -> Mapping[str, Option]:
+    """Those that callers give, by their names, in the order in which faults name them."""
+    return {option.name: option for option in options() if option.field is not None}
+
+
+@cache
+def stored() -> tuple[Option, ...]:
+    """Those that have a column of a task's row."""
+    return tuple(option for option in options() if option.column)
+
+
+@cache
+def tables() -> Mapping[str, OptionTable]:
+    """The tables of those that have one, by their names."""
+    return {option.name: import_string(option.table) for option in options() if option.table}
+
+
+@cache
+def in_answers() -> Mapping[str, Option]:
+    """Those that a task object has, by their names."""
+    return {option.name: option for option in options() if option.answer is not None}
