@@ -325,9 +325,7 @@ def flag(help: str) -> Field:
 # The kinds of parameters of a query.
 
 
-def digits(
-    low: int, high: int, help: str, longest: int | None = None, option: str = "", valid: str = "", **schema: Any
-) -> Field:
+def digits(low: int, high: int, help: str, longest: int | None = None, valid: str = "", **schema: Any) -> Field:
     """An integer, with at most so many digits."""
     longest = len(str(high)) if longest is None else longest
     valid = valid or f"an integer from {low} to {high}"
@@ -339,7 +337,7 @@ def digits(
         return None
 
     schema = {"type": "integer", "minimum": low, "maximum": high, "description": help, **schema}
-    return Field(schema, read, option=option)
+    return Field(schema, read)
 
 
 def choice(help: str, known: Sequence[str]) -> Field:
@@ -352,11 +350,11 @@ def choice(help: str, known: Sequence[str]) -> Field:
     return Field({"type": "string", "enum": known, "description": help}, read)
 
 
-def words(help: str, known: Sequence[str], *examples: str, option: str = "") -> Field:
+def words(help: str, known: Sequence[str], *examples: str) -> Field:
     """Some of the known words, separated by commas."""
     valid, item = f"one of {', '.join(known)}", {"type": "string", "enum": list(known)}
     word, most = "|".join(known), len(known)
-    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, option=option, item=item)
+    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, item=item)
 
 
 def values(
@@ -367,7 +365,6 @@ def values(
     good: Callable[[str], object],
     *examples: str,
     known: Callable[[], Collection[str]] = tuple,
-    option: str = "",
     made: Callable[[str], Any] = str,
     item: Mapping[str, Any] | None = None,
 ) -> Field:
@@ -396,10 +393,10 @@ def values(
         "examples": [example.split(",") for example in examples],
         "description": f"{help}{'' if help.endswith('.') else '.'} Several are separated by commas.",
     }
-    return Field(schema, read, repeated=True, commas=True, word=word, most=most, option=option)
+    return Field(schema, read, repeated=True, commas=True, word=word, most=most)
 
 
-def text_moment(help: str, example: str, option: str) -> Field:
+def text_moment(help: str, example: str) -> Field:
     """A moment in a query."""
 
     def read(name: str, text: str, faults: Faults) -> datetime | None:
@@ -409,4 +406,4 @@ def text_moment(help: str, example: str, option: str) -> Field:
         return at
 
     schema = {"type": "string", "format": "date-time", "examples": [example], "description": help}
-    return Field(schema, read, option=option)
+    return Field(schema, read)
