@@ -60,7 +60,8 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
 
 def typed(line: str, **environment: str) -> Any:
     """The result that the line writes if a person types it in the checkout."""
-    ran = subprocess.run(line, shell=True, cwd=PROJECT, env=inherited() | environment, capture_output=True, text=True)
+    variables = inherited() | environment
+    ran = subprocess.run(line, shell=True, cwd=PROJECT, env=variables, capture_output=True, text=True)  # noqa: S602
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
