@@ -190,6 +190,12 @@ def test_124_the_time_of_a_wait_is_over(here: Daemon) -> None:
     ran = tdctl("submit", "act", "--delay", "1h", "--wait", "0", "--json", "status")
     assert (ran.code, ran.out) == (124, '{"status": "pending"}\n') and "the task waits: it is scheduled" in ran.err
     tdctl("cancel", "--status", "pending", "--wait")
+    gate = here.gate()
+    id = here.post("act", {"do": "wait", "gate": str(gate)})
+    here.until_starts(id)
+    assert "the task runs: attempt 1 has been running for " in tdctl("wait", id, "--timeout", "0.2").err
+    open_gate(gate)
+    here.until_final(id)
 
 
 def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
