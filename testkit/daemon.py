@@ -22,11 +22,13 @@ from testkit import execution_log, migrated
 from testkit.brokers import forget
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
-from testkit.process import Process, inherited, kill_all, until
+from testkit.process import PROJECT, Process, inherited, kill_all, until
 from testkit.stores import SQLiteStore, Store, make_store
 
 ACTOR = Path(__file__).parent / "handlers" / "actor.py"
 FINAL = ("completed", "failed")
+#: The words of Python that run `tdctl`.
+TDCTL = ("-m", "tdctl")
 
 
 class Daemon:
@@ -70,6 +72,20 @@ class Daemon:
     def manage(self, *words: str, **environment: str) -> Process:
         """Start `manage.py` with these words, and variables of its own."""
         return Process(self.home, self.environment | environment, self.program, *words)
+
+    def tdctl(self, *words: str, **environment: str) -> Process:
+        """Start `tdctl` with these words, in the environment of a caller."""
+        return Process(self.home, self.caller(**environment), *TDCTL, *words)
+
+    def caller(self, **others: str) -> dict[str, str]:
+        """The environment of `tdctl`, which calls this deployment."""
+        return inherited() | {
+            "PYTHONPATH": str(PROJECT / "client/src"),
+            "TASKDAEMON_URL": self.base,
+            "HOME": str(self.home),
+            "TERM": "xterm-256color",
+            **others,
+        }
 
     def celery(self, *words: str) -> Process:
         """Start Celery's own command on the application."""

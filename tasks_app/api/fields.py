@@ -165,9 +165,7 @@ def query_parameters(fields: Fields) -> list[OpenApiParameter]:
 # The kinds of parameters of a query.
 
 
-def digits(
-    low: int, high: int, help: str, longest: int | None = None, option: str = "", valid: str = "", **schema: Any
-) -> Field:
+def digits(low: int, high: int, help: str, longest: int | None = None, valid: str = "", **schema: Any) -> Field:
     """An integer, with at most so many digits."""
     longest = len(str(high)) if longest is None else longest
     valid = valid or f"an integer from {low} to {high}"
@@ -179,14 +177,14 @@ def digits(
         return None
 
     schema = {"type": "integer", "minimum": low, "maximum": high, "description": help, **schema}
-    return Field(schema, read, option=option)
+    return Field(schema, read)
 
 
-def words(help: str, known: Sequence[str], *examples: str, option: str = "") -> Field:
+def words(help: str, known: Sequence[str], *examples: str) -> Field:
     """Some of the known words, separated by commas."""
     valid, item = f"one of {', '.join(known)}", {"type": "string", "enum": list(known)}
     word, most = "|".join(known), len(known)
-    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, option=option, item=item)
+    return values(help, word, most, valid, known.__contains__, *examples, known=lambda: known, item=item)
 
 
 def values(
@@ -197,7 +195,6 @@ def values(
     good: Callable[[str], object],
     *examples: str,
     known: Callable[[], Collection[str]] = tuple,
-    option: str = "",
     made: Callable[[str], Any] = str,
     item: Mapping[str, Any] | None = None,
 ) -> Field:
@@ -226,10 +223,10 @@ def values(
         "examples": [example.split(",") for example in examples],
         "description": f"{help}{'' if help.endswith('.') else '.'} Several are separated by commas.",
     }
-    return Field(schema, read, repeated=True, commas=True, word=word, most=most, option=option)
+    return Field(schema, read, repeated=True, commas=True, word=word, most=most)
 
 
-def text_moment(help: str, example: str, option: str) -> Field:
+def text_moment(help: str, example: str) -> Field:
     """A moment in a query."""
 
     def read(name: str, text: str, faults: Faults) -> datetime | None:
@@ -239,4 +236,4 @@ def text_moment(help: str, example: str, option: str) -> Field:
         return at
 
     schema = {"type": "string", "format": "date-time", "examples": [example], "description": help}
-    return Field(schema, read, option=option)
+    return Field(schema, read)

@@ -45,16 +45,14 @@ def _error(name: str, text: str, faults: Faults) -> str:
 
 CONDITIONS = {
     "status": fields.words(
-        "Only tasks of these statuses", Status.values, "failed", "pending,processing",
-        option="with these statuses, separated by commas",
+        "Only tasks of these statuses", Status.values, "failed", "pending,processing"
     ),
     "type": fields.values(
         "Only tasks of these types.", "[A-Za-z0-9_-]{1,100}", MAX_TYPES, "the name of a handler", is_name,
-        "prime", "echo,resize", known=conf.handlers, option="of these types, separated by commas",
+        "prime", "echo,resize", known=conf.handlers,
     ),
     "failure_reason": fields.words(
-        "Only tasks that failed for these reasons", FailureReason.values, "timeout", "crash,oom",
-        option="that failed for these reasons, separated by commas",
+        "Only tasks that failed for these reasons", FailureReason.values, "timeout", "crash,oom"
     ),
     "tag": Field(
         {
@@ -64,21 +62,19 @@ CONDITIONS = {
             "examples": [["customer:42"]],
             "description": "Only tasks with this tag; given several times, only tasks with all of them.",
         },
-        _tags, repeated=True, word=TAG_PATTERN, most=MAX_TAGS, option="with this tag; may be repeated",
+        _tags, repeated=True, word=TAG_PATTERN, most=MAX_TAGS,
     ),
-    "priority_min": fields.digits(0, 100, "Only tasks of at least this priority.", option="of at least this priority"),
-    "priority_max": fields.digits(0, 100, "Only tasks of at most this priority.", option="of at most this priority"),
+    "priority_min": fields.digits(0, 100, "Only tasks of at least this priority."),
+    "priority_max": fields.digits(0, 100, "Only tasks of at most this priority."),
     "created_after": fields.text_moment(
-        "Only tasks created at this time or later.", "2026-01-31T09:00:00Z",
-        "created at this time or later: 2026-01-31T09:00:00Z",
+        "Only tasks created at this time or later.", "2026-01-31T09:00:00Z"
     ),
     "created_before": fields.text_moment(
-        "Only tasks created before this time.", "2026-01-31T10:00:00.5+01:00", "created before this time"
+        "Only tasks created before this time.", "2026-01-31T10:00:00.5+01:00"
     ),
     "ids": fields.values(
         f"Only these tasks, up to {MAX_IDS}.", fields.UUID_PATTERN, MAX_IDS, "task ids", fields.task_id,
-        schema.UUID_EXAMPLE, made=UUID, option="with these ids, separated by commas",
-        item={"type": "string", "format": "uuid"},
+        schema.UUID_EXAMPLE, made=UUID, item={"type": "string", "format": "uuid"},
     ),
     "error": Field(
         {
@@ -88,7 +84,7 @@ CONDITIONS = {
             "examples": ["out of memory"],
             "description": "Only tasks whose `last_error` has this text in it, in the same case.",
         },
-        _error, option="with this text in their last error",
+        _error,
     ),
 }  # fmt: skip
 #: In the order in which faults name them.

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.api_keys import KeyRefused, ensure
 from tasks_app.logs import LogOnce, harmless
-from tasks_app.management.api_client import open_directly
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.node_models import Deployment
@@ -37,6 +37,10 @@ KEY_NAME = "DAEMON_API_KEY"
 POLL_SECONDS = 0.1
 #: What reserves the addresses, until this process, and each that it forked, has ended.
 _reserved: list[socket.socket] = []
+# A proxy that the environment names (`http_proxy`) cannot reach this machine's loopback.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+#: What `tdctl` calls if nothing says where the platform is.
+_TDCTL_DEFAULT = ("http://127.0.0.1:8080", "http://localhost:8080")
 
 
 class PlatformCommand(BaseCommand):
@@ -68,16 +72,21 @@ def database_fault() -> str | None:
 
 def program() -> str:
     """What a user types here before the name of a command. A path that leads into this folder is relative."""
-    python = Path(sys.executable)
     if not conf.INSTALLED:
-        return f"{_near(python)} {conf.PROGRAM}"
+        return f"{_near(Path(sys.executable))} {conf.PROGRAM}"
+    return _script(conf.PROGRAM, "taskdaemon_site")
+
+
+def _script(name: str, module: str) -> str:
+    """What a user types here to run a script of this Python, which runs `module`."""
+    python = Path(sys.executable)
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     if os.environ.get("VIRTUAL_ENV") != sys.prefix:  # uvx has this folder on the PATH of this process alone
         folders = [folder for folder in folders if folder != str(python.parent)]
-    if shutil.which(conf.PROGRAM, path=os.pathsep.join(folders)):
-        return conf.PROGRAM
-    script = python.with_name(conf.PROGRAM)
-    return _near(script) if script.exists() else f"{_near(python)} -m taskdaemon_site"
+    if shutil.which(name, path=os.pathsep.join(folders)):
+        return name
+    script = python.with_name(name)
+    return _near(script) if script.exists() else f"{_near(python)} -m {module}"
 
 
 def _near(path: Path) -> str:
@@ -177,6 +186,12 @@ def administrator() -> str | None:
     return None if first is None else first.get_username()
 
 
+def open_directly(request: urllib.request.Request | str, timeout: float) -> HTTPResponse:
+    """As urlopen, without a proxy."""
+    answer: HTTPResponse = _DIRECT.open(request, timeout=timeout)
+    return answer
+
+
 #: Of a handler's problem.
 MAX_PROBLEM_CHARS = 500
 
@@ -241,15 +256,18 @@ def shown(problem: str) -> str:
 
 
 def first_task(base: str, key: str, names: Sequence[str]) -> str:
-    """A command to copy that posts a task for one of these handlers, with curl if this machine has it.
+    """A command to copy that queues a task for one of these handlers, waits for it, and writes its result.
 
-    `key`: the text for the API key, "" if calls need none.
+    `base`: the platform's address. `key`: the text for the API key, "" if calls need none.
     """
-    data: dict[str, Any] = {"limit": 1000000} if "prime" in names else {}
-    name = "prime" if "prime" in names else names[0]
-    if shutil.which("curl") is None:
-        variable = f'DAEMON_API_KEY="{key}" ' if key else ""
-        return f"{variable}{program()} post {name} '{json.dumps(data)}' --url {base}"
-    bearer = f'-H "Authorization: Bearer {key}" ' if key else ""
-    body = json.dumps({"type": name, "data": data})
-    return f"""curl -X POST {base}/queue -H "Content-Type: application/json" {bearer}-d '{body}'"""
+    name, data = ("prime", f" '{json.dumps({'limit': 1000000})}'") if "prime" in names else (names[0], "")
+    variable = f'TASKDAEMON_API_KEY="{key}" ' if key else ""
+    where = "" if base in _TDCTL_DEFAULT and not _calls_another() else f" --url {base}"
+    return f"{variable}{_script('tdctl', 'tdctl')} submit {name}{data} --wait{where}"
+
+
+def _calls_another() -> bool:
+    """Whether the user's variables or file of profiles may lead `tdctl` to another platform."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
+    named = os.environ.get("TASKDAEMON_URL") or os.environ.get("TASKDAEMON_PROFILE")
+    return bool(named) or (folder / "taskdaemon/config.toml").exists()

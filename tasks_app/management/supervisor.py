@@ -14,8 +14,7 @@ from typing import NoReturn
 
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.management.api_client import open_directly
-from tasks_app.management.starting import Warming, first_task, program
+from tasks_app.management.starting import Warming, first_task, open_directly, program
 from tasks_app.process import LEFT_BEHIND
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.parent_death import die_with_parent

@@ -7,7 +7,9 @@ One deployment; its tests are its life, from the first line to the last.
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import shlex
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from testkit.needs import program
 from testkit.process import until
 from testkit.sizes import size
 from tests.api.test_owners_document import HIGH, LOW, NORMAL, QUEUE, Shell
+from tests.deploy.compose import TOP
 from tests.deploy.deployment import Deployment, handler_containers
 from tests.deploy.load import Load
 
@@ -85,8 +88,8 @@ def test_the_owners_lines_work_with_a_key_and_without_one_nothing_does(deploymen
 
 
 def test_the_readmes_second_line_shows_a_result_and_the_admin_has_its_style(deployment: Deployment):
-    shown = json.loads(deployment.compose("exec", "-T", "web", "taskdaemon", "post", "prime", '{"limit": 1000}'))
-    assert shown["status"] == "completed" and shown["result"]["count"] == 168
+    (line,) = re.findall(r"^docker compose exec web (tdctl .*)$", (TOP / "README.md").read_text(), re.M)
+    assert json.loads(deployment.compose("exec", "-T", "web", *shlex.split(line)))["count"] == 78498
     for path in ("/static/admin/css/base.css", "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"):
         answer = deployment.http.get(path)
         assert answer.status_code == 200 and answer.headers["content-encoding"] == "gzip"

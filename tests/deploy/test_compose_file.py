@@ -52,7 +52,19 @@ def test_a_worker_has_longer_to_stop_than_to_drain_and_signs_nothing(environment
     assert grace is not None
     seconds = int(grace[1] or 0) * 60 + int(grace[2] or 0)
     assert seconds >= int(worker["environment"]["DAEMON_DRAIN_TIMEOUT"]) + 20
-    assert not {"DAEMON_SECRET_KEY", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY"} & set(worker["environment"])
+    secret = {"DAEMON_SECRET_KEY", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY", "TASKDAEMON_API_KEY"}
+    assert not secret & set(worker["environment"])
+
+
+def test_tdctl_beside_the_web_server_knows_its_address_and_the_key_also_with_tls(environment: dict[str, str]):
+    for more in ({}, {"DAEMON_TLS": "true", "DAEMON_PORT": "80"}):
+        web = services(environment | more)["web"]
+        (port,) = {port["target"] for port in web["ports"]}
+        assert {name: value for name, value in web["environment"].items() if name.startswith("TASKDAEMON_")} == {
+            "TASKDAEMON_URL": f"http://127.0.0.1:{port}",
+            "TASKDAEMON_API_KEY": environment["DAEMON_API_KEY"],
+            "TASKDAEMON_FORWARDED_PROTO": "https",
+        }
 
 
 def test_no_part_gets_a_volume_without_a_name_which_down_would_leave(environment: dict[str, str]):

@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click import Group
 from django.core.management import get_commands
 
+from taskdaemon_client.command.app import root
 from tasks_app.conf import variables
 from tasks_app.conf.reading import IGNORED_VARIABLES
 
@@ -56,6 +58,14 @@ def test_every_path_and_target_of_make_exists(page: Path) -> None:
 def test_every_variable_is_one_of_the_platform(page: Path) -> None:
     known = {name for name, _ in variables()} | set(IGNORED_VARIABLES)
     assert set(re.findall(r"\bDAEMON_[A-Z_]*[A-Z]\b", page.read_text())) <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_every_command_of_tdctl_exists(page: Path) -> None:
+    for first, second in re.findall(r"\btdctl ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", page.read_text()):
+        command = root.commands.get(first)
+        assert command is not None, f"tdctl {first}"
+        assert not second or not isinstance(command, Group) or second in command.commands, f"tdctl {first} {second}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

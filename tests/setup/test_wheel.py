@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 import pytest
 from packaging.metadata import Metadata
 
+import taskdaemon_client
 from tasks_app.conf import version
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
@@ -123,6 +125,23 @@ def test_up_in_an_empty_folder_runs_an_example_keeps_all_there_and_writes_nothin
     assert folder.wheel.beside_the_code() == before
 
 
+def test_up_prints_a_line_of_the_wheels_own_tdctl_that_runs_a_task(folder: Folder) -> None:
+    up = folder.run("up")
+    tdctl = folder.wheel.python.with_name("tdctl")
+    line = up.until_says(rf"^  ({re.escape(str(tdctl))} .*)$")[1]
+
+    def said(*words: str) -> str:
+        ran = subprocess.run(words, cwd=folder.path, env=folder.environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    assert json.loads(said("sh", "-c", line))["count"] == 78498
+    assert said(str(tdctl), "--version") == f"tdctl {taskdaemon_client.__version__}"
+    code = said(str(folder.wheel.python), "-c", "import taskdaemon_client; print(taskdaemon_client.__file__)")
+    assert Path(code).parent.parent == folder.wheel.packages
+    assert up.stop() == 0
+
+
 def test_the_next_up_keeps_what_the_folder_has_and_says_which_command_runs_here(folder: Folder) -> None:
     up = folder.run("up")
     up.until_says("^  ready ")
@@ -159,7 +178,7 @@ def test_the_parts_run_alone_and_relative_paths_begin_in_the_current_folder(fold
     example = folder.wheel.packages / "taskdaemon_site/examples/handlers/prime/handler.py"
     (folder.path / "programs/count.py").write_text(example.read_text())
     variables = {"HANDLER_CONFIG": "programs/table.toml", "DAEMON_HOME": "data"}
-    early = folder.run("tasks", "list", **variables)
+    early = folder.run("status", **variables)
     assert early.ends() == 2
     assert "run taskdaemon-platform prepare" in early.said()
     assert folder.run("prepare", **variables).ends() == 0
@@ -192,19 +211,19 @@ def test_the_code_is_the_checkouts_to_the_byte_and_says_the_same_version(wheel: 
     with zipfile.ZipFile(wheel.file) as packed:
         names = set(packed.namelist())
     folders = ("tasks_app", "taskdaemon_site", "examples/handlers", "examples/templates")
-    files = (path for folder in folders for path in (PROJECT / folder).rglob("*") if path.is_file())
+    files = (path for folder in (*folders, "client/src") for path in (PROJECT / folder).rglob("*") if path.is_file())
     ours = {str(path.relative_to(PROJECT)) for path in files if "__pycache__" not in path.parts}
-    packed_as = {re.sub(r"^examples/", "taskdaemon_site/examples/", name) for name in ours}
+    packed_as = {re.sub(r"^examples/", "taskdaemon_site/examples/", name).removeprefix("client/src/") for name in ours}
     assert len(ours) > 400 and packed_as - names == set()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {
-        "tasks_app", "taskdaemon_site", "taskdaemon_platform"
+        "tasks_app", "taskdaemon_site", "taskdaemon_platform", "taskdaemon_client", "tdctl.py"
     }  # fmt: skip
 
 
 def test_the_environment_has_all_that_the_wheel_asks_for(wheel: Wheel) -> None:
     assert "No broken requirements found." in wheel.pip("check")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    assert [*project["scripts"]] == [project["name"]], "uvx and pipx run it without another name"
+    assert {*project["scripts"]} == {project["name"], "tdctl"}, "uvx and pipx run the one of the distribution's name"
 
 
 def test_the_readme_names_the_wheel_and_its_command(wheel: Wheel) -> None:

@@ -55,11 +55,10 @@ def test_the_caller_prints_what_its_comment_says(daemon: Daemon) -> None:
 
 
 def test_the_handler_answers_the_command_below_it(daemon: Daemon) -> None:
-    _, *command = shlex.split(block("manage.py post hello"))
-    result = subprocess.run(
-        [sys.executable, *command], cwd=TOP, env=daemon.environment, capture_output=True, text=True, timeout=60
-    )
-    assert json.loads(result.stdout)["result"] == {"hello": "Ada"}, result.stderr
+    program, *words = shlex.split(block("tdctl submit hello"))
+    submit = daemon.tdctl(*words)
+    assert program == ".venv/bin/tdctl" and submit.ends() == 0, submit.said()
+    assert json.loads(submit.out.read_text()) == {"hello": "Ada"}
 
 
 def test_the_lines_that_run_it_queue_a_task(daemon: Daemon) -> None:

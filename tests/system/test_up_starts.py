@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tasks_app.management.starting import first_task
 from testkit.daemon import Daemon
-from testkit.needs import program
-from testkit.process import PROJECT, Process, children, until
+from testkit.process import PROJECT, Process, children, inherited, until
 
 pytestmark = pytest.mark.one_leg("a first start without any server")
 
@@ -23,18 +23,16 @@ Deployments = Callable[..., Daemon]
 
 
 def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(deployment: Deployments) -> None:
-    curl = program("curl")
     daemon = deployment(migrate=False, HANDLER_CONFIG=str(PROJECT / "handlers.toml"))
     up = daemon.manage("up")
-    line = up.until_says(r"^ +(curl .*)$")[1].replace("curl ", f"{curl} ", 1)
+    line = up.until_says(r"^ +(\S*tdctl .*)$")[1]
     said = up.out.read_text()
     for word in ("database  sqlite", "broker    embedded", "handlers  echo x2, prime x2", "/queue", "/docs", "/admin/"):
         assert word in said
     assert re.search(r"user admin, password \S{12,} \(shown once\)", said)
-    answer = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 (as a person would)
-    assert daemon.until_final(json.loads(answer.stdout)["task_id"])["status"] == "completed"
+    assert typed(line)["count"] == 78498
     assert up.stop() == 0
-    # The second start: without curl, and with one handler that cannot start beside one that can.
+    # The second start: with a key, and with one handler that cannot start beside one that can.
     daemon.environment |= {
         "PATH": "/nonexistent",
         "DAEMON_API_KEY": f"tpk_{secrets.token_hex(32)}",
@@ -47,16 +45,48 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
             """[handlers.loud]\ncommand = ["/bin/sh", "-c", 'printf "\\033[2J\\342\\200\\256wild\\n" >&2; exit 3']\n"""
         )
     again = daemon.manage("up")
-    line = again.until_says(r"^ +(.* manage\.py post .*)$")[1]
+    line = again.until_says(r"^ +(\S+ \S*tdctl .*)$")[1]
     assert "shown once" not in again.said()
     told = re.search(r"user admin; to set a new password: (\S+ manage\.py changepassword admin)$", again.said(), re.M)
     assert told is not None, again.said()
     assert re.search(r"^  waiting   tasks of absent: .*/nonexistent/program", again.said(), re.M)
     assert re.search(r"^  waiting   tasks of loud: .*\\x1b\[2J\\u202ewild", again.said(), re.M), again.said()
     assert not {"\x1b", "\u202e"} & set(again.said()), "what a handler writes cannot control the terminal"
-    assert " post act " in line
-    ran = subprocess.run(line, shell=True, cwd=PROJECT, env=daemon.environment, capture_output=True, text=True)  # noqa: S602
-    assert (ran.returncode, json.loads(ran.stdout)["status"]) == (0, "completed"), ran.stderr
+    assert line.startswith('TASKDAEMON_API_KEY="$DAEMON_API_KEY" ') and line.endswith(
+        f" submit act --wait --url http://localhost:{daemon.port}"
+    )
+    assert typed(line, DAEMON_API_KEY=daemon.environment["DAEMON_API_KEY"]) == {}
+
+
+def typed(line: str, **environment: str) -> Any:
+    """The result that the line writes if a person types it in the checkout."""
+    variables = inherited() | environment
+    ran = subprocess.run(line, shell=True, cwd=PROJECT, env=variables, capture_output=True, text=True)  # noqa: S602
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize(
+    ("variables", "where"),
+    [
+        ({}, ""),
+        ({"TASKDAEMON_URL": "https://tasks.example.org"}, " --url http://localhost:8080"),
+        ({"TASKDAEMON_PROFILE": "production"}, " --url http://localhost:8080"),
+    ],
+)
+def test_the_line_of_the_first_task_names_the_address_only_where_tdctl_might_call_another_platform(
+    variables: dict[str, str], where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TASKDAEMON_URL", "TASKDAEMON_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    said = first_task("http://localhost:8080", "", ["echo", "prime"])
+    assert re.fullmatch(rf"""\S*tdctl submit prime '{{"limit": 1000000}}' --wait{where}""", said)
+    (tmp_path / "taskdaemon").mkdir()
+    (tmp_path / "taskdaemon/config.toml").touch()
+    assert first_task("http://localhost:8080", "", ["echo"]).endswith("submit echo --wait --url http://localhost:8080")
 
 
 @dataclass
@@ -102,14 +132,15 @@ def test_ps_tells_its_processes_apart(started: Started) -> None:
 
 def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(started: Started) -> None:
     assert "http_proxy" in started.daemon.environment
-    post = started.daemon.manage("post", "act")
-    assert post.ends() == 0, post.said()
+    started.up.until_says("^  ready ")
+    variables = {name: started.daemon.environment[name] for name in ("DAEMON_API_KEY", "http_proxy")}
+    assert typed(started.up.until_says(r"^ +(\S+ \S*tdctl .*)$")[1], **variables) == {}
 
 
 def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_start_on(started: Started) -> None:
     daemon, up, password, key = started.daemon, started.up, started.password, started.key
     assert "user admin, password of DAEMON_ADMIN_PASSWORD" in up.said()
-    assert '"Authorization: Bearer $DAEMON_API_KEY"' in up.said() or 'DAEMON_API_KEY="$DAEMON_API_KEY" ' in up.said()
+    assert 'TASKDAEMON_API_KEY="$DAEMON_API_KEY" ' in up.said()
     assert key not in up.said() and password not in up.said()
     assert daemon.http.get("/api/tasks").status_code == 401
     assert daemon.http.get("/api/tasks", headers={"Authorization": f"Bearer {key}"}).status_code == 200
@@ -121,7 +152,7 @@ def test_it_is_not_ready_and_offers_no_task_where_no_handler_can_start(deploymen
     daemon.config.write_text('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
     up = daemon.manage("up")
     up.until_says(r"^  not ready in .*: no handler can start")
-    assert "  ready  " not in up.said() and "curl" not in up.said() and "manage.py post" not in up.said()
+    assert "  ready  " not in up.said() and "tdctl" not in up.said()
 
 
 def test_a_second_web_server_on_a_port_is_refused_with_what_to_do(daemon: Daemon) -> None:

@@ -74,13 +74,13 @@ def until_said(daemon: Daemon, task: str, *sentences: str) -> list[dict[str, Any
     return found
 
 
-def test_no_worker_serves_the_type_and_post_says_why_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
+def test_no_worker_serves_the_type_and_submit_says_why_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
     task = daemon.post("lonely")
     [reason] = reasons(daemon, task)
     assert (reason["reason"], reason["sentence"]) == ("no_node", "no worker lives")
-    post = daemon.manage("post", "posted", "--wait", "0.2")
-    assert post.ends() == 1
-    assert "the task is pending: no worker lives" in post.said()
+    submit = daemon.tdctl("submit", "posted", "--wait", "0.2")
+    assert submit.ends() == 124
+    assert "the task waits: no worker lives" in submit.said()
     node("act")
     until_said(daemon, task, "the only worker does not serve its type")
     node("lonely", "posted")
@@ -89,9 +89,10 @@ def test_no_worker_serves_the_type_and_post_says_why_when_its_wait_is_over(daemo
     assert reason["reason"] == "final" and reason["sentence"].startswith("it completed with attempt 1, which took ")
     ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
     until(lambda: daemon.rows(ended), what="the end of the task")
-    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
-    assert post.ends() == 1
-    assert "the task is processing: attempt 1 has been running for " in post.said()
+    data = json.dumps({"do": "wait", "gate": str(daemon.gate())})
+    submit = daemon.tdctl("submit", "posted", data, "--wait", "1")
+    assert submit.ends() == 124
+    assert "the task runs: attempt 1 has been running for " in submit.said()
 
 
 def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:

@@ -49,3 +49,6 @@ __all__ = [
     "Webhook",
     "verify_webhook",
 ]
+
+#: Of the code, whichever distribution it came with.
+__version__ = "0.1.0"

@@ -31,12 +31,16 @@ class BadSettings(TaskdaemonError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to send requests. `source`, `key_source`: what named the address and the key, for messages."""
+    """Where to send requests. `source`, `key_source`: what named the address and the key, for messages.
+
+    `forwarded_proto`: the header X-Forwarded-Proto of each request, see `settings`.
+    """
 
     url: str
     api_key: str | None = field(repr=False)
     source: str
     key_source: str
+    forwarded_proto: str | None = field(default_factory=lambda: os.environ.get("TASKDAEMON_FORWARDED_PROTO"))
 
     def __post_init__(self) -> None:
         try:
@@ -84,7 +88,8 @@ def settings(url: str | None = None, api_key: str | None = None, profile: str | 
     The address is the first of: `url`; the profile that `profile` names; TASKDAEMON_URL; the profile that
     TASKDAEMON_PROFILE names; the file's `default`; http://127.0.0.1:8080. The key is `api_key`, else that of the
     profile if the address is the profile's, else TASKDAEMON_API_KEY. So a profile's key goes to its own address only.
-    Raises `BadSettings`.
+    TASKDAEMON_FORWARDED_PROTO=https is for a process behind the proxy that ends TLS, which calls the web server over
+    HTTP: each call says, as the proxy would, that it came over TLS. Raises `BadSettings`.
     """
     environment, file = os.environ, config_file()
     key, key_source = api_key, "the argument api_key"

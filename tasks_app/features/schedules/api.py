@@ -123,7 +123,7 @@ NAME = OpenApiParameter(
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 PAGE = pages.paged(pages.NAME_CURSOR, 100, "How many, in the order of their names.", default=20)
 FIRINGS_PAGE = pages.paged(
-    text_moment(pages.BEGINS, "2026-01-31T06:00:00Z", ""), 1000, "How many, the newest first.", default=100
+    text_moment(pages.BEGINS, "2026-01-31T06:00:00Z"), 1000, "How many, the newest first.", default=100
 )
 _FIRING = {
     "scheduled_for": "2026-01-31T05:00:00.000000Z", "outcome": "made", "task_id": schema.UUID_EXAMPLE, "reason": "",

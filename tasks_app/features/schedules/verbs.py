@@ -19,11 +19,10 @@ MAX_SCHEDULES = 1_000
 
 
 class UnknownSchedule(Exception):
-    """There is no such schedule. `known`: those that there are."""
+    """There is no such schedule."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f'no schedule is named "{name[:100]}"')
-        self.known = sorted(Schedule.objects.values_list("pk", flat=True))
 
 
 class NotChanged(Exception):

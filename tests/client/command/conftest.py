@@ -16,10 +16,6 @@ import pytest
 from taskdaemon_client.command.app import run
 from tasks_app.conf.weak_secrets import new_signing_secret
 from testkit.daemon import Daemon
-from testkit.process import PROJECT, Process, inherited
-
-#: The command as a process.
-PROGRAM = ("-m", "tdctl")
 
 
 class Ran(NamedTuple):
@@ -56,17 +52,6 @@ def tdctl(*words: str, stdin: str = "") -> Ran:
     return Ran(code, out.read(), err.read())
 
 
-def variables(daemon: Daemon, **others: str) -> dict[str, str]:
-    """The environment of the command as a process."""
-    return inherited() | {
-        "PYTHONPATH": str(PROJECT / "client/src"),
-        "TASKDAEMON_URL": daemon.base,
-        "HOME": str(daemon.home),
-        "TERM": "xterm-256color",
-        **others,
-    }
-
-
 @pytest.fixture(scope="module")
 def platform(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A platform with the handlers `act` and `other`, running."""
@@ -91,8 +76,3 @@ def here(platform: Daemon, settings: Path, monkeypatch: pytest.MonkeyPatch) -> D
     """The platform as the one that the command calls."""
     monkeypatch.setenv("TASKDAEMON_URL", platform.base)
     return platform
-
-
-def started(daemon: Daemon, *words: str, **environment: str) -> Process:
-    """Start the command as a process."""
-    return Process(daemon.home, variables(daemon, **environment), *PROGRAM, *words)

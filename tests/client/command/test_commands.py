@@ -165,10 +165,12 @@ def test_wait_says_why_a_task_waits(here: Daemon) -> None:
 
 
 def test_logs_are_what_the_handler_has_written(here: Daemon, fits: Callable[[Any, str], None]) -> None:
-    id = here.post("act", {"do": "print", "says": "\x1b[31mred"})
+    id = here.post("act", {"do": "print", "says": "\x1b[2J\x1b[31mred\x07\u202e\r\tgone"})
     here.until_final(id)
+    shown = "\\x1b[2J\\x1b[31mred\\x07\\u202e\\x0d\tgone\nto stdout\nto stderr\n"
     ran = tdctl("logs", id)
-    assert ran.out == "\\x1b[31mred\nto stdout\nto stderr\n" and "attempt 1: success" in ran.err
+    assert ran.out == shown and "attempt 1: success" in ran.err
+    assert tdctl("logs", "-f", id).out == shown
     (attempt,) = tdctl("logs", id, "--json").json
     fits(attempt, "AttemptObject")
     assert tdctl("logs", id, "--json", "number,outcome").json == [{"number": 1, "outcome": "success"}]
@@ -179,7 +181,11 @@ def test_logs_of_all_attempts_begin_with_the_first(here: Daemon) -> None:
     here.until_final(id)
     assert tdctl("logs", id).out == "hello\n"
     assert tdctl("logs", id, "--all").out == "hello\n" * 3
-    assert tdctl("logs", id, "--all", "-f").out == "hello\n" * 3
+    followed = tdctl("logs", id, "--all", "-f")
+    assert followed.out == "hello\n" * 3 and "attempt 2 ended: error: it did not work" in followed.err
+    waits = here.http.post("/queue", json={"type": "act", "delay": 3600}).json()["task_id"]
+    assert tdctl("logs", waits) == (0, "", "")
+    tdctl("cancel", waits)
 
 
 def test_logs_follow_a_task_to_its_end(here: Daemon, failed: str) -> None:
@@ -203,9 +209,18 @@ def test_list_filters_and_shows_as_many_as_it_is_told(
     assert row[:3] == [failed, "failed", "act"] and row[-1] == "it did not work"
     (part,) = tdctl("list", "--ids", failed, "--json", "id,progress").json
     assert part == {"id": failed, "progress": None}
-    assert tdctl("list", "--tag", "nobody-has-it", "--json").json == []
+    nothing = tdctl("list", "--tag", "nobody-has-it", "--json")
+    assert (nothing.json, nothing.err) == ([], "")
     first = tdctl("list", "--order", "oldest", "--limit", "1", "--json").json[0]["created_at"]
     assert all(task["created_at"] >= first for task in tdctl("list", "--limit", "50", "--json", "created_at").json)
+    for words in ((), ("--json",), ("--json", "id")):
+        more = tdctl("list", "--limit", "1", *words)
+        assert more.err == "there are more than 1: --limit N or --all shows them\n" and more.out.count(failed) <= 1, (
+            more
+        )
+    here.until_final(here.post("act"))
+    (known,) = tdctl("list", "--ids", failed, "--limit", "1").rows
+    assert known[0] == failed and tdctl("list", "--ids", failed, "--limit", "1").err == ""
 
 
 def test_why_says_why(here: Daemon, failed: str, fits: Callable[[Any, str], None]) -> None:
@@ -247,6 +262,10 @@ def test_all_that_match_are_an_operation(here: Daemon, fits: Callable[[Any, str]
     assert tdctl("operations", "--json", "id").json[0] == {"id": operation}
     assert tdctl("operations").rows[0][:3] == [operation, "redrive", "completed"]
     assert tdctl("operations", "abort", operation).code == 6
+    tdctl("pause", "act")
+    paused = tdctl("redrive", "--tag", "op", "--wait")
+    tdctl("resume", "act")
+    assert "act is paused by " in paused.err and "until it is resumed" in paused.err
     deleted = tdctl("delete", "--tag", "op", "--wait", "--json").json
     fits(deleted, "OperationObject")
     assert deleted["done"] == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,12 +15,14 @@ from typing import Any
 
 import pytest
 
+import testkit.handlers
 from taskdaemon_client import Client
-from testkit.daemon import Daemon, open_gate
+from testkit.daemon import TDCTL, Daemon, open_gate
 from testkit.http_server import http_server
 from testkit.ports import free_port
-from testkit.process import PROJECT, inherited
-from tests.client.command.conftest import PROGRAM, started, tdctl, variables
+from testkit.process import PROJECT, inherited, until
+from testkit.proxies import LossyProxy
+from tests.client.command.conftest import tdctl
 
 pytestmark = pytest.mark.one_leg("the command knows the API alone")
 
@@ -54,6 +58,9 @@ def test_0_done_and_1_the_task_failed(here: Daemon) -> None:
     assert tdctl("submit", "act", "--wait").code == 0
     ran = tdctl("submit", "act", '{"do": "error"}', "--wait")
     assert (ran.code, ran.out) == (1, "") and "failed (handler_error): it did not work" in ran.err
+    id = ran.err.split()[1]
+    assert ran.err.endswith(f"\nwhat its handler has written: tdctl logs {id}\n")
+    assert tdctl("logs", id).code == 0
 
 
 @pytest.mark.parametrize(
@@ -181,14 +188,20 @@ def test_124_the_time_of_a_wait_is_over(here: Daemon) -> None:
     assert tdctl("wait", waits[0], "--timeout", "0.2").code == 124
     assert tdctl("wait", *waits, "--timeout", "0.2").code == 124
     ran = tdctl("submit", "act", "--delay", "1h", "--wait", "0", "--json", "status")
-    assert (ran.code, ran.out) == (124, '{"status": "pending"}\n')
+    assert (ran.code, ran.out) == (124, '{"status": "pending"}\n') and "the task waits: it is scheduled" in ran.err
     tdctl("cancel", "--status", "pending", "--wait")
+    gate = here.gate()
+    id = here.post("act", {"do": "wait", "gate": str(gate)})
+    here.until_starts(id)
+    assert "the task runs: attempt 1 has been running for " in tdctl("wait", id, "--timeout", "0.2").err
+    open_gate(gate)
+    here.until_final(id)
 
 
 def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
     gate = here.gate()
     id = here.post("act", {"do": "wait", "gate": str(gate), "says": "hello"})
-    process = started(here, "logs", "-f", id)
+    process = here.tdctl("logs", "-f", id)
     process.until_says("hello")
     process.signal(signal.SIGINT)
     assert process.ends() == 130 and "Traceback" not in process.said()
@@ -196,11 +209,35 @@ def test_130_ctrl_c_ends_the_command_and_not_the_task(here: Daemon) -> None:
     assert here.until_final(id)["status"] == "completed"
 
 
+def test_130_ctrl_c_ends_a_wait_which_has_said_what_is_no_reply(here: Daemon) -> None:
+    data = json.dumps({"do": "sleep", "seconds": 600, "says": '{"status": "done"}'})
+    process = here.tdctl("submit", "act", data, "--timeout", "30", "--wait")
+    process.until_says(r'attempt 1: this is no reply: {"status": "done"} \(its `status` is "done"')
+    process.signal(signal.SIGINT)
+    assert process.ends() == 130 and "Traceback" not in process.said()
+    id = process.said().rpartition("the task goes on; to follow it: tdctl logs -f ")[2].split()[0]
+    assert here.task(id)["status"] == "processing"
+    assert tdctl("cancel", id).code == 0
+
+
+def test_130_ctrl_c_ends_the_command_and_not_the_operation(here: Daemon) -> None:
+    tdctl("submit-many", "-", stdin='{"type": "act", "delay": 3600, "tags": ["slow"]}\n' * 10)
+    process = here.tdctl("cancel", "--tag", "slow", "--rate", "0.01", "--wait")
+    id = process.until_says(r"^operation (\S+)$")[1]
+    process.signal(signal.SIGINT)
+    assert process.ends() == 130 and f"to end it: tdctl operations abort {id}" in process.said()
+    waits = here.tdctl("operations", "wait", id)
+    aborted = tdctl("operations", "abort", id)
+    assert aborted.code == 0 and "is aborted: " in aborted.err
+    assert waits.ends() == 1, "it did not complete"
+    tdctl("cancel", "--tag", "slow", "--wait")
+
+
 @pytest.mark.parametrize("module", ["httpx2", "click"])
 def test_130_ctrl_c_during_the_imports_is_silent(module: str, tmp_path: Path) -> None:
     (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = inherited() | {"PYTHONPATH": f"{tmp_path}:{PROJECT / 'client/src'}"}
-    ran = subprocess.run([sys.executable, *PROGRAM, "list"], env=environment, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, *TDCTL, "list"], env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
@@ -208,9 +245,9 @@ def test_a_pipe_that_closes_early_is_quiet(here: Daemon) -> None:
     tdctl("submit-many", "-", stdin='{"type": "other", "delay": 3600, "tags": ["pipe"]}\n' * 2000)
     for words in (("list", "--all"), ("list", "--all", "--json")):
         with subprocess.Popen(
-            [sys.executable, *PROGRAM, *words],
+            [sys.executable, *TDCTL, *words],
             cwd=PROJECT,
-            env=variables(here),
+            env=here.caller(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
@@ -238,18 +275,18 @@ def test_where_its_output_goes_does_not_change_how_it_ends(
         reader, writer = os.pipe()
         os.close(reader)
         streams: dict[str, Any] = {"stdout": writer, "stderr": writer}
-        ran = subprocess.run([sys.executable, *PROGRAM, *words.split()], cwd=PROJECT, env=variables(here), **streams)
+        ran = subprocess.run([sys.executable, *TDCTL, *words.split()], cwd=PROJECT, env=here.caller(), **streams)
         os.close(writer)
     else:
-        line = f"exec {sys.executable} {' '.join(PROGRAM)} {words} {redirected}"
-        ran = subprocess.run(["sh", "-c", line], cwd=PROJECT, env=variables(here), stdout=subprocess.PIPE)
+        line = f"exec {sys.executable} {' '.join(TDCTL)} {words} {redirected}"
+        ran = subprocess.run(["sh", "-c", line], cwd=PROJECT, env=here.caller(), stdout=subprocess.PIPE)
     assert ran.returncode == code
 
 
 def test_a_full_disk_is_said(here: Daemon) -> None:
     with open("/dev/full", "w") as full:
         ran = subprocess.run(
-            [sys.executable, *PROGRAM, "list", "--json"], cwd=PROJECT, env=variables(here), stdout=full,
+            [sys.executable, *TDCTL, "list", "--json"], cwd=PROJECT, env=here.caller(), stdout=full,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert ran.returncode == 70 and "No space left on device" in ran.stderr and "Traceback" not in ran.stderr
@@ -259,10 +296,11 @@ def test_logs_and_waits_survive_a_restart_of_the_web_server(parts: Daemon) -> No
     web = parts.web()
     gates = [parts.gate(), parts.gate()]
     ids = [parts.post("act", {"do": "wait", "gate": str(gate), "says": "before"}) for gate in gates]
-    commands = [started(parts, "logs", "-f", ids[0]), started(parts, "wait", *ids), started(parts, "wait", ids[1])]
+    commands = [parts.tdctl("logs", "-f", ids[0]), parts.tdctl("wait", *ids), parts.tdctl("wait", ids[1])]
     commands[0].until_says("before")
     for id in ids:
         parts.until_starts(id)
+    until(lambda: parts.counted("waits_begun") >= 2, what="both waits")
     web.kill()
     for command in commands:
         command.until_says("trying again")
@@ -274,12 +312,51 @@ def test_logs_and_waits_survive_a_restart_of_the_web_server(parts: Daemon) -> No
     assert sorted(line.split("\t")[0] for line in commands[1].out.read_text().splitlines()) == sorted(ids)
 
 
+def test_a_log_goes_on_where_its_connection_was_lost(parts: Daemon) -> None:
+    chatter = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
+    with parts.config.open("a") as file:
+        file.write(f'[handlers.chatter]\ncommand = ["python", "{chatter}", "{parts.home / "said"}"]\n')
+    web = parts.web()
+    parts.worker("--handler", "chatter")
+    log = parts.tdctl("logs", "-f", parts.post("chatter", {"seconds": 5, "apart": 0.05}))
+    log.until_says("^1:3$")
+    web.kill()
+    log.until_says("trying again")
+    parts.web()
+    assert log.ends() == 0, log.said()
+    assert log.out.read_text().splitlines() == [f"1:{number}" for number in range(100)]
+    assert re.search(r"^progress \d+% ", log.err.read_text(), re.M)
+
+
+def test_a_result_is_waited_for_rather_than_asked_for_again_and_again(here: Daemon) -> None:
+    gate, before = here.gate(), here.counted("waits_begun")
+    with LossyProxy(here.port, lambda _: None) as proxy:
+        data = json.dumps({"do": "wait", "gate": str(gate)})
+        submit = here.tdctl("submit", "act", data, "--wait", "--url", f"http://127.0.0.1:{proxy.port}")
+        until(lambda: here.counted("waits_begun") > before, what="a wait")
+        open_gate(gate)
+        assert submit.ends() == 0, submit.said()
+        assert proxy.calls == [None, None]
+
+
+def test_callbacks_are_given_up_until_none_matches(settings: Path) -> None:
+    answers: list[dict[str, Any]] = [
+        {"given_up": count, "matched": 0, "matched_exact": True, "by_host": {}, "by_type": {}, "oldest": None}
+        for count in (2, 1, 0)
+    ]
+    bodies = [another_server(200, "application/json", json.dumps(answer).encode()) for answer in answers]
+    with http_server(lambda request: bodies.pop(0)(request)) as port:
+        words = ("callbacks", "give-up", "--host", "dead.example:443", "--json", "given_up")
+        assert tdctl("--url", f"http://127.0.0.1:{port}", *words).json == {"given_up": 3}
+    assert not bodies
+
+
 def test_a_wait_for_a_platform_that_stays_away_ends_when_its_time_is_over(parts: Daemon) -> None:
     web = parts.web()
     id = parts.post("act", {"do": "echo"}, None)
     parts.until_final(id)
     waits = parts.http.post("/queue", json={"type": "act", "delay": 3600}).json()["task_id"]
-    command = started(parts, "wait", waits, id, "--timeout", "3")
+    command = parts.tdctl("wait", waits, id, "--timeout", "3")
     command.until_says("completed")
     web.kill()
     assert command.ends() == 124

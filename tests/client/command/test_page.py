@@ -17,8 +17,11 @@ HEAD = """# The command
 
 <!-- Written by tests/client/command/test_page.py from the command's own help. -->
 
-`tdctl` is the command of the [Python client](client.md). It needs Python 3.10 or newer, and calls nothing but the API.
-In a checkout it is `.venv/bin/tdctl`. It is on no registry yet; elsewhere install it from `client` of a checkout:
+`tdctl` is the command of callers and operators. It calls nothing but the API. In a checkout it is
+`.venv/bin/tdctl`. The platform's wheel has it beside `taskdaemon-platform`, and so has the image:
+`docker compose exec web tdctl list`. Elsewhere it comes with the [Python client](client.md), which needs Python 3.10
+or newer and is on no registry yet. Install that from `client` of a checkout, but not where the platform's wheel is
+installed:
 
 ```sh
 pip install './client[cli]'                  # or, without installing it:

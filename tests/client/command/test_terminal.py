@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from testkit.daemon import Daemon, open_gate
+from testkit.daemon import TDCTL, Daemon, open_gate
 from testkit.process import PROJECT
 from testkit.terminal import Terminal
-from tests.client.command.conftest import PROGRAM, variables
 
 pytestmark = pytest.mark.one_leg("the command knows the API alone")
 
@@ -25,7 +24,7 @@ def terminal(platform: Daemon) -> Iterator[Callable[..., Terminal]]:
     made: list[Terminal] = []
 
     def start(*words: str, **environment: str) -> Terminal:
-        made.append(Terminal(variables(platform, **environment), sys.executable, *PROGRAM, *words))
+        made.append(Terminal(platform.caller(**environment), sys.executable, *TDCTL, *words))
         return made[-1]
 
     yield start
@@ -46,10 +45,10 @@ def test_a_list_is_a_table_with_headings_and_colours(platform: Daemon, terminal:
 
 def test_without_a_terminal_there_is_no_colour_no_bar_and_no_heading(platform: Daemon) -> None:
     id = platform.post("act", {"do": "sleep", "seconds": 2.5})
-    environment = variables(platform, FORCE_COLOR="1")
+    environment = platform.caller(FORCE_COLOR="1")
     for words in (["wait", id, "--json"], ["list"], ["handlers"], ["top"]):
         ran = subprocess.run(
-            [sys.executable, *PROGRAM, *words], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL,
+            [sys.executable, *TDCTL, *words], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True,
         )  # fmt: skip
         assert ran.returncode == 0 and "\x1b" not in ran.stdout + ran.stderr, ran
@@ -73,7 +72,7 @@ def test_top_is_a_live_screen_that_survives_a_restart_and_ends_with_q(
     daemon.handler("act")
     daemon.worker()
     web = daemon.web()
-    shown = Terminal(variables(daemon), sys.executable, *PROGRAM, "top", "--interval", "0.2")
+    shown = Terminal(daemon.caller(), sys.executable, *TDCTL, "top", "--interval", "0.2")
     shown.until_says("HANDLER.*BUSY")
     web.kill()
     shown.until_says("since .*no answer")

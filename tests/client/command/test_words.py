@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from taskdaemon_client.command.words import OptionalValue
 from testkit.daemon import Daemon
 from testkit.ports import free_port
 from testkit.process import PROJECT
-from tests.client.command.conftest import tdctl, variables
+from tests.client.command.conftest import tdctl
 
 pytestmark = pytest.mark.one_leg("the command knows the API alone")
 
@@ -67,6 +69,32 @@ def test_a_profile_says_where_the_platform_is(here: Daemon, settings: Path, monk
     assert tdctl("handlers").code == 2
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(
+    here: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for url in (here.base, f"http://localhost:{here.port}"):
+        assert tdctl("handlers", "--url", url).code == 0
+    assert tdctl("handlers", "--url", "http://platform.example").code == 3
+
+
+def test_behind_a_proxy_with_tls_it_says_over_http_what_the_proxy_says(
+    module_deployment: Callable[..., Daemon], settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"tpk_{secrets.token_hex(32)}"
+    daemon = module_deployment(DAEMON_TLS="true", DAEMON_API_KEY=key)
+    daemon.handler("act")
+    assert daemon.manage("prepare").ends() == 0
+    daemon.web()
+    monkeypatch.setenv("TASKDAEMON_URL", daemon.base)
+    monkeypatch.setenv("TASKDAEMON_API_KEY", key)
+    assert tdctl("handlers").code == 3, "it is led to https"
+    monkeypatch.setenv("TASKDAEMON_FORWARDED_PROTO", "https")
+    assert tdctl("handlers").rows[0][0] == "act"
+    assert tdctl("submit", "act").code == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -97,7 +125,7 @@ def test_completion_is_a_script_of_the_shell(shell: str) -> None:
 
 def completed(daemon: Daemon, words: str) -> list[str]:
     """What bash would offer for the last word."""
-    environment = variables(daemon, _TDCTL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+    environment = daemon.caller(_TDCTL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
     program = "import sys; sys.argv[0] = 'tdctl'; from taskdaemon_client.command import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True

@@ -19,7 +19,6 @@ from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task
 from testkit.clients import post
 from tests.features.callbacks.kit import URL, ended, followed
-from tests.features.commands import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -138,7 +137,7 @@ def test_the_admin_shows_an_operation_on_callbacks(admin: Client, api: Client) -
         assert page.status_code == 200 and "sending callbacks again" in page.text.lower()
 
 
-def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> None:
+def test_the_admin_and_the_api_start_the_same_operation(admin: Client, api: Client) -> None:
     first, second = told_of(2)
     fail()
     chosen = {"action": "callbacks_selected", "_selected_action": [str(first)], "select_across": "0"}
@@ -147,13 +146,14 @@ def test_the_admin_and_the_command_start_the_same_operation(admin: Client) -> No
     assert "Send the failed callbacks of all tasks" in page.text
     sent = {"chosen": page.context["chosen"], "rate": "", "limit": ""}
     assert "1 told of again" in admin.post("/admin/tasks_app/operation/start/", sent, follow=True).text
-    assert "2 match" in run("tasks", "callbacks", "--type", "echo", "--dry-run")
-    run("tasks", "callbacks", "--ids", str(second), "--detach")
+    counted = post(api, "/api/callbacks/retry", {"filter": {"type": "echo"}, "dry_run": True})
+    assert (counted.status_code, counted.json()["matched"]) == (200, 2)
+    assert post(api, "/api/callbacks/retry", {"filter": {"ids": [str(second)]}}).status_code == 202
     operation = Operation.objects.latest("created_at")
     while step(operation.pk, "node") is not None:
         pass
     assert set(Operation.objects.values_list("verb", "done", "created_via")) == {
-        ("callbacks", 1, "admin"), ("callbacks", 1, "command")
+        ("callbacks", 1, "admin"), ("callbacks", 1, "api")
     }  # fmt: skip
     assert not Delivery.objects.exclude(status=State.PENDING).exists()
 

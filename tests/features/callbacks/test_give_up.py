@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management.base import CommandError
 from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -28,7 +27,6 @@ from testkit.receiver import Receiver
 from tests.admin.rows import in_role
 from tests.features.callbacks.rows import delivery, plan_by_index
 from tests.features.callbacks.senders import deliveries, sender, until_ended
-from tests.features.commands import run
 from tests.metrics.samples import samples, value
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -220,20 +218,6 @@ def test_a_key_gives_up_those_of_its_types_alone_needs_to_operate_and_sees_no_ho
     answer = post(api, GIVE_UP, body, Authorization=f"Bearer {operates}").json()
     assert (answer["given_up"], answer["by_host"]) == (1, None)
     assert statuses(mine, other) == ["failed", "pending"]
-
-
-def test_the_command_counts_gives_up_all_and_needs_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "TOGETHER", 2)
-    monkeypatch.setattr(verbs, "TRANSACTIONS_PER_CALL", 1)
-    rows, other = [delivery(host=DEAD) for _ in range(5)], delivery()
-    assert run("callbacks", "give-up", "--host", DEAD, "--dry-run") == f"5 pending callbacks: 5 to {DEAD}\n"
-    assert statuses(*rows) == ["pending"] * 5
-    assert run("callbacks", "give-up", "--host", DEAD) == "5 callbacks are given up\n"
-    assert statuses(*rows, other) == ["failed"] * 5 + ["pending"]
-    assert run("callbacks", "give-up", "--created-before", "2001-01-01T00:00:00Z") == "0 callbacks are given up\n"
-    for words in ([], ["--created-before", "yesterday"]):
-        with pytest.raises(CommandError, match=r"give a condition|no time with an offset"):
-            run("callbacks", "give-up", *words)
 
 
 def test_the_admin_counts_and_asks_before_it_gives_up_what_is_selected_or_all_that_match(admin: Client) -> None:

@@ -1,17 +1,15 @@
-"""Callbacks that are sent anew: by verb, and by `manage.py callbacks`."""
+"""Callbacks that are sent anew."""
 
 from __future__ import annotations
 
 from uuid import uuid4
 
 import pytest
-from django.core.management.base import CommandError
 
 from tasks_app.audit import Actor, AuditEntry
 from tasks_app.features.callbacks.models import Delivery, State
 from tasks_app.features.callbacks.verbs import NoCallbacks, retry, retry_deliveries
-from tests.features.callbacks.rows import URL, delivery
-from tests.features.commands import run
+from tests.features.callbacks.rows import delivery
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -50,28 +48,3 @@ def test_of_a_task_those_not_delivered_and_the_newest_are_sent_anew() -> None:
     assert [states[row.pk] for row in (failed, old, newest, other)] == ["pending", "delivered", "pending", "failed"]
     with pytest.raises(NoCallbacks, match="has no callbacks"):
         retry(uuid4(), ALICE)
-
-
-def test_the_command_lists_shows_and_sends_anew() -> None:
-    failed = delivery(State.FAILED, last_status=503, last_error="HTTP 503", host="dead.example:443")
-    waits = delivery(tries=1, last_error="connection refused")
-    listed = run("callbacks", "list")
-    assert f"{failed.pk}" in listed and "HTTP 503" in listed and "connection refused" in listed and URL not in listed
-    assert str(waits.pk) not in run("callbacks", "list", "--status", "failed")
-    assert run("callbacks", "list", "--host", "none.example:1") == "there are no such callbacks\n"
-    assert run("callbacks", "show", str(failed.pk)) == f"{failed.body}\n"
-    assert run("callbacks", "retry", str(waits.task)) == "1 callback will be sent now\n"
-    assert (
-        run("callbacks", "retry", "--host", "DEAD.example:443", "--status", "failed") == "1 callback will be sent now\n"
-    )
-    assert not Delivery.objects.filter(status=State.FAILED).exists()
-
-
-@pytest.mark.parametrize(("words", "says"), [
-    (["retry"], "name a task"), (["retry", str(uuid4()), "--type", "echo"], "name a task, or conditions"),
-    (["retry", str(uuid4())], "has no callbacks"), (["retry", "7"], "no id of a task"),
-    (["show", str(uuid4())], "there is no callback"), (["show", "\x1b"], "no id of a callback"),
-])  # fmt: skip
-def test_the_command_says_what_it_cannot_do(words: list[str], says: str) -> None:
-    with pytest.raises(CommandError, match=says):
-        run("callbacks", *words)

@@ -22,6 +22,8 @@ from taskdaemon_client.settings import Settings
 T = TypeVar("T")
 #: Of a pause that is so long, in seconds, a line of the log tells.
 LONG_PAUSE = 1.0
+#: What no proxy of the environment (`http_proxy`) can reach: this machine's own addresses.
+DIRECT = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 
 log = logging.getLogger("taskdaemon_client")
 
@@ -40,7 +42,9 @@ class Connection:
         headers = {"User-Agent": "taskdaemon-client"}
         if settings.api_key:
             headers["Authorization"] = f"Bearer {settings.api_key}"
-        self.http = httpx2.Client(base_url=settings.url, headers=headers, transport=transport)
+        if settings.forwarded_proto:
+            headers["X-Forwarded-Proto"] = settings.forwarded_proto
+        self.http = httpx2.Client(base_url=settings.url, headers=headers, transport=transport, mounts=DIRECT)
 
     def close(self) -> None:
         """Close all connections."""

@@ -8,12 +8,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
+from taskdaemon_client import __version__
 from taskdaemon_client.command import operate, queueing, tasks, top
 from taskdaemon_client.command.ends import INTERRUPTED, MEANINGS, OWN_FAULT, USAGE, complain
 from taskdaemon_client.command.output import PipeClosed, drop_what_is_unwritten, say, write
@@ -70,7 +70,7 @@ class Root(click.Group):
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        write(f"tdctl {version('taskdaemon-client')}\n")
+        write(f"tdctl {__version__}\n")
         ctx.exit()
 
 

@@ -75,13 +75,16 @@ def one(client: Client, id: str, timeout: float, fields: Fields, answered: bool 
             if fields is not None:
                 write_object(client.get(id).raw, fields)
             raise
+        except KeyboardInterrupt:
+            say(f"the task goes on; to follow it: tdctl logs -f {id}")
+            raise
     if fields is not None:
         write_object(task.raw, fields)
     elif task.status == "completed":
         write(as_json(task.result, indent=2 if sys.stdout.isatty() else None) + "\n")
     if task.status == "completed":
         return None
-    say(str(TaskFailed(task)))
+    say(f"{TaskFailed(task)}\nwhat its handler has written: tdctl logs {id}")
     return FAILED
 
 
@@ -101,6 +104,7 @@ def _ended(client: Client, id: str, timeout: float, shown: Bar, answered: bool) 
         except AWAY as error:
             patience.sleep(error)
         if time.monotonic() >= deadline:
+            hints.look(last=True)
             raise WaitTimeout([id], timeout)
 
 
@@ -111,17 +115,18 @@ class Hints:
         self._client, self._id, self._shown = client, id, shown
         self._said: set[str] = set()
 
-    def look(self) -> None:
-        """Look, and say what is new."""
+    def look(self, last: bool = False) -> None:
+        """Look, and say what is new. `last`: also of a task that runs why it has not ended."""
         try:
             task = self._client.get(self._id)
-            if task.status == "pending":
+            if task.status == "pending" or (last and task.status == "processing"):
                 reasons = self._client.why(task)
                 sentence = "; ".join(reason.sentence for reason in reasons)
                 self._shown.show(words=sentence)
                 # Sentences have numbers that change all the time.
-                self._say(f"{task.attempts} {[reason.reason for reason in reasons]}", f"the task waits: {sentence}")
-            elif task.status == "processing":
+                key = f"{task.attempts} {[reason.reason for reason in reasons]}"
+                self._say(key, f"the task {'waits' if task.status == 'pending' else 'runs'}: {sentence}")
+            if task.status == "processing":
                 for attempt in self._client.attempts(task, running=True, after=task.attempts - 1):
                     if attempt.progress is not None:
                         self._shown.show(attempt.progress.progress, attempt.progress.message or "")
@@ -259,7 +264,11 @@ def _show(log: Log, event: Event) -> None:
 
 def operation(client: Client, id: str, timeout: float, fields: Fields, answered: bool = False) -> int | None:
     """Wait for the end of an operation, and write it. Returns the exit code."""
-    now = _ended_operation(client, id, timeout, answered)
+    try:
+        now = _ended_operation(client, id, timeout, answered)
+    except KeyboardInterrupt:
+        say(f"the operation goes on; to end it: tdctl operations abort {id}")
+        raise
     if fields is not None:
         write_object(now.raw, fields)
     say(now.sentence or f"operation {id} is {now.state}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from taskdaemon_client.command.options import (
 )
 from taskdaemon_client.command.output import (
     Fields,
+    Raw,
     columns,
     say,
     write_id,
@@ -100,11 +102,14 @@ def list_tasks(
     client: Client, order: str | None, limit: int, all_of_them: bool, fields: Fields, **filters: Any
 ) -> None:
     """List tasks, the newest first."""
-    asked = {"limit": None if all_of_them else limit, "order": order, **given(filters)}
-    if fields == ():
-        write_list((task.raw for task in client.list(**asked)), COLUMNS, fields)
-    else:
-        write_list(client.rows(fields or _LISTED, **asked), COLUMNS, fields)
+    # One more than it shows, to say that there are more.
+    asked = {"limit": None if all_of_them else limit + 1, "order": order, **given(filters)}
+    found: Iterator[Raw] = (
+        (task.raw for task in client.list(**asked)) if fields == () else client.rows(fields or _LISTED, **asked)
+    )
+    write_list(itertools.islice(found, None if all_of_them else limit), COLUMNS, fields)
+    if next(found, None) is not None:
+        say(f"there are more than {limit:,}: --limit N or --all shows them")
 
 
 @click.command(cls=Command, shows=Reason)
@@ -187,10 +192,16 @@ def of_operations(others: dict[str, dict[str, Any]]) -> Callable[[F], F]:
 def on_all(
     client: Client, verb: str, method: str, filter: Any, options: Any, dry_run: bool, to_the_end: bool, fields: Fields
 ) -> int | None:
-    """Start an operation, and write its id, its end, or only what it would act on. Returns the exit code."""
+    """Start an operation, and write its id, its end, or only what it would act on. Returns the exit code.
+
+    Before a redrive it says why tasks would not run.
+    """
     if dry_run:
         write_object(client.operations.preview(verb, filter, priority=options.get("priority")).raw, fields)
         return None
+    if verb == "redrive":
+        for warning in client.operations.preview(verb, filter).warnings:
+            say(warning)
     operation = getattr(client.operations, method)(filter, **options)
     if to_the_end:
         say(f"operation {operation.id}")
