@@ -1,4 +1,4 @@
-"""Conditions for statements of Django's: as an index spells them, values of a column, pairs of values, ids since a moment."""
+"""Conditions for statements of Django's: as an index spells them, values of a column, pairs, ids since a moment."""
 
 from __future__ import annotations
 
