@@ -59,7 +59,7 @@ def test_an_event_loop_does_not_wait_for_the_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "key-rates"
     bucket = HostBucket(BucketFile(path), 7)
     clock = Clock()
-    monkeypatch.setattr(rates, "time", clock)  # which nobody can sleep by
+    monkeypatch.setattr(rates, "time", clock)
     other = os.open(path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)
     assert not bucket.take(5.0, may_wait=False)
@@ -67,6 +67,7 @@ def test_an_event_loop_does_not_wait_for_the_file(tmp_path: Path, monkeypatch: p
     assert [bucket.take(5.0, may_wait=False) for _ in range(2)] == [True, False]
     fcntl.flock(other, fcntl.LOCK_UN)
     assert bucket.take(5.0, may_wait=False), "the file is asked again at once"
+    assert clock.now == Clock().now, "nothing has slept"
 
 
 @pytest.mark.parametrize("written", [b"", b"x", b"\xff" * 52 * 20])
