@@ -1,37 +1,24 @@
-"""Warm and cold containers with only the pool, no database, no broker: `python -m bench.docker_roundtrip`.
-
-Needs a Docker engine, and builds missing test images (`python -m testkit.images`). The long run sends small tasks to 8
-containers, checks each reply, and prints what must not grow: descriptors, threads and memory of this process, shims,
-memory of the engine.
-"""
+"""Warm containers with only the pool, no database, no broker: a loop that checks each reply; and what must not grow
+meanwhile: descriptors, threads and memory of this process, shims, memory of the engine."""
 
 from __future__ import annotations
 
-import argparse
-import atexit
 import contextlib
-import json
 import os
-import shutil
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from bench.docker_transport import docker
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Success, request_line
-from testkit.images.__main__ import ensure
-from testkit.images.recipes import BUSYBOX, PYTHON
+from testkit.images.recipes import PYTHON
 from testkit.polled_reactor import PolledReactor
 
 #: Each answer names its task, so the next line is not held back, and has its number, times 7 and one more.
@@ -157,54 +144,3 @@ def resources() -> dict[str, float]:
         "shims": len(_processes("containerd-shim")),
         "dockerd_mb": round(sum(_resident(pid) for pid in _processes("dockerd")) / 1e6, 1),
     }
-
-
-def main() -> None:
-    """Measure and print; --json writes every figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=20_000, help="in the long run over 8 containers")
-    parser.add_argument("--times", type=int, default=10, help="how often each cold start is measured")
-    parser.add_argument("--transport", choices=("fifo", "attach"), default="fifo")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    ensure()
-    # As in the node.
-    sys.setswitchinterval(0.0005)
-    home = tempfile.mkdtemp(prefix="bench-")
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    engine = docker(options.transport, Path(home))
-    figures: dict[str, Any] = {}
-
-    def note(name: str, value: Any) -> None:
-        figures[name] = value
-        print(f"{name}: {value}", flush=True)
-
-    for slots in (1, 8, 32):
-        bench = Bench(engine, slots)
-        note(f"pre-warm {slots}, s", round(bench.warm(), 2))
-        if slots == 1:
-            bench.one_by_one(500)
-            note("warm round trip", milliseconds(bench.one_by_one(5000)))
-            note("docker exec true", cold("docker", "exec", bench.container, "/bin/true", times=options.times))
-        if slots == 8:
-            bench.run(2_000)
-            note("before", resources())
-            quarter = options.tasks // 4
-            rates = []
-            for number in range(4):
-                rates.append(round(bench.run(quarter)))
-                note(f"after {(number + 1) * quarter} tasks", resources())
-            note("drain over 8 containers, tasks/s", rates)
-            note("replies that do not prove their task", len(bench.bad))
-            note("containers lost", dict(bench.pool.stats().deaths))
-        bench.close()
-        assert not bench.bad, bench.bad[0]
-    sandboxed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
-    note("cold docker run true", cold(*sandboxed, times=options.times))
-    engine.close()
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

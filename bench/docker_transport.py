@@ -1,28 +1,20 @@
-"""The transport into containers by itself, in a bare loop: `python -m bench.docker_transport`.
+"""The transport into containers by itself, in a bare loop.
 
 8 containers run `cat`; one thread sends a line of 150 bytes to each and waits for it to come back. No JSON, no pool, no
-database: FIFOs and Docker's attach in turns, and pipes to 8 child processes for comparison.
+database.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import select
-import shutil
-import statistics
-import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.engine import STDOUT, Container, Engine, Owner
-from tasks_app.runner.process_engine import ProcessEngine
-from testkit.images.__main__ import ensure
 from testkit.images.recipes import BUSYBOX
 
 LINE = b"x" * 149 + b"\n"
@@ -73,33 +65,3 @@ def _loop(containers: list[Container], seconds: float) -> float:
     taken = time.perf_counter() - began
     poller.close()
     return trips / taken
-
-
-def main() -> None:
-    """Measure and print medians; --json writes every figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each repetition (default: 2)")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    ensure()
-    # The same program as in the image: another `cat` makes other system calls.
-    child = Handler(name="cat", command=(shutil.which("busybox") or "busybox", "cat"))
-    figures: dict[str, list[float]] = {"fifo": [], "attach": [], "child processes": []}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        transports: dict[str, Callable[[], float]] = {
-            "fifo": lambda: round_trips(docker("fifo", Path(folder)), CAT, options.seconds),
-            "attach": lambda: round_trips(docker("attach", Path(folder)), CAT, options.seconds),
-            "child processes": lambda: round_trips(ProcessEngine(), child, options.seconds),
-        }
-        for _ in range(options.n):
-            for name, measure in transports.items():
-                figures[name].append(round(measure()))
-    for name, values in figures.items():
-        print(f"{name}: {statistics.median(values):.0f} round trips/s {sorted(values)}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -120,10 +120,9 @@ AXES_LOCKOUT_CALLABLE = "tasks_app.admin.logins.locked_out"
 AXES_USERNAME_CALLABLE = "tasks_app.admin.logins.tried_name"
 AXES_CLIENT_IP_CALLABLE = "tasks_app.admin.logins.login_address"
 AXES_VERBOSE = False
-# Log lines have the address, but not the name: it may be a password that was typed into the wrong field. `kept`: the
-# login's form has what was sent after a session had ended, and axes keeps what wrong logins send, as does a change of a
-# password.
-AXES_SENSITIVE_PARAMETERS = ["username", "kept", "old_password", "new_password1", "new_password2"]
+# Log lines have the address, but not the name: it may be a password that was typed into the wrong field. axes keeps
+# what wrong logins send, and what a change of a password sends.
+AXES_SENSITIVE_PARAMETERS = ["username", "old_password", "new_password1", "new_password2"]
 
 SESSION_COOKIE_NAME = "taskdaemon_session"
 SESSION_COOKIE_HTTPONLY = True

@@ -11,7 +11,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.admin import navigation, pages, unfinished
+from tasks_app.admin import navigation, pages
 from tasks_app.api import attempts, document, errors, handlers, nodes, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
@@ -43,7 +43,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW: an HTML page in the admin, JSON elsewhere."""
     if pages.is_for_person(request):
-        return unfinished.csrf_failure(request)
+        return pages.csrf_failure(request)
     return errors.json_error("the form is too old or came from another site; go back, reload, try again", 403)
 
 
@@ -72,7 +72,6 @@ urlpatterns = [
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/search/", admin.site.admin_view(navigation.search_view), name="admin-search"),
-    path("admin/unfinished/", admin.site.admin_view(unfinished.unfinished_view), name="admin-unfinished"),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(
         "admin/handler/",

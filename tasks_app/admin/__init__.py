@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from tasks_app.admin import logins, nodes, tasks, unfinished, users
+from tasks_app.admin import logins, nodes, tasks, users
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.
@@ -12,7 +12,6 @@ admin.site.site_url = None  # there is no other site: / leads here
 admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
-admin.site.login = unfinished.login  # type: ignore[method-assign]
 admin.site.password_change = logins.password_change  # type: ignore[method-assign,assignment]
 
-__all__ = ["logins", "nodes", "tasks", "unfinished", "users"]
+__all__ = ["logins", "nodes", "tasks", "users"]

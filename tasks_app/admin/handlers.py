@@ -79,7 +79,6 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
         data=data,
         priority=priority,
         faults=faults,
-        labels={"data": "Data", "priority": "Priority"},
         **_details(name, known, reading),
     )
 

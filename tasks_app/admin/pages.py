@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, resolve, reverse
+from django.utils.cache import add_never_cache_headers
 
 from tasks_app.admin.text import line
 from tasks_app.audit import Actor
@@ -126,9 +129,36 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest) -> HttpResponse:
-    """403 for a form without a valid CSRF token."""
+    """403 for a form without a valid CSRF token: of another site, or from before the last login or logout."""
+    if request.path_info != reverse("admin:login") and not admin.site.has_permission(request):
+        return ask_to_log_in(request)
     sentence = "The form is too old, or came from another site: nothing was done."
-    after = "Go back with your browser, reload the page, and try again."
+    after = "Go back with your browser, reload the page, and try again: the text that you typed is in it again."
     return refused(
         request, sentence, 403, "Not done", after, Link(page_of_act(request.path_info), "The page of the act")
     )
+
+
+def ask_to_log_in(request: HttpRequest) -> HttpResponse:
+    """403 for a form that was sent after its session had ended: nothing was done, and the login leads back to the form.
+    A redirect to the login would say neither."""
+    response = page(
+        request,
+        "taskdaemon/login.html",
+        "Log in",
+        403,
+        form=AdminAuthenticationForm(request),
+        app_path=reverse("admin:login"),
+        next=_page_before(request),
+        not_done=True,
+    ).render()
+    add_never_cache_headers(response)
+    return response
+
+
+def _page_before(request: HttpRequest) -> str:
+    """The page that has the form, as a path of this host."""
+    before = urlsplit(request.headers.get("Referer", ""))
+    if before.netloc == request.get_host() and before.path.startswith("/admin/"):
+        return before._replace(scheme="", netloc="", fragment="").geturl()
+    return page_of_act(request.path_info)

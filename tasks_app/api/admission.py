@@ -76,7 +76,8 @@ def admit_and_store(
 def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRate | None = None) -> None:
     """Admit `count` tasks. Call `backlog.stored` or `backlog.release` afterwards.
 
-    `may_query` False: use no database. `rate`: of the caller's key. Raises Stopping (503) or TooMany (429).
+    `may_query` False: on an event loop. It uses no database and does not wait, and may refuse what is admitted on a
+    thread. `rate`: of the caller's key. Raises Stopping (503) or TooMany (429).
     """
     if stopping(env):
         raise Stopping
@@ -86,16 +87,18 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
         raise QueueFull(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
     # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
     try:
-        take_tokens(env, count, rate)
+        take_tokens(env, count, rate, may_wait=may_query)
     except TooFast:
         backlog.release(count)
         raise
 
 
-def take_tokens(env: Environment, count: int = 1, rate: KeyRate | None = None) -> None:
-    """Take the tokens of `count` tasks. `rate`: of the caller's key. Raises TooFast (429)."""
+def take_tokens(env: Environment, count: int = 1, rate: KeyRate | None = None, may_wait: bool = True) -> None:
+    """Take the tokens of `count` tasks. `rate`: of the caller's key. Raises TooFast (429).
+
+    `may_wait` False: as for `KeyRate.take`."""
     # The key's rate first: a caller that exceeds its own takes nothing from the others.
-    if rate is not None and not rate.take(count):
+    if rate is not None and not rate.take(count, may_wait):
         raise TooFast(
             f"too many tasks: at most {rate.rate:,.15g} a second are accepted with this API key; slow down",
             rate.retry_after(),

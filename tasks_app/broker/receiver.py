@@ -88,25 +88,28 @@ class Receiver:
         `channel`: kombu's. `accept`: its content types. Of those that are dropped together one line tells: there may be
         thousands.
         """
-        faults = [fault for item in items if (fault := self._fault(item, channel, accept)) is not None]
+        faults: list[Exception] = []
+        for item in items:
+            try:
+                handler = self._handler_of(item, channel, accept)
+            except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                faults.append(error)
+            else:
+                self._notify(handler)
         if faults:
             self.drop(faults[-1], len(faults))
         return not faults
 
-    def _fault(self, item: bytes, channel: Any, accept: Any) -> Exception | None:
-        """Tell what a notification is about; otherwise return why it is none."""
+    def _handler_of(self, item: bytes, channel: Any, accept: Any) -> str:
+        """The handler that an item on Redis is about. Raises an error of the above if it is no notification."""
         start = item.rpartition(TAG)[0]
         if (handler := self._known.get(start)) is None:
-            try:
-                handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
-            except (NotANotification, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                return error
+            handler = handler_of(channel.Message(json.loads(item), channel=channel, accept=accept))
             if 0 < len(start) <= MAX_KNOWN_BYTES:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
                 self._known[start] = handler
-        self._notify(handler)
-        return None
+        return handler
 
     def drop(self, error: Exception, count: int = 1) -> None:
         """Say that so many messages are dropped, and why the last one is."""

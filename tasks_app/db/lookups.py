@@ -1,4 +1,4 @@
-"""Conditions for statements of Django's: values of a column, pairs of values, and ids since a moment."""
+"""Conditions for statements of Django's: as an index spells them, values of a column, pairs, ids since a moment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Field, Q, UUIDField
+from django.db.models import BooleanField, Field, Q, UUIDField
+from django.db.models.expressions import RawSQL
 from django.db.models.lookups import In
+
+
+def spelled(condition: str) -> RawSQL:
+    """A condition that stands in the statement as it is given here, which is as a partial index spells it.
+
+    SQLite uses a partial index only if the statement's text implies its condition, and a bound parameter does not.
+    """
+    return RawSQL(condition, (), output_field=BooleanField())
 
 
 @Field.register_lookup

@@ -49,8 +49,9 @@ class TokenBucket:
         self._tokens = 0.0
         self._filled_at = None if full else time.monotonic()
 
-    def take(self, rate: float, count: int = 1) -> bool:
-        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
+    def take(self, rate: float, count: int = 1, may_wait: bool = True) -> bool:
+        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split.
+        It never waits."""
         with self._lock:
             self._fill(rate)
             if self._tokens < 1.0:
@@ -77,7 +78,11 @@ class TokenBucket:
 
 
 class FileBusy(Exception):
-    """The file of buckets cannot be used now."""
+    """The file of buckets cannot be used for a while."""
+
+
+class FileTaken(Exception):
+    """Another process has the file of buckets at this moment."""
 
 
 class BucketFile:
@@ -88,10 +93,7 @@ class BucketFile:
     """
 
     _RECORD = struct.Struct("=36sdd")
-    #: How often it is tried to lock the file, and how long a thread waits between. A process that is stopped while it
-    #: holds the lock must not stop the event loop of another.
-    _TRIES, _PAUSE_SECONDS = 20, 0.001
-    #: For how long the file is left alone after that.
+    #: For how long the file is left alone after it could not be used.
     _BUSY_SECONDS = 1.0
 
     def __init__(self, path: Path) -> None:
@@ -103,7 +105,7 @@ class BucketFile:
 
     @contextmanager
     def tokens(self, key: int, rate: float) -> Iterator[list[float]]:
-        """The tokens of a key, as a list of one that may be changed. Raises FileBusy."""
+        """The tokens of a key, as a list of one that may be changed. Does not wait: raises FileBusy or FileTaken."""
         with self._lock:
             descriptor = self._locked()
             try:
@@ -112,7 +114,7 @@ class BucketFile:
                 yield held
                 os.pwrite(descriptor, self._RECORD.pack(self._boot, held[0], now), self._at(key))
             except OSError as error:
-                self._busy_until = time.monotonic() + self._BUSY_SECONDS
+                self.leave_alone()
                 raise FileBusy from error
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -124,6 +126,10 @@ class BucketFile:
         except OSError as error:
             raise FileBusy from error
         return self._filled(record, rate, time.monotonic())
+
+    def leave_alone(self) -> None:
+        """Raise FileBusy for a while."""
+        self._busy_until = time.monotonic() + self._BUSY_SECONDS
 
     def _at(self, key: int) -> int:
         return key * self._RECORD.size
@@ -143,22 +149,26 @@ class BucketFile:
         return self._descriptor
 
     def _locked(self) -> int:
-        if time.monotonic() >= self._busy_until:
-            with suppress(OSError):
-                descriptor = self._opened()
-                for _ in range(self._TRIES):
-                    with suppress(BlockingIOError):
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        return descriptor
-                    time.sleep(self._PAUSE_SECONDS)
-            self._busy_until = time.monotonic() + self._BUSY_SECONDS
-        raise FileBusy
+        if time.monotonic() < self._busy_until:
+            raise FileBusy
+        try:
+            descriptor = self._opened()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileTaken from error
+        except OSError as error:
+            self.leave_alone()
+            raise FileBusy from error
+        return descriptor
 
 
 #: A process takes so many seconds' worth of tokens at a time from its host's bucket, and at least one token.
 LOT_SECONDS = 0.05
 #: An empty bucket is looked at again after so many seconds: the host's share may have grown.
 MAX_EMPTY_SECONDS = 1.0
+#: How often a thread that may wait tries to take from a file that another process has, and how long it waits between.
+#: A process that is stopped while it has the file must not stop this one.
+TRIES, PAUSE_SECONDS = 20, 0.001
 
 
 class HostBucket:
@@ -173,26 +183,37 @@ class HostBucket:
         self._empty_until = 0.0
         self._alone = TokenBucket(full=False)
 
-    def take(self, rate: float, count: int = 1) -> bool:
-        with self._lock:
-            self._rate = rate
-            if self._lot >= count:
-                self._lot -= count
-                return True
-            if time.monotonic() < self._empty_until:
-                return False
-            try:
-                with self._file.tokens(self._key, rate) as held:
-                    if (short := 1.0 - self._lot - held[0]) > 0:
-                        self._empty_until = time.monotonic() + min(short / rate, MAX_EMPTY_SECONDS)
-                        return False
-                    missing = count - self._lot
-                    held[0] -= missing
-                    self._lot = float(max(min(math.floor(held[0]), math.floor(rate * LOT_SECONDS - missing)), 0))
-                    held[0] -= self._lot
-                return True
-            except FileBusy:
-                return self._alone.take(rate, count)
+    def take(self, rate: float, count: int = 1, may_wait: bool = True) -> bool:
+        """As there. Unless it may wait, also False if another process has the file at this moment."""
+        for _ in range(TRIES if may_wait else 1):
+            with suppress(FileTaken), self._lock:
+                return self._taken(rate, count)
+            if may_wait:
+                time.sleep(PAUSE_SECONDS)
+        if not may_wait:
+            return False
+        self._file.leave_alone()
+        return self._alone.take(rate, count)
+
+    def _taken(self, rate: float, count: int) -> bool:
+        self._rate = rate
+        if self._lot >= count:
+            self._lot -= count
+            return True
+        if time.monotonic() < self._empty_until:
+            return False
+        try:
+            with self._file.tokens(self._key, rate) as held:
+                if (short := 1.0 - self._lot - held[0]) > 0:
+                    self._empty_until = time.monotonic() + min(short / rate, MAX_EMPTY_SECONDS)
+                    return False
+                missing = count - self._lot
+                held[0] -= missing
+                self._lot = float(max(min(math.floor(held[0]), math.floor(rate * LOT_SECONDS - missing)), 0))
+                held[0] -= self._lot
+            return True
+        except FileBusy:
+            return self._alone.take(rate, count)
 
     def release(self, count: int = 1) -> None:
         with self._lock:
@@ -200,7 +221,7 @@ class HostBucket:
                 with self._file.tokens(self._key, self._rate) as held:
                     held[0] += count
                 self._empty_until = 0.0
-            except FileBusy:
+            except (FileBusy, FileTaken):
                 self._lot += count
 
     def balance(self, rate: float) -> Balance:
@@ -230,10 +251,13 @@ class KeyRate:
         quota = Fraction(rate).limit_denominator(MAX_WINDOW_SECONDS)
         self._policy = f'"key";q={quota.numerator};w={quota.denominator};qu="tasks"'
 
-    def take(self, count: int) -> bool:
-        """Take `count` tasks; False if the rate is exceeded. A batch is not refused because of its size."""
+    def take(self, count: int, may_wait: bool = True) -> bool:
+        """Take `count` tasks; False if the rate is exceeded. A batch is not refused because of its size.
+
+        On an event loop it may not wait. Then False does not mean that the rate is exceeded: ask again on a thread.
+        """
         self.asked += count
-        return self._bucket.take(self.share, count)
+        return self._bucket.take(self.share, count, may_wait)
 
     def release(self, count: int) -> None:
         """Tasks were taken, and refused for another reason."""

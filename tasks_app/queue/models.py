@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -16,7 +16,7 @@ from django.db import models
 from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Coalesce
 
-import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
+from tasks_app.db.lookups import spelled  # and registers the lookup that the CHECKs use
 from tasks_app.logs import harmless
 from tasks_app.queue.node_models import RevisionCommand
 from tasks_app.runner.call import mark_of
@@ -79,15 +79,11 @@ UNTOLD = Q(callback_url__isnull=False, completed_at__isnull=False) & (
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    """Sets of rows that have an index of their own.
+    """Sets of rows that have an index of their own. Without the index each of these scans the whole table."""
 
-    The conditions are literals: SQLite uses a partial index only if the statement's text implies its condition, and a
-    bound parameter does not. Without the index each of these scans the whole table.
-    """
-
-    def where(self, literal: str, *values: Any) -> TaskQuerySet:
+    def where(self, condition: str) -> TaskQuerySet:
         """Rows by a condition that is spelled as in an index."""
-        return cast("TaskQuerySet", self.extra(where=[literal], params=values))
+        return self.filter(spelled(condition))
 
     def running_by_key(self) -> TaskQuerySet:
         """Rows that a node has claimed, to be narrowed by keys.

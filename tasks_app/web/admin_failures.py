@@ -12,8 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.urls import reverse
 from django.utils.text import capfirst
 
-from tasks_app.admin import unfinished
-from tasks_app.admin.pages import bare, is_for_person, page_of_act, refused
+from tasks_app.admin.pages import ask_to_log_in, bare, is_for_person, page_of_act, refused
 from tasks_app.admin.text import line
 from tasks_app.api.errors import WITH_A_KEY
 from tasks_app.feature import Link
@@ -64,7 +63,7 @@ def _refused_redirect(request: HttpRequest, response: HttpResponseRedirect) -> H
     """Redirects by which Django refuses: an act to the login, and a filter that a list does not know to all rows."""
     address = urlsplit(response.url)
     if request.method == "POST" and address.path == reverse("admin:login") and address.query.startswith("next="):
-        return unfinished.ask_to_log_in(request)
+        return ask_to_log_in(request)
     if address.query == f"{ERROR_FLAG}=1" and ERROR_FLAG not in request.GET:
         return refused(request, _unknown(request), 400, *UNKNOWN_FILTER, Link(request.path, "The list without filters"))
     return response
@@ -94,10 +93,7 @@ def _make_page(request: HttpRequest, response: HttpResponseBase) -> None:
         sentence, after = sentence.removesuffix(WITH_A_KEY), UNKNOWN_EFFECT
     if status == 503 and request.method == "GET":
         links.append(Link(request.get_full_path(), "Reload the page"))
-    page: str | None = None
-    if status == 503 and request.method == "POST":
-        page = unfinished.send_again(request, _sentence(sentence))
-    page = page or refused(request, _sentence(sentence), status, title, after, *links).text
+    page = refused(request, _sentence(sentence), status, title, after, *links).text
     response.content = page  # type: ignore[attr-defined]
     response.headers["Content-Type"] = "text/html; charset=utf-8"
     response.headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]

@@ -117,7 +117,6 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "activity-trends": ("/admin/activity/trends/", ALL),
     "activity-runs": ("/admin/activity/runs/", ALL),
     "activity-slots": ("/admin/activity/slots/", ALL),
-    "admin-unfinished": ("/admin/unfinished/", ALL),  # nothing is left: to the dashboard
     "admin-search": ("/admin/search/?q=tag:nightly", ALL),
     "admin-handlers": ("/admin/handlers/", ALL),
     "admin-handler": ("/admin/handler/?type=echo", ALL),

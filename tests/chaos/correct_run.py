@@ -9,9 +9,6 @@ from tests.chaos.outages import Outages
 from tests.chaos.witness import HandlerEvent
 
 FINE, TRIED, LIVES = "fine", "tried", "lives"
-#: That of the task which a client followed, and that in which ticks were missed.
-FAULTS = [("node.kill", 52.5, 52.5), ("node.freeze", 184.5, 198.0)]
-VICTIMS = [("node-0", 184.5, 198.0)]
 
 
 def result(task: str, n: int, attempt: int = 1) -> dict[str, Any]:
@@ -83,7 +80,7 @@ def correct_run() -> Evidence:
             ],
         },
         budget={"rough": 1},
-        outages=Outages(FAULTS, recovery=0.0, victims=VICTIMS),
+        outages=Outages([], recovery=0.0),
         nodes=["node-0"],
         overlooked={"rough": 0},
         metrics={

@@ -101,7 +101,7 @@ def test_of_what_was_not_surely_accepted_before_its_run_at_the_positions_count()
     assert missed(e) == [("first", "second")]
 
 
-def test_a_retry_keeps_its_place_in_its_crowd_and_a_redrive_does_not() -> None:
+def test_a_retry_keeps_its_position_in_its_crowd_and_a_redrive_does_not() -> None:
     e = crowd(evidence("fifo"))
     again = [attempt(1, "error", 10.5, 10.6, wait=0.0), attempt(2, "success", 12.0, 12.5, wait=1.4)]
     e.attempts["first"][:], e.attempts["second"][0]["started_at"] = again, 11.0

@@ -80,7 +80,7 @@ def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the
     daemon.web()
     with pytest.raises(httpx.TransportError):
         daemon.http.post("/queue", json={"type": "act"})
-    # Nobody was told, and nobody rang: the node finds it by its poll, while the web server is started anew.
+    # Nobody was told, nor notified: the node finds it by its poll, while the web server is started anew.
     until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_task WHERE status = 'completed'"), what="the end of the task")
     until(lambda: daemon.answers("/health/live"), what="a new web process")
     [listed] = daemon.http.get("/api/tasks").json()

@@ -46,6 +46,18 @@ def name_of_a_feature() -> re.Pattern[str]:
     return re.compile("|".join(names))
 
 
+def test_functions_import_nothing_but_in_two_modules() -> None:
+    found = {
+        str(file.relative_to(ROOT))
+        for file in ROOT.glob("tasks_app/**/*.py")
+        for function in ast.walk(ast.parse(file.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert found == {"tasks_app/apps.py", "tasks_app/broker/notification.py"}
+
+
 def is_features(kind: type) -> bool:
     return kind.__module__.startswith("tasks_app.features.")
 

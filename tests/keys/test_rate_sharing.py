@@ -55,6 +55,21 @@ def test_a_process_that_is_stopped_while_it_holds_the_file_stops_no_other(tmp_pa
         assert time.monotonic() < until
 
 
+def test_an_event_loop_does_not_wait_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "key-rates"
+    bucket = HostBucket(BucketFile(path), 7)
+    clock = Clock()
+    monkeypatch.setattr(rates, "time", clock)
+    other = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert not bucket.take(5.0, may_wait=False)
+    bucket.release()  # of a task that was taken before: this process keeps it
+    assert [bucket.take(5.0, may_wait=False) for _ in range(2)] == [True, False]
+    fcntl.flock(other, fcntl.LOCK_UN)
+    assert bucket.take(5.0, may_wait=False), "the file is asked again at once"
+    assert clock.now == Clock().now, "nothing has slept"
+
+
 @pytest.mark.parametrize("written", [b"", b"x", b"\xff" * 52 * 20])
 def test_a_file_that_says_nothing_is_a_full_bucket(written: bytes, tmp_path: Path) -> None:
     (tmp_path / "key-rates").write_bytes(written)

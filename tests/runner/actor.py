@@ -126,7 +126,7 @@ def reply_and_hang(data: dict[str, Any]) -> None:
 
 
 def reply_and_close_stdin(data: dict[str, Any]) -> None:
-    reply("deaf")
+    reply("stubborn")
     os.close(0)
     time.sleep(600)
 
@@ -233,7 +233,7 @@ def main(mode: str) -> None:
         err.write(b"no model file\n")
         err.flush()
         os._exit(3)
-    if mode == "deaf":
+    if mode == "stubborn":
         time.sleep(600)
     if mode == "eager":
         reply("nobody asked")

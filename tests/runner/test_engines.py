@@ -84,7 +84,7 @@ def test_a_long_line_passes_in_both_directions_byte_for_byte(peer: Peer) -> None
 
 
 def test_receive_and_send_do_not_block(kit: Kit, engine: Engine) -> None:
-    container = engine.start(kit.handler("deaf"), 0)
+    container = engine.start(kit.handler("stubborn"), 0)
     try:
         assert container.silent()
         for reader in container.readers():

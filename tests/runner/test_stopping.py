@@ -138,7 +138,7 @@ def test_a_pool_that_closes_waits_for_no_grace(new_caller: NewCaller) -> None:
     assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
 
 
-@pytest.mark.parametrize("mode", ["deaf", "sleepy"])
+@pytest.mark.parametrize("mode", ["stubborn", "sleepy"])
 def test_a_call_that_has_not_begun_is_ended_in_the_same_way(new_caller: NewCaller, mode: str) -> None:
     caller = new_caller(mode, stop_grace=1.0)  # a container that has not started yet may lose a signal
     text: dict[str, Any] = {"do": "sleep", "text": "x" * 1_000_000}  # more than a pipe holds

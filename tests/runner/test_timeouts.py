@@ -120,6 +120,6 @@ def test_a_reply_after_the_deadline_is_dropped(new_caller: NewCaller) -> None:
 
 
 def test_a_handler_that_never_reads_a_long_line_times_out(new_caller: NewCaller) -> None:
-    caller = new_caller("deaf", start_timeout=0.0)
+    caller = new_caller("stubborn", start_timeout=0.0)
     assert caller.ask("echo", timeout=0.3, text="x" * 5_000_000).outcome.kind is OutcomeKind.TIMEOUT
     caller.until(lambda: caller.pool.stats().warm)

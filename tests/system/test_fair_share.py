@@ -69,7 +69,7 @@ def test_a_busy_node_that_receives_every_notification_keeps_no_free_one_waiting(
     for task in long:
         daemon.until_starts(task)
     # The free one hears nothing: what it gets it finds by itself.
-    node("deaf", DAEMON_BROKER_URL="redis://127.0.0.1:1")
+    node("unreachable", DAEMON_BROKER_URL="redis://127.0.0.1:1")
     daemon.until_warm()
     until(lambda: daemon.http.get("/health").json()["workers"] == 2, what="two nodes")
     # It knows that it is not alone once it has looked around.

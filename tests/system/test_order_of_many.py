@@ -98,11 +98,11 @@ def test_no_pair_is_taken_in_the_wrong_order(daemon: Daemon, one: Round) -> None
         until(daemon.all_final, 60, "the end of all tasks")
 
     rows = daemon.rows("SELECT id, place, attempts FROM taskdaemon_task")
-    place = {row["id"]: row["place"] for row in rows}
+    positions = {row["id"]: row["place"] for row in rows}
     assert {row["attempts"] for row in rows} == {1}
 
     def rank(task: Accepted) -> tuple[int, int]:
-        there = place[task.task.replace("-", "")]
+        there = positions[task.task.replace("-", "")]
         return {"fifo": (0, there), "lifo": (0, -there), "priority": (-task.priority, there)}[one.order]
 
     found = claims.read(record)

@@ -34,14 +34,14 @@ FOR_EVER = 600
 
 def configure(daemon: Daemon) -> None:
     """Handlers that clean up, and some that ignore SIGTERM. Their command lines name the daemon's home."""
-    tidy, deaf = ["python", str(TIDY)], ["python", "-c", IGNORES]
+    tidy, stubborn = ["python", str(TIDY)], ["python", "-c", IGNORES]
     for name, command, keys in (
         ("tidy", tidy, {"stop_grace": FOR_EVER, "timeout": 600}),
         ("tidy-brief", tidy, {"stop_grace": FOR_EVER, "timeout": 1, "start_timeout": 0, "max_retries": 0}),
-        ("deaf", deaf, {"stop_grace": 0.3, "timeout": 600}),
-        ("deaf-brief", deaf, {"stop_grace": 0.3, "timeout": 0.5, "start_timeout": 0, "max_retries": 0}),
-        ("deaf-long", deaf, {"stop_grace": FOR_EVER, "timeout": 600}),
-        ("deaf-drained", deaf, {"stop_grace": FOR_EVER, "timeout": 600}),
+        ("stubborn", stubborn, {"stop_grace": 0.3, "timeout": 600}),
+        ("stubborn-brief", stubborn, {"stop_grace": 0.3, "timeout": 0.5, "start_timeout": 0, "max_retries": 0}),
+        ("stubborn-long", stubborn, {"stop_grace": FOR_EVER, "timeout": 600}),
+        ("stubborn-drained", stubborn, {"stop_grace": FOR_EVER, "timeout": 600}),
     ):
         words = {"command": [*command, f"{daemon.home}/{name}"], "instances": 1} | keys
         lines = [f"{key} = {json.dumps(value)}" for key, value in words.items()]
@@ -123,14 +123,14 @@ def test_a_handler_cleans_up_after_its_timeout(daemon: Daemon) -> None:
     assert attempt["error"].startswith("no reply within 1 s") and attempt["stderr_tail"] == "cleaned up\n"
 
 
-@pytest.mark.parametrize("task_type", ["deaf", "deaf-brief"])
+@pytest.mark.parametrize("task_type", ["stubborn", "stubborn-brief"])
 def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(daemon: Daemon, task_type: str) -> None:
     task = daemon.post(task_type)
     daemon.until_status(task, "processing", "failed")
-    if task_type == "deaf":
+    if task_type == "stubborn":
         cancelled(daemon, task)
     found = daemon.until_final(task)
-    assert found["failure_reason"] == ("cancelled" if task_type == "deaf" else "timeout")
+    assert found["failure_reason"] == ("cancelled" if task_type == "stubborn" else "timeout")
     until_sigterm(daemon, task_type)
     assert pid(logged(daemon, task)) not in of_home(daemon.home)
 
@@ -139,25 +139,25 @@ def test_a_node_that_is_killed_during_a_grace_leaves_nothing(deployment: Callabl
     daemon = deployment()
     configure(daemon)
     daemon.web()
-    worker = daemon.worker("--handler", "deaf-long")
+    worker = daemon.worker("--handler", "stubborn-long")
     daemon.until_warm()
-    task = daemon.post("deaf-long")
+    task = daemon.post("stubborn-long")
     daemon.until_status(task, "processing")
     cancelled(daemon, task)
-    until_sigterm(daemon, "deaf-long")
+    until_sigterm(daemon, "stubborn-long")
     worker.kill()
-    until(lambda: not any("/deaf" in line for line in of_home(daemon.home).values()), what="its handler's end")
+    until(lambda: not any("/stubborn" in line for line in of_home(daemon.home).values()), what="its handler's end")
     assert daemon.task(task)["failure_reason"] == "cancelled"
 
 
 def test_while_a_handler_is_in_its_grace_its_slot_takes_no_task_others_work_and_a_redrive_ends_it(
     daemon: Daemon,
 ) -> None:
-    task = daemon.post("deaf-long")
+    task = daemon.post("stubborn-long")
     daemon.until_status(task, "processing")
     cancelled(daemon, task)
-    until_sigterm(daemon, "deaf-long")
-    next_one = daemon.post("deaf-long")
+    until_sigterm(daemon, "stubborn-long")
+    next_one = daemon.post("stubborn-long")
     for _ in range(5):
         assert daemon.until_final(daemon.post("act"))["status"] == "completed"
     assert daemon.task(next_one)["status"] == "pending"
@@ -181,13 +181,13 @@ def test_a_task_that_is_cancelled_while_it_waits_is_never_begun(daemon: Daemon) 
 
 def test_a_drain_lets_a_handler_clean_up_and_leaves_nothing(up: tuple[Daemon, Process]) -> None:
     daemon, process = up
-    task, deaf = begun(daemon, "tidy"), daemon.post("deaf-drained")
-    daemon.until_status(deaf, "processing")
+    task, stubborn = begun(daemon, "tidy"), daemon.post("stubborn-drained")
+    daemon.until_status(stubborn, "processing")
     process.signal(signal.SIGTERM)
     assert process.ends() == 0
-    until_sigterm(daemon, "deaf-drained")
+    until_sigterm(daemon, "stubborn-drained")
     assert (folders(task), of_home(daemon.home)) == ([], {})
-    for one in (task, deaf):
+    for one in (task, stubborn):
         (attempt,) = daemon.attempts(one)
         assert (attempt["outcome"], attempt["error"]) == ("released", "drained")
         key = one.replace("-", "")

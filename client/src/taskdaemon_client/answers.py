@@ -1,4 +1,7 @@
-"""What calls answer. Each class has the fields of a schema of `/openapi.json`, by the same names."""
+"""What calls answer. Each `Answer` has the fields of a schema of `/openapi.json`, by the same names.
+
+The errors that have answers are here too; `errors` has all.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from taskdaemon_client._options import ShownOptions
-from taskdaemon_client.errors import TaskFailed
 
 A = TypeVar("A", bound="Answer")
 T = TypeVar("T")
@@ -123,6 +125,23 @@ class Queued(Answer):
     callback_taken: bool | None = None
     #: With `wait`: the task at the end of the wait, or None if it could not be read.
     task: Task | None = None
+
+
+class TaskdaemonError(Exception):
+    """The base of all errors of this package.
+
+    `queued`: what `submit_many` had queued before this error, in the order of its tasks.
+    """
+
+    queued: list[Queued]
+
+
+class TaskFailed(TaskdaemonError):
+    """A task has failed. `task` has the reason and the last error."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"task {task.id} failed ({task.failure_reason}): {task.last_error}")
+        self.task = task
 
 
 @dataclass(frozen=True, kw_only=True)

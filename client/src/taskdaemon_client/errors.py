@@ -5,23 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 
-if TYPE_CHECKING:
-    from taskdaemon_client.answers import Queued, Task
+from taskdaemon_client.answers import TaskdaemonError as TaskdaemonError
+from taskdaemon_client.answers import TaskFailed as TaskFailed
 
 T = TypeVar("T")
-
-
-class TaskdaemonError(Exception):
-    """The base of all errors of this package.
-
-    `queued`: what `submit_many` had queued before this error, in the order of its tasks.
-    """
-
-    queued: list[Queued]
 
 
 class Unreachable(TaskdaemonError):
@@ -35,14 +26,6 @@ class WaitTimeout(TaskdaemonError):
         what = f"{kind} {ids[0]} has" if len(ids) == 1 else f"{len(ids)} {kind}s have"
         super().__init__(f"{what} not ended within {seconds:g} s")
         self.ids = ids
-
-
-class TaskFailed(TaskdaemonError):
-    """A task has failed. `task` has the reason and the last error."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(f"task {task.id} failed ({task.failure_reason}): {task.last_error}")
-        self.task = task
 
 
 class TasksGone(TaskdaemonError):

@@ -36,6 +36,6 @@ class Callbacks(Feature):
     panels = "tasks_app.features.callbacks.admin.panels"
     sections = "tasks_app.features.callbacks.admin.sections"
     reads = "tasks_app.features.callbacks.metrics.waiting"
-    families = "tasks_app.features.callbacks.metrics.families"
+    families = "tasks_app.features.callbacks.families.families"
     problems = "tasks_app.features.callbacks.metrics.problems"
     node_threads = "tasks_app.features.callbacks.jobs.Sending"

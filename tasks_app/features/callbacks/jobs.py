@@ -1,11 +1,13 @@
 """What callbacks add to a node: once a beat has found one, what tells and sends is imported, and not before.
 
-It takes 8 MB and a loop, which a node without callbacks need not have.
+It takes 8 MB and a loop, which a node without callbacks need not have. So dotted paths name it, as in `Feature`.
 """
 
 from __future__ import annotations
 
 import threading
+
+from django.utils.module_loading import import_string
 
 from tasks_app.node.threads import NodeThread, OutageGuard
 from tasks_app.queue.current import BatchSize
@@ -13,6 +15,8 @@ from tasks_app.queue.due_work import DueWork
 
 #: After a failure of the database.
 RETRY_SECONDS = 5.0
+#: Ended tasks that are told of in one transaction.
+TASKS_PER_TRANSACTION = 200
 #: Set after deliveries were committed, and by a beat that finds one due: the thread that sends looks at once.
 woken = threading.Event()
 
@@ -22,7 +26,7 @@ class Telling:
 
     def __init__(self, node: str) -> None:
         self._job = OutageGuard("tell of ended tasks", RETRY_SECONDS)
-        self._size: BatchSize | None = None
+        self._size = BatchSize(TASKS_PER_TRANSACTION)
 
     def run(self, work: DueWork) -> None:
         """Tell what has ended. Raises nothing."""
@@ -30,10 +34,7 @@ class Telling:
             self._job.run(self._tell)
 
     def _tell(self) -> None:
-        from tasks_app.features.callbacks.telling import TASKS_PER_TRANSACTION, tell_ended
-
-        self._size = self._size or BatchSize(TASKS_PER_TRANSACTION)
-        if tell_ended(self._size):
+        if import_string("tasks_app.features.callbacks.telling.tell_ended")(self._size):
             woken.set()
 
 
@@ -59,6 +60,5 @@ class Sending(NodeThread):
         woken.wait()
         if self._stopped.is_set():
             return
-        from tasks_app.features.callbacks.node import Sender
-
-        Sender(self._node, woken).run(self._stopped)
+        sender = import_string("tasks_app.features.callbacks.node.Sender")
+        sender(self._node, woken).run(self._stopped)

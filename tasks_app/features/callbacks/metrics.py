@@ -1,22 +1,17 @@
-"""What /metrics and /health say of callbacks: what waits to be sent, and what is wrong with it."""
+"""What /health says of callbacks, and what /metrics reads: what waits to be sent, and what is wrong with it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from django.db.models import Count, Min, Q
 
 from tasks_app.features.callbacks.models import SINCE, Delivery, pending
 from tasks_app.handlers.words import plural, span
 from tasks_app.logs import harmless
-from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
 
 #: A callback is late if it was due for longer. Whatever takes one again after its process died is quicker.
 LATE_SECONDS = 120.0
@@ -41,29 +36,6 @@ def waiting() -> Waiting:
     """Count them. Raises DatabaseError."""
     found = pending().aggregate(count=Count("*"), first=Min("next_at"))
     return Waiting(found["count"], _late(found["first"], store().moment()[1]))
-
-
-def families(reading: SystemReading) -> Iterator[Metric]:
-    """Tries by what came of them, and what waits."""
-    # Not above: nodes, which read `waiting`, would load its 20 modules for nothing.
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    what = (
-        "Tries to send callbacks, by what came of them: delivered, again (another try follows), failed (the last one)."
-    )
-    tries = CounterMetricFamily("callback_tries", what, labels=("outcome",))
-    for outcome in ("delivered", "again", "failed"):
-        tries.add_metric((outcome,), reading.totals.sum("callback_tries", outcome))
-    yield tries
-    what = "Pending callbacks that failed without a further try: by their age (7 days), or by an operator."
-    given_up = CounterMetricFamily("callbacks_given_up", what, labels=("by",))
-    for by in ("age", "operator"):
-        given_up.add_metric((by,), reading.totals.sum("callbacks_given_up", by))
-    yield given_up
-    waits: Waiting = reading.read.get("callbacks", Waiting(0, 0.0))
-    yield GaugeMetricFamily("callbacks_pending", "Callbacks that are to be sent, or tried again.", waits.pending)
-    late = "For how long the callback that is due first has been due. 0: none is due."
-    yield GaugeMetricFamily("callbacks_late_seconds", late, waits.late)
 
 
 def problems() -> list[str]:

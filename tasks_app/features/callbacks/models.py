@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
+from tasks_app.db.lookups import spelled
+
 
 class State(models.TextChoices):
     """Where a delivery stands."""
@@ -96,5 +98,5 @@ class Delivery(models.Model):
 
 
 def pending() -> models.QuerySet[Delivery]:
-    """Those that are to be sent. Spelled literally, or SQLite does not use the index."""
-    return Delivery.objects.extra(where=["status = 'pending'"])
+    """Those that are to be sent, along the indexes of these."""
+    return Delivery.objects.filter(spelled("status = 'pending'"))

@@ -22,6 +22,7 @@ from tasks_app.api.errors import dump
 from tasks_app.api.pages import objects_by_id
 from tasks_app.features.callbacks import UNTOLD
 from tasks_app.features.callbacks.addresses import endpoint
+from tasks_app.features.callbacks.jobs import TASKS_PER_TRANSACTION
 from tasks_app.features.callbacks.models import Delivery, Event
 from tasks_app.handlers.words import rfc3339
 from tasks_app.node.threads import MAX_CALL_SECONDS
@@ -35,7 +36,7 @@ from tasks_app.runner.endings import split_stderr
 
 #: A body that would have more bytes has neither the task's data nor its result. What else a task has is small.
 MAX_BODY_BYTES = 256 * 1024
-TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL = 200, 20
+TRANSACTIONS_PER_CALL = 20
 #: Of the bodies that are made at once, unless a single one has more.
 MAX_BYTES = 4 * 1024 * 1024
 #: How a task fails whose `last_error` is its handler's text.

@@ -89,15 +89,6 @@ class PauseForm(HoldForm):
             self.add_error("until", "Give a time, or choose another end.")
         return given
 
-    def in_words(self, data: Any) -> dict[str, str]:
-        """Of what was sent: the time in UTC, which its fields have in the zone of the browser."""
-        try:
-            until = self.fields["until"].clean(data.get("until", ""))
-            ahead = timedelta(minutes=self.fields["offset"].clean(data.get("offset", "")) or 0)
-            return {"until": moment_text(until - ahead)} if until else {}
-        except (forms.ValidationError, OverflowError):
-            return {}
-
     def ends_at(self) -> datetime | timedelta | None:
         """When, or after how long, the pause of a valid form ends by itself."""
         end, until = self.cleaned_data["end"], self.cleaned_data["until"]

@@ -25,24 +25,24 @@ MEASURED_BYTES = 2048
 
 _STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
 #: The rows of a type, along `task_ready_by_place` and `task_ready_by_priority`.
-BY_PLACE, BY_PRIORITY = (f"{rows} AND task_type = {{type}}" for rows in (READY, READY_BY_PRIORITY))
-STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED = (
-    f"{rows} AND {_STARTABLE}" for rows in (BY_PLACE, BY_PRIORITY, RETURNED)
+BY_POSITION, BY_PRIORITY = (f"{rows} AND task_type = {{type}}" for rows in (READY, READY_BY_PRIORITY))
+STARTABLE_BY_POSITION, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED = (
+    f"{rows} AND {_STARTABLE}" for rows in (BY_POSITION, BY_PRIORITY, RETURNED)
 )
 
 #: The rows of a type, which of them, their order.
 Arm = tuple[str, str, str]
 
 
-def arms(by_place: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
+def arms(by_position: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
     """What is read of each segment (a, b, c), one after the other: every ready row once, the best first."""
     return {
         "fifo": (
             (returned, "place < segment.a", "place"),
-            (by_place, "place >= segment.a", "place"),
+            (by_position, "place >= segment.a", "place"),
         ),
         "lifo": (
-            (by_place, "place >= segment.a AND place < segment.b", "place DESC"),
+            (by_position, "place >= segment.a AND place < segment.b", "place DESC"),
             (returned, "place < segment.a AND place >= segment.c", "place DESC"),
         ),
         "priority": (
@@ -53,7 +53,7 @@ def arms(by_place: str, by_priority: str, returned: str) -> dict[Selection, tupl
     }
 
 
-ARMS = arms(STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED)
+ARMS = arms(STARTABLE_BY_POSITION, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED)
 # The parameters of the statements below, and the columns that they return:
 #   all       $2 node, $3 seconds of the lease; `{each}`: the most bytes of data that a row returns
 #   several   $1 the requests as JSON, $4 `{each}`; by id: $4 the ids, $5 `{each}`

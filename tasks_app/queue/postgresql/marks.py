@@ -276,8 +276,8 @@ def ask(marks: Mapping[str, Marks], proven: int) -> tuple[Sample, frozenset[str]
     probes = {name: its.bands.probes(proven) for name, its in marks.items()}
     asked = [{"type": name, **probe._asdict()} for name, its in probes.items() for probe in its]
     types = [{"type": name, "since": its.since} for name, its in marks.items()]
-    [(position, micros, writers, places, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
-    left = iter(json.loads(places))
+    [(position, micros, writers, positions, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
+    left = iter(json.loads(positions))
     answers: dict[str, Answers] = {name: ([next(left) for _ in its], []) for name, its in probes.items()}
     for name, *row in json.loads(returned):
         answers[name][1].append(Returned(*row))
@@ -368,11 +368,11 @@ class SessionMarks:
         self._horizon = self._horizon.seen(sample, writers)
         ready = set()
         for name, known in before.items():
-            places, returned = answers[name]
-            if returned or any(place is not None for place in places):
+            positions, returned = answers[name]
+            if returned or any(position is not None for position in positions):
                 ready.add(name)
             if proven.position and not set_back:
-                new = moved(name, all_marks[name], proven, places, returned)
+                new = moved(name, all_marks[name], proven, positions, returned)
                 with self._lock:
                     if self._marks.get((order, name)) is known:  # otherwise another thread has forgotten them
                         self._marks[order, name] = new

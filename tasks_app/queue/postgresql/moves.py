@@ -316,19 +316,19 @@ def may_promote() -> bool:
 
 
 def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
-    prepared(PROMOTE, (_with_places(rows),))
+    prepared(PROMOTE, (_with_positions(rows),))
 
 
 def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    return {identity for (identity,) in prepared(REDRIVE, (_with_places(rows),))}
+    return {identity for (identity,) in prepared(REDRIVE, (_with_positions(rows),))}
 
 
 def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
-    return {identity for (identity,) in prepared(SET_PRIORITY, (_with_places(rows), priority))}
+    return {identity for (identity,) in prepared(SET_PRIORITY, (_with_positions(rows), priority))}
 
 
-def _with_places(rows: Sequence[tuple[UUID, int | None]]) -> str:
-    return json.dumps([{"id": str(identity), "place": place} for identity, place in rows])
+def _with_positions(rows: Sequence[tuple[UUID, int | None]]) -> str:
+    return json.dumps([{"id": str(identity), "place": position} for identity, position in rows])
 
 
 # Live events. They move no task.

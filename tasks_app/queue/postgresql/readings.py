@@ -30,10 +30,10 @@ from tasks_app.queue.due_work import (
     OnHold,
 )
 from tasks_app.queue.postgresql.claim import (
-    BY_PLACE,
+    BY_POSITION,
     BY_PRIORITY,
     MEASURED_BYTES,
-    STARTABLE_BY_PLACE,
+    STARTABLE_BY_POSITION,
     STARTABLE_BY_PRIORITY,
     arms,
     as_arrays,
@@ -100,7 +100,7 @@ def reading_statement(order: Selection) -> str:
     all_arms = " UNION ALL ".join(
         f"SELECT 1 FROM (SELECT 1 FROM taskdaemon_task WHERE {rows.format(type='known.type', since='known.since')}"
         f" AND {which} ORDER BY {by}) AS arm{n}"
-        for n, (rows, which, by) in enumerate(arms(BY_PLACE, BY_PRIORITY, RETURNED)[order])
+        for n, (rows, which, by) in enumerate(arms(BY_POSITION, BY_PRIORITY, RETURNED)[order])
     )
     return _READING.replace("{arms}", all_arms)
 
@@ -200,11 +200,11 @@ _EQUAL = f"priority = segment.a AND segment.a >= $3::int AND place < {_NEXT.form
 #: dead is at the front of the queue. A segment without a band has nothing that came back in it.
 ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
     "fifo": (
-        (STARTABLE_BY_PLACE, "place >= segment.a AND place < $2::bigint", "place DESC"),
+        (STARTABLE_BY_POSITION, "place >= segment.a AND place < $2::bigint", "place DESC"),
         (RETURNED, "segment.a > 0 AND place < segment.a AND place < $2::bigint", "place DESC"),
     ),
     "lifo": (
-        (STARTABLE_BY_PLACE, "place >= segment.a AND place > $2::bigint AND place < segment.b", "place"),
+        (STARTABLE_BY_POSITION, "place >= segment.a AND place > $2::bigint AND place < segment.b", "place"),
         (RETURNED, "segment.a > 0 AND place < segment.a AND place >= segment.c AND place > $2::bigint", "place"),
     ),
     "priority": (

@@ -45,7 +45,7 @@ def best_of_type(order: Selection) -> str:
 
 
 @cache
-def places_of_type(order: Selection) -> str:
+def positions_of_type(order: Selection) -> str:
     """The query for the same rows, to be compared with those of other types."""
     return BEST.format(columns="id, priority, place", order=ORDER[order])
 
@@ -91,7 +91,7 @@ def _best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int) -
     rows = [
         (request.task_type, priority, position)
         for request in requests
-        for _, priority, position in read(places_of_type(order), (request.task_type, min(request.count, cap)))
+        for _, priority, position in read(positions_of_type(order), (request.task_type, min(request.count, cap)))
     ]
     if order == "priority":
         rows.sort(key=lambda row: (-row[1], row[2]))

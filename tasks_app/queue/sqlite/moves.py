@@ -224,20 +224,24 @@ def may_promote() -> bool:
 def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
     moment = _now()
     with connection.wrap_database_errors:
-        connection.connection.executemany(PROMOTE, [(moment, place, identity.hex) for identity, place in rows])
+        connection.connection.executemany(PROMOTE, [(moment, position, identity.hex) for identity, position in rows])
 
 
 def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
     moment = _now()
     with connection.wrap_database_errors:
         execute = connection.connection.cursor().execute
-        return {identity for identity, place in rows if execute(REDRIVE, (identity.hex, place, moment)).rowcount}
+        return {identity for identity, position in rows if execute(REDRIVE, (identity.hex, position, moment)).rowcount}
 
 
 def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
     with connection.wrap_database_errors:
         execute = connection.connection.cursor().execute
-        return {identity for identity, place in rows if execute(SET_PRIORITY, (identity.hex, priority, place)).rowcount}
+        return {
+            identity
+            for identity, position in rows
+            if execute(SET_PRIORITY, (identity.hex, priority, position)).rowcount
+        }
 
 
 # Counters: one row each, since there is one writer at a time.

@@ -126,15 +126,15 @@ SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, 
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
   requested_timeout, requested_max_retries FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY priority DESC, place LIMIT ?;
 
--- places_of_type, fifo (claim.py)
+-- positions_of_type, fifo (claim.py)
 -- Reads only their positions, for a node with a limit over all types.
 SELECT id, priority, place FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place LIMIT ?;
 
--- places_of_type, lifo (claim.py)
+-- positions_of_type, lifo (claim.py)
 -- Reads only their positions, for a node with a limit over all types.
 SELECT id, priority, place FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place DESC LIMIT ?;
 
--- places_of_type, priority (claim.py)
+-- positions_of_type, priority (claim.py)
 -- Reads only their positions, for a node with a limit over all types.
 SELECT id, priority, place FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY priority DESC, place LIMIT ?;
 

@@ -51,7 +51,7 @@ def test_a_falsy_result_is_stored_as_it_is(result: str) -> None:
     got = row(task).result
     assert json.dumps(got) == json.dumps(json.loads(result))
     # The handler's null is a JSON value: the column is not NULL.
-    assert Task.objects.filter(pk=task.id).extra(where=["result IS NOT NULL"]).exists()
+    assert Task.objects.filter(pk=task.id).where("result IS NOT NULL").exists()
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
         },
         "claim": {
             "best_of_type": "Reads the best ready tasks of a type.",
-            "places_of_type": "Reads only their positions, for a node with a limit over all types.",
+            "positions_of_type": "Reads only their positions, for a node with a limit over all types.",
             "CLAIM": "Claims such a task for a node.",
             "READY_TYPES": "Reads which types have ready tasks.",
         },

@@ -105,7 +105,7 @@ def test_9_the_attempt_grows_by_one_and_the_row_has_node_lease_and_policy(
         settle((failure(task), RETRIED), node=f"node {number}")
 
 
-def test_9_a_claim_returns_the_tasks_data_on_one_line_with_its_place() -> None:
+def test_9_a_claim_returns_the_tasks_data_on_one_line_with_its_position() -> None:
     [key] = insert(70)
     Task.objects.filter(pk=key).update(task_data={"a": ["ü\n", None]})
     [task] = take()

@@ -245,7 +245,7 @@ def test_8_a_capped_claim_reads_the_same_index_and_claims_by_id(order: Selection
     requests = [ClaimRequest(name, 5, AT_ONCE) for name in ("echo", "prime")]
     assert len(claim("node", requests, order, cap=5)) == 5
     if connection.vendor == "sqlite":
-        read = explained(sqlite.places_of_type(order), ("echo", 5))
+        read = explained(sqlite.positions_of_type(order), ("echo", 5))
         assert scans(read) == [] and reads_in_order(read, order), read
     else:
         read = planned_once(postgresql.best_of_types(order), "'[]', 5")
