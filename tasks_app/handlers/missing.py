@@ -70,6 +70,10 @@ def no_program(command: Sequence[str], cwd: Path) -> str | None:
     program = command[0]
     if "/" in program:
         path = cwd / program
+        if path.is_dir():
+            return f"{path} is a folder, not a program; write the path of a program"
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a link that leads to no file; correct the link"
         if not path.is_file():
             return f"there is no program {path}; {CORRECT_PATH}"
         if not os.access(path, os.X_OK):

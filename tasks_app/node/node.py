@@ -45,7 +45,7 @@ RELEASE_SECONDS = DRAIN_GRACE_SECONDS + 10.0
 #: The last of them, in which tasks whose large results are not written yet go back: a little more than a statement may
 #: take that writes one.
 GIVE_BACK_SECONDS = 12.0
-#: How long the end of a node tries once more to remove containers that the engine has not removed yet.
+#: How long the end of a node waits for the answers to creates, and then tries once more to remove containers.
 LAST_REMOVALS_SECONDS = 2.0
 
 

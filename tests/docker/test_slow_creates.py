@@ -117,6 +117,21 @@ def test_a_slot_that_closes_does_not_wait_for_its_create_and_leaves_no_container
     until(lambda: all(map(is_gone, slow.made)), what="its end")
 
 
+def test_a_create_that_is_answered_while_the_engine_closes_leaves_nothing(opened: Open, slow: SlowCreates) -> None:
+    engine, closing = opened("60"), threading.Event()
+    slow.hold(answers=True)
+    with ThreadPoolExecutor() as threads:
+        starting = threads.submit(engine.start, HANDLER, 0, closing)
+        until(lambda: slow.answered == 1, what="the container")
+        closing.set()
+        with pytest.raises(Unavailable, match="the slot closes before"):
+            starting.result()
+        left = threads.submit(engine.close, 30.0)
+        slow.release()
+        assert left.result() == []
+    until(lambda: not containers(engine), what="the removal of the container")
+
+
 def test_a_container_that_is_being_created_is_not_taken_for_a_leftover(
     opened: Open, slow: SlowCreates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +258,27 @@ def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_c
         go_on.set()
         assert running.result() == "container"
     limits.check()
+
+
+class Awaited(threading.Event):
+    """Sets `begun` as soon as somebody waits."""
+
+    def __init__(self, begun: threading.Event) -> None:
+        super().__init__()
+        self._begun = begun
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._begun.set()
+        return super().wait(timeout)
+
+
+def test_a_create_whose_slot_has_closed_may_still_be_answered_while_creates_close(limits: Creates) -> None:
+    one, begun, closing = create(), threading.Event(), threading.Event()
+    closing.set()
+    with pytest.raises(Unavailable):
+        limits.ask(one, lambda _: f"id {begun.wait()}", closing)
+    one.answered = Awaited(begun)
+    assert limits.close(30.0) == 0
 
 
 def test_fifos_are_removed_unless_a_container_uses_or_may_use_them(limits: Creates) -> None:

@@ -16,6 +16,8 @@ from testkit.images.recipes import BUSYBOX
     (("no-such-program-anywhere",), "there is no program no-such-program-anywhere on the PATH"),
     (("pyton3", "plain.py"), "there is no program pyton3 on the PATH; did you mean python3?"),
     (("./run",), "there is no program {cwd}/run"),
+    (("./folder",), "{cwd}/folder is a folder, not a program; "),
+    (("./circle",), "{cwd}/circle is a link that leads to no file; correct the link"),
     (("./gone.sh",), "{cwd}/gone.sh begins with #!/gone/sh, which does not exist; "),
     (("./windows.sh",), "{cwd}/windows.sh has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' "),
     (("./bare.sh",), "{cwd}/bare.sh is no program, and its first line names none; begin it with one"),
@@ -25,6 +27,8 @@ from testkit.images.recipes import BUSYBOX
 ])  # fmt: skip
 def test_a_command_that_cannot_start_says_what_is_missing(tmp_path: Path, command: tuple[str, ...], says: str) -> None:
     (tmp_path / "plain.py").touch(0o644)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
     for name, line in {"gone": "#! /gone/sh -e\n", "windows": "#!/bin/sh\r\n", "bare": "echo\n"}.items():
         (tmp_path / f"{name}.sh").write_text(line, newline="")
         (tmp_path / f"{name}.sh").chmod(0o755)

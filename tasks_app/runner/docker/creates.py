@@ -136,11 +136,16 @@ class Creates:
         self._remover.forget(late.label)
         return late
 
-    def close(self) -> int:
+    def close(self, seconds: float = 0.0) -> int:
         """Adopt no container any more. Returns how many creates have no answer: the engine may still make containers.
 
-        Their FIFOs are removed.
+        The engine has so many seconds to answer. The FIFOs of creates without an answer are removed.
         """
+        until = time.monotonic() + seconds
+        with self._lock:
+            running = tuple(self._running)
+        for one in running:
+            one.answered.wait(max(0.0, until - time.monotonic()))
         with self._lock:
             unanswered = [*self._running, *self._unanswered]
             self._unanswered = []
@@ -181,9 +186,10 @@ class Creates:
                 if not create.abandoned:
                     self._unanswered.append(create)
             used = not create.abandoned and (create.error is None or create.given_up_at <= now)
+            if create.error is None:  # before anybody who waits for the answer may ask which containers are left
+                self._remover.created(create.container)
             create.answered.set()
         if create.error is None:
-            self._remover.created(create.container)
             self._remover.forget(create.label)
         if not used:
             self._drop(create)

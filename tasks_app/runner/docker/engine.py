@@ -91,7 +91,7 @@ class DockerEngine:
 
     def close(self, seconds: float = 0.0) -> Sequence[str]:
         self._events.close()
-        unanswered = self._creates.close()
+        unanswered = self._creates.close(seconds)
         left = self._remover.remove_left(seconds)
         self._connection.close()
         why = "the Docker engine has not removed {} in time"
