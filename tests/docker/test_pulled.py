@@ -8,8 +8,6 @@ from contextlib import suppress
 import pytest
 from docker.errors import NotFound
 
-from tasks_app.runner.docker.images import Images
-from tasks_app.runner.engine import NotYet
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude
 from tests.docker.engines import BUSYBOX, client
@@ -50,13 +48,3 @@ def test_it_is_pulled_while_other_handlers_work_and_is_used_then(
     assert len([line for line in messages if line.startswith(f"image {image} was pulled in ")]) == 1, (
         "once for all slots"
     )
-
-
-def test_an_image_whose_name_begins_with_localhost_is_to_be_built_and_never_pulled() -> None:
-    images = Images(lambda image: pytest.fail(f"{image} was pulled"))
-    error = images.missing("localhost/hello")
-    assert not isinstance(error, NotYet)
-    assert str(error) == (
-        "its image localhost/hello is missing; build it (docker build -t localhost/hello FOLDER), or correct the name"
-    )
-    assert images.being_pulled("localhost/hello") is None

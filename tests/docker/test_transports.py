@@ -22,7 +22,7 @@ from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Crea
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import TRANSPORT, Pipes, Transports
 from tasks_app.runner.endings import KillReason
-from tasks_app.runner.engine import STDERR, Unavailable
+from tasks_app.runner.engine import Unavailable
 from tasks_app.runner.wire import Success
 from testkit import needs
 from testkit.images.recipes import C
@@ -193,12 +193,6 @@ def test_an_engine_that_does_not_see_our_files_is_attached_to(tmp_path: Path) ->
     assert "source path does not exist" in result.stderr
 
 
-def test_if_attach_fails_too_fifos_are_tried_again(callers: Open) -> None:
-    caller = callers(network=f"there-is-none-{os.getpid()}")
-    assert "there-is-none" in caller.until(lambda: caller.pool.stats().problem)
-    assert given_up(caller) == 0
-
-
 def test_a_failure_unrelated_to_fifos_does_not_suspend_them(caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network, attached = f"taskdaemon-test-late-{os.getpid()}", Creator.attached
 
@@ -258,18 +252,6 @@ def test_a_send_to_a_handler_that_closed_its_stdin_fails(engine: DockerEngine) -
         assert readable(one.readers()[0])
         with pytest.raises(BrokenPipeError):
             one.send(b"{}\n")
-    finally:
-        one.destroy()
-
-
-def test_output_on_stderr_after_the_reply_is_dropped_before_the_next_line(engine: DockerEngine) -> None:
-    one = engine.start(intruder(image=BUSYBOX, command=("sh", "-c", "echo late >&2; exec 2>&-; sleep 600")), 0)
-    try:
-        _, err, _ = one.readers()
-        assert readable(err)
-        assert one.silent()
-        assert one.receive(err) in (((STDERR, b""),), ())
-        assert one.silent()
     finally:
         one.destroy()
 
