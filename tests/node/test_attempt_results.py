@@ -86,23 +86,6 @@ def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:
     assert attempt_result(finished(Failure("no", False))).result_size is None
 
 
-def test_a_falsy_result_is_kept() -> None:
-    result = attempt_result(finished(Success(0, "0")))
-    assert result.result == "0"
-
-
-@pytest.mark.parametrize("retryable", [True, False])
-def test_the_handler_decides_whether_its_error_may_be_retried(retryable: bool) -> None:
-    result = attempt_result(finished(Failure("no", retryable)))
-    assert result.retryable is retryable
-
-
-def test_a_pause_that_the_handler_asks_for_is_the_retrys() -> None:
-    task = TASK._replace(policy=Policy(30.0, 3, 1.0, frozenset({"error"})))
-    result = attempt_result(finished(Failure("no", True, retry_in=3600.0)))._replace(task=task)
-    assert (result.retry_in, result.decision.delay, result.decision.spent) == (3600.0, 3600.0, 1)
-
-
 def test_a_pause_that_does_not_count_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, retry_in=0.0)))
     CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, ignored="it is no number")))

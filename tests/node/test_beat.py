@@ -10,19 +10,18 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import conf
 from tasks_app.conf.watching import Watcher
 from tasks_app.db.node_lock import NodeLock, has_lock
-from tasks_app.features.history import history
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
 from tasks_app.node import record
-from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat, LiveLog
+from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.ready_types import TypesOnHold
@@ -184,16 +183,6 @@ def test_a_beat_asks_as_much_about_many_busy_nodes_as_about_one(beating: Beating
 
     beating.beat()
     assert asked("one") == asked("two", "three", "four") == 1
-
-
-def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) -> None:
-    beating.node("alive")
-    lock = NodeLock(beating.home, "alive")
-    running(node="alive")
-    with CaptureQueriesContext(connection) as captured:
-        beating.heartbeat._take_over(store().due_work("me").holders, leases=False)
-    assert list(captured) == []
-    lock.release()
 
 
 def test_a_task_whose_lease_is_over_is_taken_over_once_silence_is_trusted(beating: BeatingNode) -> None:
@@ -400,21 +389,6 @@ def test_a_beat_stores_what_running_tasks_write_and_removes_what_ended_long_ago(
     assert list(LiveEvent.objects.values_list("task_id", "body__text")) == [(UUID(task.id), "a line\n")]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_beat_whose_live_events_are_refused_is_a_beat_all_the_same(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(self: LiveLog) -> None:
-        raise OperationalError("no room")
-
-    monkeypatch.setattr(LiveLog, "write", fails)
-    beating.availability.renewed(store().elapsed() - TRUST_SECONDS)
-    for _ in range(2):
-        beating.beat()
-    assert beating.availability.trusts_silence()
-    assert Node.objects.get(pk="me").stopped_at is None
-
-
 def test_events_without_an_end_are_looked_for_from_time_to_time(
     beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,33 +408,3 @@ def test_a_beat_writes_the_history_of_its_minute_once(beating: BeatingNode) -> N
     HistoryRow.objects.create(minute=rows[0]["minute"] + 1, totals={}, handlers={}, last_attempt=0)
     beating.beat()  # in this minute, or in the next one
     assert HistoryRow.objects.count() == 2
-
-
-def test_a_beat_whose_minute_has_a_row_sends_nothing_for_the_history(beating: BeatingNode) -> None:
-    beating.beat()
-    [minute] = HistoryRow.objects.values_list("minute", flat=True)
-    HistoryRow.objects.create(minute=minute + 1, totals={}, handlers={}, last_attempt=0)
-    with CaptureQueriesContext(connection) as captured:
-        beating.beat()
-    assert [one["sql"] for one in captured if "history" in one["sql"] and "due" not in one["sql"]] == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[int] = []
-
-    def refuse(minute: int) -> None:
-        tried.append(minute)
-        raise OperationalError("the database is away")
-
-    monkeypatch.setattr(history, "record", refuse)
-    beating.beat()
-    beating.beat()
-    assert len(tried) == 1
-    passed = store().elapsed() + history.RETRY_SECONDS
-    monkeypatch.setattr(store(), "elapsed", lambda: passed)
-    beating.beat()
-    beating.beat()
-    assert len(tried) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +19,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from testkit.process import until
-from tests.node.writing import Turns, large, sized, threads
+from tests.node.writing import Turns, large, threads
 from tests.queue.moves.kit import row, submitted, success, take, tries
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -308,17 +307,6 @@ def test_a_refused_result_whose_task_is_cancelled_is_dropped(monkeypatch: pytest
         cancel(row(bad).pk)
         until(lambda: writer.problem() is None, what=writer.problem)
     assert row(bad).failure_reason == "cancelled"
-
-
-def test_what_a_person_cancels_is_written_at_the_next_try(batches: Batches) -> None:
-    [task], writer = running(1), new_writer()
-    cancels = (
-        "IF nextval('settles_seen') < 4 THEN PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(9); END IF"
-    )
-    with at_each_settle(cancels), threads(writer):
-        writer.put(sized(task, json.dumps({"n": 1})))
-        until(lambda: row(task).status == "completed", what=writer.problem)
-    assert tries(task) == [(1, "success")]
 
 
 @pytest.mark.usefixtures("takes_long")

@@ -71,14 +71,6 @@ def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_w
     assert starter._backoff.pause == 0.0 and not starter.problem
 
 
-@pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
-def test_a_container_that_the_slot_itself_ended_is_no_failure(
-    starter: ContainerStarter, dialog: Dialog, reason: DeathReason
-) -> None:
-    starter.ended(dialog, reason, ContainerExit(0), explained=False)
-    assert (starter._backoff.pause, starter.problem) == (0.0, None)
-
-
 def played(**fields: Any) -> Dialog:
     """A dialog without anything unusual, except for these fields."""
     usual: dict[str, Any] = {"calls": 0, "started_at": time.monotonic(), "tails": lambda: ("", "")}
@@ -125,36 +117,6 @@ def test_the_log_says_what_a_container_did_that_ended_it(
     assert sentence(starter) == (None if fields.get("replied") else f"handler 'cat' {says}")
 
 
-@pytest.mark.parametrize(("fields", "started", "answered_at", "says"), [
-    ({"calls": 1}, False, 1.0, "ended with exit code 3 before it read its first task"),
-    ({"calls": 1}, None, None, "ended with exit code 3 before its first reply"),
-    ({"calls": 1}, None, 1.0, None), ({"calls": 1}, True, None, None), (REPLIED, True, 1.0, None),
-])  # fmt: skip
-def test_a_container_has_not_started_if_it_ended_before_it_read_or_for_all_that_is_known_before_the_first_answer(
-    starter: ContainerStarter, fields: Any, started: bool | None, answered_at: float | None, says: str | None
-) -> None:
-    starter._owner.start_times.answered_at = answered_at
-    starter.ended(played(**fields), EXIT, ContainerExit(3), explained=True, started=started)
-    assert sentence(starter) == (says and f"handler 'cat' {says}")
-
-
-def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: ContainerStarter) -> None:
-    for _ in range(2):
-        starter.ended(played(), EXIT, ContainerExit(3), explained=False, started=False)
-    assert starter._owner.probing.active
-    starter.ended(played(calls=1), EXIT, ContainerExit(3), explained=True, started=True)
-    assert not starter._owner.probing.active
-
-
-def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_wrote(
-    starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "log_once", LogOnce())
-    for task in ("task 1", "task 2"):
-        starter.ended(played(**REPLIED, tails=lambda task=task: ("", task)), EXIT, ContainerExit(0), explained=False)
-    assert caplog.messages == ["handler 'cat' ended while idle with exit code 0: task 1 (container c)"]
-
-
 def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
     starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,12 +152,6 @@ def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
     assert starter.is_stable(dialog)
     starter.recovered()
     assert not starter.is_stable(dialog)
-
-
-def test_no_container_is_started_after_a_close(starter: ContainerStarter) -> None:
-    starter.close()
-    assert starter.start() is None
-    assert list(starter.dialogs()) == []
 
 
 class BrokenEngine(ProcessEngine):
