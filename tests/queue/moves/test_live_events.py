@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app.queue import live_events as module
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
-from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
@@ -64,13 +64,6 @@ def test_in_one_batch_some_have_live_events_and_others_do_not() -> None:
     assert settle("node", results) == {(task.id, 1) for task in tasks}
     assert {row(task).status for task in tasks} == {"completed"}
     assert [stored(task) for task in tasks] == [[], [("log", "x"), ("end", "success")]] * 3
-
-
-def test_a_result_that_is_refused_stores_no_live_events() -> None:
-    task = running()
-    with pytest.raises(Exception, match="JSON"):
-        settle("node", [success(task, "{", live=events(task, 1, "x"))])
-    assert row(task).status == "processing" and stored(task) == []
 
 
 def test_a_cancelled_attempt_ends_as_cancelled_once_its_node_has_stopped_it() -> None:
@@ -140,15 +133,6 @@ def test_the_next_attempt_has_events_of_its_own() -> None:
     assert list(found) == [(1, 2), (2, 1)]
 
 
-def test_a_deleted_tasks_events_go_with_it_and_none_come_back() -> None:
-    task = running()
-    write(task, "one")
-    assert delete(UUID(task.id))
-    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="deleted", container="c", ended_by_verb=True)
-    settle("node", [stopped._replace(live=events(task, 2, "two"))])
-    assert not LiveEvent.objects.exists()
-
-
 def test_a_settle_without_live_events_sends_the_same_statements_as_before() -> None:
     tasks = [running() for _ in range(3)]
     with CaptureQueriesContext(
@@ -209,10 +193,3 @@ def test_events_without_an_end_are_removed_after_an_hour_if_their_attempt_does_n
     assert forget_live_events() == 0
     assert forget_lost_live_events() == 3
     assert set(LiveEvent.objects.values_list("task_id", flat=True)) == {UUID(runs.id), UUID(fresh.id)}
-
-
-def test_the_log_of_an_ended_attempt_is_in_its_row_when_its_events_have_an_end() -> None:
-    task = running()
-    settle("node", [success(task, stderr_tail="one\n", live=events(task, 1, "one\n"))])
-    assert LiveEvent.objects.filter(task_id=task.id, kind="end").exists()
-    assert Attempt.objects.get(task_id=task.id).stderr_tail == "one\n"
