@@ -87,11 +87,6 @@ def test_no_socket_file_is_left_when_a_worker_ends(local_app: Celery, home: Path
     assert files(home) == []
 
 
-def test_a_socket_that_only_sends_has_no_file(home: Path, notify) -> None:
-    notify("echo")
-    assert not socket_directory(home).exists()
-
-
 @pytest.mark.long("starts", seconds=20)
 def test_two_celery_workers_receive_and_a_killed_ones_socket_goes(local_app: Celery, home: Path, notify) -> None:
     with Node(local_app, home, DEPLOYMENT) as one, Node(local_app, home, DEPLOYMENT) as other:
@@ -179,11 +174,6 @@ def test_a_node_with_nothing_to_receive_sleeps(home: Path) -> None:
         with pytest.raises(TimeoutError):
             listener.connection.drain_events(timeout=2)
         assert time.process_time() - used < 0.5
-
-
-def test_a_worker_waits_no_longer_than_max_wait(home: Path) -> None:
-    with listening(home, max_wait=0.0) as listener, pytest.raises(TimeoutError):
-        listener.connection.drain_events()  # without a limit
 
 
 def test_a_worker_that_was_stopped_before_it_listens_does_not_start_to() -> None:

@@ -11,10 +11,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import ResponseError
 
 from tasks_app.broker import receiver
-from tasks_app.broker.publisher import Publisher
 from tasks_app.broker.queues import queue_name
 from tasks_app.broker.receiver import RedisPull
 from testkit.brokers import RedisServer, application
@@ -89,16 +87,6 @@ def test_queues_take_turns_and_the_most_urgent_of_all_comes_first(
         assert pulling.read(1)[-1] == "later"
 
 
-def test_the_queues_and_levels_are_those_of_the_publisher(
-    pulling: Pulling, own_redis: RedisServer, home: Any, deployment: str
-) -> None:
-    publisher = Publisher(deployment, application(own_redis.url, home))
-    for priority in (0, 35, 70, 100):
-        assert publisher.send("echo", priority)
-    publisher.close()
-    assert len(pulling.read(4)) == 4
-
-
 def test_an_answer_that_is_overdue_is_an_error_and_one_that_waits_to_be_read_is_none(
     pulling: Pulling, own_redis: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,15 +109,6 @@ def test_it_is_ready_once_redis_has_answered_that_there_is_no_message(pulling: P
     assert pulling.ready == 0
     pulling.read(2)
     assert pulling.ready == 1
-
-
-def test_it_is_not_ready_if_redis_accepts_the_connection_and_refuses_the_question(
-    pulling: Pulling, own_redis: RedisServer
-) -> None:
-    own_redis.tell("ACL", "SETUSER", "default", "-brpop")
-    with pytest.raises(ResponseError, match="brpop"):
-        pulling.read(1)
-    assert pulling.ready == 0
 
 
 def test_a_connection_that_redis_closes_is_an_error(pulling: Pulling, own_redis: RedisServer) -> None:
