@@ -146,17 +146,6 @@ def test_an_engine_may_be_reached_over_tcp(second: SecondEngine) -> None:
     relay.close()
 
 
-def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Caller) -> None:
-    assert shells.ask("anything").outcome == ONE
-    second.stop()
-    shells.until(lambda: shells.pool.stats().problem)
-    assert shells.pool.free() == 0
-    second.start()
-    shells.until(lambda: shells.pool.free() == 2)
-    assert shells.ask("anything").outcome == ONE
-    shells.until(lambda: shells.pool.stats().problem is None)
-
-
 @pytest.mark.parametrize("shells", ["attach"], indirect=True)
 def test_a_handler_whose_engine_was_killed_is_dead_before_its_call_fails(second: SecondEngine, shells: Caller) -> None:
     shells.until(lambda: shells.pool.free() == 2)

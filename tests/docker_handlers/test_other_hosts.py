@@ -44,11 +44,6 @@ def busy(daemon: Deployment) -> tuple[str, set[str]]:
     return task, daemon.containers()
 
 
-def counted(daemon: Deployment, series: str) -> int:
-    """The value of a counter."""
-    return daemon.counted(series)
-
-
 def test_the_containers_of_a_vanished_host_are_removed(daemon: Deployment) -> None:
     first = hosts.start(daemon, "a")
     name = hosts.name(daemon, first)

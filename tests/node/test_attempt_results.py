@@ -25,30 +25,6 @@ def killed(reason: KillReason) -> NoReply:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind"),
-    [
-        (Success(1, "1"), OutcomeKind.SUCCESS),
-        (Failure("no", False), OutcomeKind.ERROR),
-        (NoReply(DeathReason.TIMEOUT, "slow"), OutcomeKind.TIMEOUT),
-        (NoReply(DeathReason.EXIT, "gone"), OutcomeKind.CRASH),
-        (NoReply(DeathReason.OOM, "full"), OutcomeKind.OOM),
-        (NoReply(DeathReason.BAD_REPLY, "odd"), OutcomeKind.BAD_REPLY),
-        *((killed(reason), OutcomeKind.RELEASED) for reason in KillReason),
-        (NoReply(None, "it was lost", begun=False), OutcomeKind.RELEASED),
-    ],
-)
-def test_each_outcome_has_its_kind(outcome: Outcome, kind: OutcomeKind) -> None:
-    result = attempt_result(finished(outcome))
-    assert (result.kind, result.exit_code, result.seconds, result.stdout_tail, result.stderr_tail) == (
-        kind,
-        3,
-        0.5,
-        "out",
-        "err",
-    )
-
-
-@pytest.mark.parametrize(
     ("image", "oom", "expected"),
     [("sha256:5", True, ("sha256:5", True)), ("sha256:5", False, ("sha256:5", False)), ("", False, (None, None))],
 )

@@ -20,7 +20,6 @@ from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
-from tasks_app.node import record
 from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
@@ -128,17 +127,6 @@ def test_the_command_of_a_revision_is_stored_once_by_each_node(tmp_path: Path) -
     second.beat()
     again = RevisionCommand.objects.get(pk="0123456789ab")
     assert again.command == "python one.py" and again.used_at >= stored["0123456789ab"].used_at
-
-
-def test_of_the_commands_of_revisions_those_stay_that_were_used_last(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record, "KEEP_COMMANDS", 2)
-    for day in (1, 2, 3):
-        RevisionCommand.objects.create(pk=f"{day}", used_at=PAST - timedelta(days=day))
-    beating.commands["3"] = None
-    beating.beat()
-    assert {*RevisionCommand.objects.values_list("pk", flat=True)} == {"1", "3"}
 
 
 def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(beating: BeatingNode) -> None:

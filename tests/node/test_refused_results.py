@@ -325,25 +325,3 @@ def test_a_task_fails_also_if_the_server_refuses_what_its_handler_has_written_be
     with threads(writer):
         until(lambda: row(task).status == "failed", what=writer.problem)
     assert (row(task).failure_reason, row(task).retries, tries(task)) == ("bad_reply", 0, [(1, "bad_reply")])
-
-
-def test_connections_for_large_results_are_closed_when_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_writer, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)  # the second try passes, however slow the machine is
-    [plain, slow], writer = running(2), new_writer()
-    others = sessions()  # an earlier test of this process may have left one
-    with at_each_settle("PERFORM pg_sleep(0.8)", f"{LARGE} AND NEW.id = '{slow.id}'"), threads(writer):
-        writer.put(large(plain))
-        writer.put(large(slow))
-        until(lambda: statuses([plain, slow]) == ["completed"] * 2, what=writer.problem)
-        assert writer._reactor.interrupts >= 2  # type: ignore[attr-defined]  # claims may go on
-        until(lambda: sessions() <= others, what=sessions)
-
-
-def sessions() -> set[int]:
-    """The processes of the other sessions of this database."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return {int(pid) for (pid,) in cursor}

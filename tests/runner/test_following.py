@@ -111,12 +111,3 @@ def test_a_call_that_is_killed_or_late_has_what_it_wrote(new_caller: NewCaller) 
     result = caller.result(call)
     assert result.outcome.kind is OutcomeKind.TIMEOUT
     assert result.live is follower.live and follower.text("stdout", over=True) == "garbage\n"
-
-
-def test_a_call_that_is_followed_ends_at_its_timeout_while_it_floods(new_caller: NewCaller) -> None:
-    caller = new_caller(start_timeout=0.0)
-    caller.ask("echo")
-    for do in ("flood_lines", "flood_stderr"):
-        slot, call = caller.begin({"do": do}, timeout=1.0)
-        follow(caller, slot, call)
-        assert caller.result(call).outcome.kind is OutcomeKind.TIMEOUT
