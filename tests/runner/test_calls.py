@@ -93,11 +93,6 @@ def test_a_reply_of_ten_megabytes_is_accepted_and_a_longer_one_is_not(kit: Kit, 
     caller.answers_again()
 
 
-def test_a_line_of_several_megabytes_goes_to_the_handler(caller: Caller) -> None:
-    assert caller.ask("length", timeout=20.0, text="x" * 5_000_000).outcome == Success(5_000_000)
-    caller.answers_again(lost=0)
-
-
 @pytest.mark.parametrize(("mode", "result"), [("half", "that will do"), ("answers_first", "too long")])
 def test_a_reply_before_all_of_a_long_line_was_read_counts_and_costs_the_container(
     new_caller: NewCaller, mode: str, result: str

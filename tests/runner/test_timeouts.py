@@ -103,14 +103,6 @@ def test_a_timeout_kills_the_whole_group(kit: Kit, new_caller: NewCaller) -> Non
     caller.until(lambda: kit.is_gone(result.container, grandchild))
 
 
-def test_a_reply_after_the_deadline_is_dropped(new_caller: NewCaller) -> None:
-    caller = new_caller(start_timeout=0.0)
-    caller.ask("echo")
-    assert caller.ask("sleep", timeout=0.2).outcome.kind is OutcomeKind.TIMEOUT
-    caller.answers_again()
-    assert len(caller.results) == 3
-
-
 def test_a_handler_that_never_reads_a_long_line_times_out(new_caller: NewCaller) -> None:
     caller = new_caller("deaf", start_timeout=0.0)
     assert caller.ask("echo", timeout=0.3, text="x" * 5_000_000).outcome.kind is OutcomeKind.TIMEOUT

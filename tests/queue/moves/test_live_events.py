@@ -7,9 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
-from django.test.utils import CaptureQueriesContext
 
 from tasks_app.queue import live_events as module
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
@@ -131,15 +129,6 @@ def test_the_next_attempt_has_events_of_its_own() -> None:
     assert stored(again) == [("log", "two")]
     found = LiveEvent.objects.after(task.id, 1, 1).values_list("attempt", "sequence")
     assert list(found) == [(1, 2), (2, 1)]
-
-
-def test_a_settle_without_live_events_sends_the_same_statements_as_before() -> None:
-    tasks = [running() for _ in range(3)]
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        settle("node", [success(task) for task in tasks])
-    assert not [query for query in queries.captured_queries if "live_event" in query["sql"]]
 
 
 def older(seconds: float, **which: Any) -> None:

@@ -81,14 +81,6 @@ def test_the_attempt_says_what_happened() -> None:
     assert attempt.started_at <= attempt.ended_at
 
 
-def test_unknown_fields_of_an_attempt_are_null() -> None:
-    task = running()
-    settle("node", [success(task)])
-    attempt = Attempt.objects.get(task_id=task.id)
-    assert (attempt.image, attempt.oom, attempt.exit_code, attempt.seconds) == (None, None, None, None)
-    assert attempt.revision is None
-
-
 def test_each_attempt_says_how_long_the_task_had_been_ready_before_its_claim() -> None:
     identity = submit("echo")
     Task.objects.filter(pk=identity).update(ready_at=F("ready_at") - timedelta(seconds=90))
