@@ -47,6 +47,25 @@ def test_the_only_slot_has_one_task_at_a_time_while_its_container_is_replaced(tm
         caller.until(lambda: deaths(caller) == {"recycled": 1})
 
 
+def test_of_several_a_reload_waits_for_the_first_new_container_and_not_for_tasks(tmp_path: Path) -> None:
+    go, waits = tmp_path / "go", "its first new container is not ready yet; the old ones go on meanwhile"
+    engine: Any = HeldEngine(ProcessEngine())
+    with Reloading(handler(), engine, ready_after=30.0) as caller:
+        caller.settled()
+        calls = [caller.begin({"waits_for": str(go)})[1] for _ in range(3)]
+        engine.goes_on.clear()
+        caller.pool.adopt(handler("two"))
+        assert caller.pool.waits_for() is None  # all of them run tasks
+        go.touch()
+        assert [caller.result(call).outcome for call in calls] == [Success("one")] * 3
+        caller.until(lambda: caller.pool.free() == 2)
+        assert caller.pool.waits_for() == waits
+        engine.goes_on.set()
+        caller.until(lambda: caller.pool.waits_for() is None)
+        caller.settled()
+        assert caller.versions(3) == ["two"] * 3
+
+
 def test_a_reload_waits_for_the_first_new_container_also_where_no_old_one_goes_on(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(ANSWERS)

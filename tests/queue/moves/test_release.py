@@ -90,6 +90,15 @@ def test_of_releases_with_the_same_log_only_the_first_one_keeps_it() -> None:
     ]  # fmt: skip
 
 
+def test_a_settle_of_releases_and_others_moves_all_of_them() -> None:
+    submitted(50, 50, 50)
+    first, second, third = take(3)
+    kept = settle("node", [success(first), unread(second), failure(third, retryable=False)])
+    assert kept == {(each.id, 1) for each in (first, second, third)}
+    assert [row(each).status for each in (first, second, third)] == ["completed", "pending", "failed"]
+    assert [row(each).unbegun_attempts for each in (first, second, third)] == [None, 1, None]
+
+
 def test_another_outcome_in_between_restarts_the_count() -> None:
     task = running()
     for number in range(1, 8):
