@@ -104,6 +104,12 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     return found
 
 
+def test_a_node_trusts_silence_once_it_has_renewed_for_a_while(beats: Beats) -> None:
+    assert not beats.each_second(TRUST_SECONDS - 1)
+    assert beats.each_second(3)
+    assert beats.each_second(5 * RENEWAL_SECONDS)
+
+
 def test_not_after_the_database_hung_and_then_answered(beats: Beats) -> None:
     beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
     beats.stands_still = 3 * RENEWAL_SECONDS
