@@ -13,10 +13,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerShutdown
-from celery.worker import state
 
-from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.local import (
     DirectoryRefused,
     Listener,
@@ -174,16 +171,6 @@ def test_a_node_with_nothing_to_receive_sleeps(home: Path) -> None:
         with pytest.raises(TimeoutError):
             listener.connection.drain_events(timeout=2)
         assert time.process_time() - used < 0.5
-
-
-def test_a_worker_that_was_stopped_before_it_listens_does_not_start_to() -> None:
-    consumer = NotificationConsumer.__new__(NotificationConsumer)
-    state.should_stop = 0
-    try:
-        with pytest.raises(WorkerShutdown):
-            consumer.loop()
-    finally:
-        state.should_stop = None
 
 
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:

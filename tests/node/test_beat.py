@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
@@ -20,7 +20,7 @@ from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
-from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat
+from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat, LiveLog
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.ready_types import TypesOnHold
@@ -259,10 +259,16 @@ def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(bea
     assert Node.objects.get(pk="capped").pools == {"echo": pool(1, 1) | {"cap": 3}}
 
 
-def test_an_engine_that_cannot_be_reached_stands_beside_the_problem_of_its_handler(beating: BeatingNode) -> None:
+def test_an_engine_that_cannot_be_reached_and_a_notice_stand_beside_the_problem_of_their_handler(
+    beating: BeatingNode,
+) -> None:
     beating.stats.problem, beating.stats.engine_problem = "echo cannot be started: no engine", "no engine"
+    beating.stats.notice = "it has one task a container"
     beating.record.create()
-    state = {"slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine"}
+    state = {
+        "slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine",
+        "notice": "it has one task a container",
+    }  # fmt: skip
     assert Node.objects.get(pk="me").pools == {"echo": state | {"drained": False, "stopping": False}}
 
 
@@ -375,6 +381,21 @@ def test_a_beat_stores_what_running_tasks_write_and_removes_what_ended_long_ago(
     LiveEvent.objects.update(at=PAST - timedelta(minutes=1))
     beating.beat()
     assert list(LiveEvent.objects.values_list("task_id", "body__text")) == [(UUID(task.id), "a line\n")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_whose_live_events_are_refused_is_a_beat_all_the_same(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: LiveLog) -> None:
+        raise OperationalError("no room")
+
+    monkeypatch.setattr(LiveLog, "write", fails)
+    beating.availability.renewed(store().elapsed() - TRUST_SECONDS)
+    for _ in range(2):
+        beating.beat()
+    assert beating.availability.trusts_silence()
+    assert Node.objects.get(pk="me").stopped_at is None
 
 
 def test_events_without_an_end_are_looked_for_from_time_to_time(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Set
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,11 +12,11 @@ from django.db import OperationalError
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.claimer import Claim
-from tasks_app.node.dispatcher import HOLD_SECONDS, Dispatcher
+from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
 from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
-from tasks_app.node.result_writer import NO_RESULTS
+from tasks_app.node.result_writer import NO_RESULTS, WaitingResults
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
@@ -31,14 +32,15 @@ class Parts:
         #: How much was done before each look for lost claims.
         self.looks: list[int] = []
         self.waits: list[float] = []
+        self.waiting = NO_RESULTS
         self.during_claim: Callable[[], object] = lambda: None
         self.ready_types = ReadyTypes(["echo"], lambda: self.done.append("interrupt"))
         parts: Any = SimpleNamespace(
             turn=self.waits.append, interrupt=lambda: None, claim=self._claim,
             start=lambda task, _: self.done.append(f"start {task.id}"),
-            release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: NO_RESULTS,
-            idle=lambda: True, give_back=lambda: self.looks.append(len(self.done)),
-            claim_failed=lambda: self.done.append("claim failed"),
+            release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
+            idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
+            give_back=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
         #: Claims, starts, writes and more.
@@ -67,6 +69,17 @@ class Parts:
 @pytest.fixture
 def parts() -> Parts:
     return Parts()
+
+
+def test_the_writer_is_woken_then_types_are_polled_for_and_claimed_and_the_tasks_are_started(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.waiting = WaitingResults(1, {"echo"}, False)
+    later = time.monotonic() + POLL_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    parts.tasks = [claimed("a")]
+    parts.dispatcher.round()
+    assert parts.done == ["wake", "poll", "claim {'echo': 1}", "start a"]
 
 
 def test_a_mark_during_a_claim_that_finds_nothing_leads_to_another_claim(parts: Parts) -> None:

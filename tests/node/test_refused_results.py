@@ -203,6 +203,25 @@ def test_a_server_that_is_slow_for_every_settle_fails_no_task_however_long(
         until(lambda: writer.problem() is None, what=writer.problem)
 
 
+def test_refusals_before_a_time_in_which_every_settle_was_slow_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 2.0)
+    monkeypatch.setattr(refused_results, "MIN_SECONDS", -1.0)
+    [task], writer = running(1), new_writer()
+    create = "CREATE TRIGGER slow BEFORE UPDATE ON taskdaemon_task FOR EACH ROW"
+    with at_each_settle(HANGS, LARGE) as end, threads(writer), connection.cursor() as cursor:
+        writer.put(large(task))
+        until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
+        end()
+        cursor.execute(f"{create} EXECUTE FUNCTION slow()")
+        until(lambda: "results cannot be written" in (writer.problem() or ""), what=writer.problem)
+        end()
+        cursor.execute(f"{create} WHEN ({LARGE}) EXECUTE FUNCTION slow()")
+        until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
+        end()
+        until(lambda: row(task).status == "completed", what=writer.problem)
+    assert tries(task) == [(1, "success")]
+
+
 def test_while_the_server_works_at_results_their_leases_outlast_the_next_try(batches: Batches) -> None:
     [alone], some, writer = running(1), running(3), new_writer()
     with at_each_settle(HANGS) as end, threads(writer):

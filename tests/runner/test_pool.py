@@ -141,6 +141,16 @@ def test_a_container_that_closed_its_stdin_is_replaced() -> None:
 
 
 @any_engine
+def test_a_taken_slot_whose_container_was_replaced_is_not_taken_twice(kit: Kit, caller: Caller) -> None:
+    container = caller.ask("echo").container
+    slot = caller.take()
+    kit.kill(container)
+    caller.until(lambda: caller.pool.stats().starts == 2 and slot.phase is Phase.TAKEN)
+    assert (caller.pool.free(), caller.pool.take()) == (0, None)
+    assert caller.result(caller.begin({"do": "echo"}, slot=slot)[1]).outcome == Success({"do": "echo"})
+
+
+@any_engine
 def test_a_container_that_wrote_after_the_take_gets_no_call(caller: Caller) -> None:
     caller.ask("echo")
     caller.ask("late")

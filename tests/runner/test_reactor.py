@@ -108,6 +108,11 @@ def test_an_interrupt_while_another_thread_polls_is_not_lost(reactor: Reactor) -
     reactor.turn(LONG)
 
 
+def test_an_interrupt_ends_the_turn_of_a_dispatcher_that_waits(reactor: Reactor) -> None:
+    threading.Timer(0.05, reactor.interrupt).start()
+    reactor.turn(LONG)
+
+
 def test_a_listener_that_raises_is_notified_and_the_others_are_called(reactor: Reactor) -> None:
     bad, good = watched(reactor, PipeListener(lambda: 1 / 0)), watched(reactor, PipeListener())
     bad.write()

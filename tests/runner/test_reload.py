@@ -172,6 +172,17 @@ def test_the_only_container_serves_until_a_new_one_is_ready() -> None:
     assert all(KITS["process"].is_gone(each.container.id) for each in engine.started)
 
 
+def test_after_a_roll_back_the_only_container_stays_and_what_was_begun_beside_it_ends() -> None:
+    with Reloading(handler(instances=1), ProcessEngine(), ready_after=30.0) as caller:
+        before = caller.settled()
+        caller.pool.adopt(dataclasses.replace(BROKEN, instances=1))
+        caller.until(lambda: caller.pool.probing.active)
+        caller.pool.adopt(handler(instances=1))
+        assert caller.settled() == before and caller.pool.stats().problem is None
+        (left,) = caller.pool._leaving
+        assert left.join(10.0) and caller.versions(2) == ["one"] * 2
+
+
 def test_the_next_one_of_an_only_container_that_ends_meanwhile_is_the_slots_own() -> None:
     with Reloading(handler(instances=1), ProcessEngine(), ready_after=30.0) as caller:
         (before,) = caller.settled()

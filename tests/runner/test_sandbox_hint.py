@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.mounts import Mount
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.docker.sandbox import Sandbox, explained, hint
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply
@@ -73,3 +74,24 @@ def test_the_sandbox_is_what_the_design_says() -> None:
         "ulimits": [{"name": "nofile", "soft": 1024, "hard": 1024}, {"name": "core", "soft": 0, "hard": 0}],
     }  # fmt: skip
     assert Sandbox.of(sandboxed()).user == "65534:65534"
+
+
+def test_keys_hold_in_both_profiles() -> None:
+    keys: dict[str, Any] = {
+        "network": "bridge", "read_only": True, "pids_limit": 5, "cpus": 0.5, "runtime": "runsc", "user": "1:1",
+        "tmpfs": {"/scratch": 4096}, "tmpfs_exec": True, "shm_size": 4096, "cap_add": ("CHOWN",), "memory_limit": 7,
+        "mounts": (Mount("/srv/models", "/models"), Mount("/srv/out", "/out", True)),
+    }  # fmt: skip
+    for profile in ("sealed", "open"):
+        sandbox = Sandbox.of(sandboxed(profile=profile, **keys))
+        options = sandbox.host_options()
+        assert sandbox.user == "1:1"
+        assert options["tmpfs"]["/scratch"] == "size=4096,mode=1777,nosuid,nodev,exec"
+        assert ("/tmp" in options["tmpfs"]) == (profile == "sealed")
+        assert options["mounts"] == [
+            {"Type": "bind", "Source": "/srv/models", "Target": "/models", "ReadOnly": True},
+            {"Type": "bind", "Source": "/srv/out", "Target": "/out", "ReadOnly": False},
+        ]
+        kept = {name: options[name] for name in ("network_mode", "read_only", "pids_limit", "nano_cpus", "runtime")}
+        assert list(kept.values()) == ["bridge", True, 5, 500_000_000, "runsc"]
+        assert (options["shm_size"], options["cap_add"], options["memswap_limit"]) == (4096, ["CHOWN"], 7)

@@ -117,6 +117,23 @@ def test_the_log_says_what_a_container_did_that_ended_it(
     assert sentence(starter) == (None if fields.get("replied") else f"handler 'cat' {says}")
 
 
+def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: ContainerStarter) -> None:
+    for _ in range(2):
+        starter.ended(played(), EXIT, ContainerExit(3), explained=False, started=False)
+    assert starter._owner.probing.active
+    starter.ended(played(calls=1), EXIT, ContainerExit(3), explained=True, started=True)
+    assert not starter._owner.probing.active
+
+
+def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_wrote(
+    starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "log_once", LogOnce())
+    for task in ("task 1", "task 2"):
+        starter.ended(played(**REPLIED, tails=lambda task=task: ("", task)), EXIT, ContainerExit(0), explained=False)
+    assert caplog.messages == ["handler 'cat' ended while idle with exit code 0: task 1 (container c)"]
+
+
 def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
     starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +169,12 @@ def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
     assert starter.is_stable(dialog)
     starter.recovered()
     assert not starter.is_stable(dialog)
+
+
+def test_no_container_is_started_after_a_close(starter: ContainerStarter) -> None:
+    starter.close()
+    assert starter.start() is None
+    assert list(starter.dialogs()) == []
 
 
 class BrokenEngine(ProcessEngine):

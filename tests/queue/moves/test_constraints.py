@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from tasks_app.queue.models import Attempt, FailureReason, Task
 from tasks_app.queue.node_models import Counter
@@ -115,25 +114,3 @@ def test_a_result_that_is_not_json_is_refused() -> None:
     with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         settle("node", [success(task, "{")])
     settle("node", [success(task)])
-
-
-def test_on_sqlite_no_check_has_an_in_of_several_values() -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("only SQLite builds a table for it")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT group_concat(sql) FROM sqlite_master WHERE name LIKE 'taskdaemon%'")
-        (schema,) = cursor.fetchone()
-    assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "an IN of two values is compared one by one"
-
-
-def test_on_postgresql_the_values_of_a_check_are_one_constant() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL reads CHECKs anew for each statement")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' AND convalidated"
-            " AND conrelid IN ('taskdaemon_task'::regclass, 'taskdaemon_attempt'::regclass)"
-        )
-        checks = dict(cursor.fetchall())
-    assert len(checks) >= 5
-    assert [name for name, definition in checks.items() if "ARRAY[" in definition] == []

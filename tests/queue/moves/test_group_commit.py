@@ -81,6 +81,12 @@ def test_submits_of_several_threads_are_stored_once(mine: GroupCommit, stored: l
     assert len({each for ids in results for each in ids}) == 160 == Task.objects.count() == sum(stored)
 
 
+def test_positions_follow_the_order_of_submission(mine: GroupCommit) -> None:
+    ids = [each.result(30).ids[0] for each in [submit_later(mine, Submission([NewTask("echo")])) for _ in range(50)]]
+    positions = [row(each).position for each in ids]
+    assert positions == sorted(positions)
+
+
 def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
     mine: GroupCommit, stored: list[int], held: threading.Event
 ) -> None:

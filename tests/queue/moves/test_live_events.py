@@ -64,6 +64,13 @@ def test_in_one_batch_some_have_live_events_and_others_do_not() -> None:
     assert [stored(task) for task in tasks] == [[], [("log", "x"), ("end", "success")]] * 3
 
 
+def test_a_result_that_is_refused_stores_no_live_events() -> None:
+    task = running()
+    with pytest.raises(Exception, match="JSON"):
+        settle("node", [success(task, "{", live=events(task, 1, "x"))])
+    assert row(task).status == "processing" and stored(task) == []
+
+
 def test_a_cancelled_attempt_ends_as_cancelled_once_its_node_has_stopped_it() -> None:
     task, late = running(), running()
     for each in (task, late):

@@ -84,6 +84,20 @@ def test_a_task_without_retries_left_fails_as_worker_lost(notifications: list) -
     assert (total("failed", "echo", "worker_lost"), total("retried")) == (1, 0)
 
 
+def test_the_retries_are_those_of_the_claims_policy() -> None:
+    task = running()  # three retries
+    for number in range(1, 4):
+        run_out()
+        rescue()
+        [task] = take()
+        assert (task.attempt, task.retries) == (number + 1, number)
+    run_out()
+    rescue()
+    assert row(task).failure_reason == "worker_lost"
+    assert tries(task) == [(n, "worker_lost") for n in range(1, 5)]
+    assert total("leases_lost", "echo") == total("attempts", "echo", "worker_lost") == 4
+
+
 def test_more_than_one_batch_is_rescued_in_one_call() -> None:
     count = 2 * rescue.__globals__["TASKS_PER_TRANSACTION"] + 7
     submitted(*[50] * count)
