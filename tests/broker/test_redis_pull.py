@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import ResponseError
 
 from tasks_app.broker import receiver
 from tasks_app.broker.queues import queue_name
@@ -109,6 +110,15 @@ def test_it_is_ready_once_redis_has_answered_that_there_is_no_message(pulling: P
     assert pulling.ready == 0
     pulling.read(2)
     assert pulling.ready == 1
+
+
+def test_it_is_not_ready_if_redis_accepts_the_connection_and_refuses_the_question(
+    pulling: Pulling, own_redis: RedisServer
+) -> None:
+    own_redis.tell("ACL", "SETUSER", "default", "-brpop")
+    with pytest.raises(ResponseError, match="brpop"):
+        pulling.read(1)
+    assert pulling.ready == 0
 
 
 def test_a_connection_that_redis_closes_is_an_error(pulling: Pulling, own_redis: RedisServer) -> None:

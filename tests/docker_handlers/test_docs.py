@@ -61,18 +61,6 @@ def test_an_error_reply_fails_the_task(daemon: Deployment, language: str) -> Non
     assert found["last_error"].startswith("data.name ")
 
 
-def test_its_log_is_with_the_attempt(daemon: Deployment) -> None:
-    # The engine carries stdout and stderr separately: the reply may overtake the log before it.
-    logs = []
-    for number in range(10):
-        task = daemon.post("hello-shell", {"name": f"Ada {number}"})
-        daemon.until_final(task)
-        (attempt,) = daemon.http.get(f"/api/tasks/{task}/attempts").json()
-        assert attempt["stderr_tail"] in ("", f"greeting 'Ada {number}'\n"), "another task's log"
-        logs.append(attempt["stderr_tail"])
-    assert any(logs)
-
-
 def by_hand() -> str:
     """The line of the page that tries a handler without the daemon."""
     (line,) = (text for text in blocks("sh") if text.startswith("echo "))

@@ -314,6 +314,13 @@ def test_a_call_after_close_is_not_an_attempt(new_caller: NewCaller) -> None:
     assert not_begun(caller.result(call).outcome)
 
 
+@any_engine
+def test_close_does_not_wait_for_the_end_of_a_probation(new_caller: NewCaller) -> None:
+    caller = new_caller(ready_after=60.0)
+    caller.until(lambda: caller.pool.stats().starts)
+    assert caller.pool.close(4.0)
+
+
 @pytest.mark.long("hundreds of calls", seconds=12)
 def test_threads_and_descriptors_do_not_grow(new_caller: NewCaller) -> None:
     caller = new_caller()

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from tasks_app.queue import live_events as module
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
-from tasks_app.queue.cancel import cancel
+from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
@@ -136,6 +136,15 @@ def test_the_next_attempt_has_events_of_its_own() -> None:
     assert stored(again) == [("log", "two")]
     found = LiveEvent.objects.after(task.id, 1, 1).values_list("attempt", "sequence")
     assert list(found) == [(1, 2), (2, 1)]
+
+
+def test_a_deleted_tasks_events_go_with_it_and_none_come_back() -> None:
+    task = running()
+    write(task, "one")
+    assert delete(UUID(task.id))
+    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="deleted", container="c", ended_by_verb=True)
+    settle("node", [stopped._replace(live=events(task, 2, "two"))])
+    assert not LiveEvent.objects.exists()
 
 
 def older(seconds: float, **which: Any) -> None:

@@ -81,3 +81,9 @@ def test_40_no_lock_is_taken_or_waited_for() -> None:
     paused("echo")
     with elsewhere(lambda: HandlerPause.objects.all().delete()):
         assert both().paused == {"echo"}
+
+
+def test_40_names_of_any_text_arrive_whole() -> None:
+    name = 'a "quoted" \\ name, é'
+    paused(name)
+    assert both().paused == {name}

@@ -36,8 +36,3 @@ def test_26_each_new_connection_is_configured_and_no_other() -> None:
 def test_26_a_durable_session_waits_for_the_disk() -> None:
     store().configure_session()
     assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("on", "force_generic_plan")
-
-
-def test_the_server_compiles_no_statement_of_any_session() -> None:
-    connection.close()
-    assert shown("jit") == "off"
