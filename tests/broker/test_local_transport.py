@@ -173,6 +173,11 @@ def test_a_node_with_nothing_to_receive_sleeps(home: Path) -> None:
         assert time.process_time() - used < 0.5
 
 
+def test_a_worker_waits_no_longer_than_max_wait(home: Path) -> None:
+    with listening(home, max_wait=0.0) as listener, pytest.raises(TimeoutError):
+        listener.connection.drain_events()  # without a limit
+
+
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:
     script = """if True:
         import os, sys
