@@ -13,10 +13,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerShutdown
-from celery.worker import state
 
-from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.local import (
     DirectoryRefused,
     Listener,
@@ -85,11 +82,6 @@ def test_no_socket_file_is_left_when_a_worker_ends(local_app: Celery, home: Path
         assert len(files(home)) == 1
         node.end(end)
     assert files(home) == []
-
-
-def test_a_socket_that_only_sends_has_no_file(home: Path, notify) -> None:
-    notify("echo")
-    assert not socket_directory(home).exists()
 
 
 @pytest.mark.long("starts", seconds=20)
@@ -184,16 +176,6 @@ def test_a_node_with_nothing_to_receive_sleeps(home: Path) -> None:
 def test_a_worker_waits_no_longer_than_max_wait(home: Path) -> None:
     with listening(home, max_wait=0.0) as listener, pytest.raises(TimeoutError):
         listener.connection.drain_events()  # without a limit
-
-
-def test_a_worker_that_was_stopped_before_it_listens_does_not_start_to() -> None:
-    consumer = NotificationConsumer.__new__(NotificationConsumer)
-    state.should_stop = 0
-    try:
-        with pytest.raises(WorkerShutdown):
-            consumer.loop()
-    finally:
-        state.should_stop = None
 
 
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:

@@ -9,7 +9,7 @@ from celery import Celery
 from kombu import Connection, Consumer
 
 from tasks_app.broker.notification import Notifier
-from tasks_app.broker.queues import MAX_QUEUE_LENGTH, MAX_QUEUE_LENGTH_ON_REDIS, queue_for
+from tasks_app.broker.queues import MAX_QUEUE_LENGTH, queue_for
 from testkit.brokers import Node
 from testkit.process import until
 
@@ -92,24 +92,6 @@ def test_on_redis_a_notification_of_a_higher_priority_comes_first(
             for handler in ("echo", "resize", "urgent"):
                 assert queue_for(deployment, handler)(channel).queue_declare(passive=True).message_count == 1
         assert receive(connection, deployment, "echo", "resize", "urgent") == ("urgent", 0)
-
-
-@pytest.mark.redis
-def test_on_redis_few_notifications_wait_without_a_consumer(
-    redis_app: Celery, deployment: str, notifier: Notifier
-) -> None:
-    notifier.configure(deployment, redis_app)
-    for number in range(50):
-        notifier.notify("echo", number)
-        assert notifier.flush(10)
-    with redis_app.connection_for_read() as connection:
-        queue = queue_for(deployment, "echo")(connection.default_channel)
-        assert queue.queue_declare(passive=True).message_count == MAX_QUEUE_LENGTH_ON_REDIS
-        assert notifier.stats().skipped == 50 - MAX_QUEUE_LENGTH_ON_REDIS
-        queue.purge()
-        notifier.notify("echo")
-        assert notifier.flush(10)
-        assert queue.queue_declare(passive=True).message_count == 1, "once they are consumed, there is room again"
 
 
 @pytest.mark.rabbitmq

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from kombu import Connection, Producer, disable_insecure_serializers, enable_insecure_serializers
@@ -57,15 +56,6 @@ def test_each_notification_counts(receiving: Receiving, channel: Any) -> None:
     for raw in (echo, echo, resize, echo, resize):
         receiving.take(as_item(raw))
     assert receiving.received == ["echo", "echo", "resize", "echo", "resize"]
-
-
-def test_notifications_that_differ_in_their_tags_alone_are_read_once(receiving: Receiving, channel: Any) -> None:
-    raw = message(channel, [["echo"], {}, {}])
-    channel.Message = reads = Mock(wraps=channel.Message)
-    for tag in ("a", "b", "c"):
-        raw["properties"]["delivery_tag"] = tag
-        receiving.take(as_item(raw))
-    assert (receiving.received, reads.call_count) == (["echo"] * 3, 1)
 
 
 def test_so_many_notifications_are_remembered(

@@ -14,7 +14,6 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
 
 from tasks_app.broker import receiver
-from tasks_app.broker.publisher import Publisher
 from tasks_app.broker.queues import queue_name
 from tasks_app.broker.receiver import RedisPull
 from testkit.brokers import RedisServer, application
@@ -87,16 +86,6 @@ def test_queues_take_turns_and_the_most_urgent_of_all_comes_first(
         # One was asked for after the last one.
         redis.lpush(queue_name(deployment, "resize"), "later")
         assert pulling.read(1)[-1] == "later"
-
-
-def test_the_queues_and_levels_are_those_of_the_publisher(
-    pulling: Pulling, own_redis: RedisServer, home: Any, deployment: str
-) -> None:
-    publisher = Publisher(deployment, application(own_redis.url, home))
-    for priority in (0, 35, 70, 100):
-        assert publisher.send("echo", priority)
-    publisher.close()
-    assert len(pulling.read(4)) == 4
 
 
 def test_an_answer_that_is_overdue_is_an_error_and_one_that_waits_to_be_read_is_none(

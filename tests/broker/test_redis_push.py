@@ -20,7 +20,6 @@ from tasks_app.broker.queues import (
     queue_name,
 )
 from testkit.brokers import RedisServer, application
-from testkit.process import until
 
 pytestmark = pytest.mark.redis
 LEVELS = ["", "\x06\x163", "\x06\x166", "\x06\x169"]
@@ -86,16 +85,6 @@ def test_a_connection_that_redis_has_closed_is_opened_again_for_the_next_notific
     assert redis.client_kill(local)
     publisher.send("echo", 50)
     assert sum(map(len, _taken(redis, deployment).values())) == 2
-
-
-def test_a_closed_publisher_leaves_no_connection(own_redis: RedisServer, home: Path, deployment: str) -> None:
-    publisher = Publisher(deployment, application(own_redis.url, home))
-    with Redis.from_url(own_redis.url) as redis:
-        before = len(redis.client_list())
-        publisher.send("echo", 50)
-        assert len(redis.client_list()) == before + 2, "kombu's own, and the one for pushes"
-        publisher.close()
-        until(lambda: len(redis.client_list()) == before)
 
 
 def test_a_notification_that_redis_refuses_is_an_error_and_the_connection_is_in_step_after_it(

@@ -3,19 +3,11 @@
 from pathlib import Path
 
 import pytest
-from celery.app import defaults
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.local import local_url
 from tasks_app.broker.publisher import notification_priority
 from tasks_app.broker.queues import queue_for
-from testkit.brokers import RABBITMQ, REDIS
-
-
-@pytest.mark.parametrize("broker", [None, REDIS, RABBITMQ])
-def test_celery_knows_every_setting(broker: str | None, home: Path) -> None:
-    known = {name for name, _ in defaults.flatten(defaults.NAMESPACES)}
-    assert set(celery_settings(broker, home)) <= known
 
 
 def test_without_a_url_the_broker_is_the_local_transport_of_the_home(home: Path) -> None:

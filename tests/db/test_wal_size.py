@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tasks_app.queue.settings import MAX_WAL_BYTES, SQLITE_OPTIONS, WAL_PAGES
+from tasks_app.queue.settings import MAX_WAL_BYTES, SQLITE_OPTIONS
 
 
 def connected(file: Path) -> closing[sqlite3.Connection]:
@@ -29,16 +29,3 @@ def test_the_wal_shrinks_once_what_kept_it_has_ended(tmp_path: Path) -> None:
         for _ in range(3):  # puts it into the database, begins it anew, cuts it
             writer.execute("INSERT INTO written VALUES (1)")
         assert wal.stat().st_size <= MAX_WAL_BYTES
-
-
-def test_writes_are_put_into_the_database_by_the_commit_that_has_so_many_pages(tmp_path: Path) -> None:
-    file = tmp_path / "tasks.sqlite3"
-    with connected(file) as writer:
-        writer.execute("CREATE TABLE written (bytes)")
-        [(page,)] = writer.execute("PRAGMA page_size")
-        for _ in range((WAL_PAGES - 300) // 100):
-            writer.execute("INSERT INTO written VALUES (zeroblob(?))", (page * 100,))
-        assert file.stat().st_size < page * 100
-        for _ in range(4):
-            writer.execute("INSERT INTO written VALUES (zeroblob(?))", (page * 100,))
-        assert file.stat().st_size > page * (WAL_PAGES - 300)

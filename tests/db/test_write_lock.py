@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections
+from django.db import OperationalError, connection, connections
 
 from tasks_app.db.sqlite import write_lock
 from tasks_app.db.sqlite.fair_lock import FairLock
@@ -54,38 +54,16 @@ def value() -> int:
         return int(own.execute("SELECT value FROM taskdaemon_place").fetchone()[0])
 
 
-def _bare(*statements: str, error: Exception | None = None) -> None:
+def _bare(*statements: str) -> None:
     with bare_writing():
         for statement in statements:
             connection.connection.execute(statement)
-        if error is not None:
-            raise error
-
-
-def _write_and_fail() -> None:
-    connection.connection.execute(WRITE)
-    raise KeyError
 
 
 def _write() -> None:
     with writing(), connection.cursor() as cursor:
         cursor.execute(WRITE)
     connection.close()
-
-
-def test_an_exception_is_raised_and_rolls_back() -> None:
-    with pytest.raises(KeyError, match="ours"):
-        _bare(WRITE, error=KeyError("ours"))
-
-
-def test_the_drivers_errors_become_djangos() -> None:
-    with pytest.raises(IntegrityError):
-        _bare(WRITE, "INSERT INTO taskdaemon_counter (slot) VALUES (1)")
-
-
-def test_a_nested_write_is_part_of_the_outer_one() -> None:
-    with pytest.raises(KeyError), bare_writing(), writing():
-        _write_and_fail()
 
 
 class Failing:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.docker.engines import client
 from tests.docker.relay import pass_on
 
 ENGINE = "/var/run/docker.sock"
@@ -90,10 +89,6 @@ class SlowCreates:
             self.answered += 1
             self._gate.wait()
             here.sendall(answer)
-
-
-def exists(container: str) -> bool:
-    return bool(client().containers(all=True, filters={"id": container}))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import TRANSPORT, PipedContainer
 from tasks_app.runner.docker.remover import DEPLOYMENT
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.engine import EngineUnreachable, Unavailable
+from tasks_app.runner.engine import EngineUnreachable
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
@@ -77,20 +77,6 @@ def is_fifo(caller: Caller) -> bool:
     return any(isinstance(slot.container, PipedContainer) for slot in caller.pool.slots)
 
 
-def test_a_missing_image_is_reported_and_other_handlers_are_not_affected(intrude: Intrude) -> None:
-    caller = intrude(image="taskdaemon.invalid/nothing:1", instances=4)
-    other = intrude()
-    assert other.ask("echo").outcome == Success({"do": "echo"})
-    problem = caller.until(
-        lambda: "cannot be pulled" in (caller.pool.stats().problem or "") and caller.pool.stats().problem
-    )
-    assert problem.startswith(
-        "handler 'intruder' cannot be started: its image taskdaemon.invalid/nothing:1 is missing and cannot be pulled: "
-    )
-    assert caller.pool.stats().engine_problem is None
-    assert (caller.pool.free(), caller.pool.stats().starts) == (0, 0)
-
-
 def test_an_image_that_comes_later_is_used(intrude: Intrude) -> None:
     name = f"taskdaemon-test/later-{os.getpid()}"
     caller = intrude(image=f"{name}:1", command=SHELL)
@@ -101,17 +87,6 @@ def test_an_image_that_comes_later_is_used(intrude: Intrude) -> None:
         assert caller.pool.stats().problem is None
     finally:
         client().remove_image(f"{name}:1", force=True)
-
-
-def test_an_engine_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    engine = DockerEngine(owner(), {"DOCKER_HOST": f"unix://{tmp_path}/none"})
-    with Caller(intruder(), engine) as caller:
-        problem = caller.until(lambda: caller.pool.stats().problem)
-        assert "cannot be started: the Docker engine cannot be reached: No such file or directory" in problem
-        assert f"(at unix://{tmp_path}/none)" in problem
-        assert f"handler 'intruder' cannot be started: {caller.pool.stats().engine_problem}" == problem
-    with pytest.raises(Unavailable):
-        engine.sweep(lambda *_: True)
 
 
 @pytest.mark.parametrize(("host", "tls", "says"), [
@@ -144,17 +119,6 @@ def test_an_engine_may_be_reached_over_tcp(second: SecondEngine) -> None:
             assert caller.result(call).outcome == Success(len(call.line) - 1)
     engine.close()
     relay.close()
-
-
-def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Caller) -> None:
-    assert shells.ask("anything").outcome == ONE
-    second.stop()
-    shells.until(lambda: shells.pool.stats().problem)
-    assert shells.pool.free() == 0
-    second.start()
-    shells.until(lambda: shells.pool.free() == 2)
-    assert shells.ask("anything").outcome == ONE
-    shells.until(lambda: shells.pool.stats().problem is None)
 
 
 @pytest.mark.parametrize("shells", ["attach"], indirect=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.runner.docker.container import DockerContainer
-from tasks_app.runner.endings import DeathReason, KillReason, OutcomeKind
+from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import INTRUDER, Intrude
 from tests.runner.caller import Caller
@@ -75,19 +74,6 @@ def test_a_child_killed_for_memory_ends_a_handler_that_hangs(intrude: Intrude) -
     result = caller.ask("feed_a_child", timeout=600.0, megabytes=200, hang=True)
     assert result.outcome.kind is OutcomeKind.OOM
     assert caller.ask("echo").outcome == ECHO
-
-
-def test_a_child_killed_for_memory_explains_a_handler_that_hangs_until_it_is_stopped(
-    intrude: Intrude, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(DockerContainer, "report_exited", lambda _: None)  # its events come late
-    caller = intrude(memory_limit=64 * 1024**2, stop_grace=600.0)
-    slot, call = caller.begin({"do": "feed_a_child", "megabytes": 200, "hang": True}, timeout=600.0)
-    container = slot.container
-    assert container is not None
-    caller.until(lambda: container.check_leftovers(wait=False) is DeathReason.OOM)
-    slot.kill(KillReason.DRAINED)
-    assert caller.result(call).outcome.kind is OutcomeKind.OOM
 
 
 def test_output_on_stderr_after_the_reply_is_in_no_log(intrude: Intrude) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.wire import Success
-from testkit.polled_reactor import PolledReactor
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import client, is_gone, owned_engine
 from tests.runner.caller import Caller
@@ -66,31 +62,3 @@ def test_a_flood_never_makes_the_engine_wait() -> None:
         slot.kill(KillReason.DRAINED)
         caller.result(call)
     engine.close()
-
-
-def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
-    reactor = PolledReactor(begin=False)
-    with Caller(intruder(), engine, reactor=reactor) as caller:
-        while (slot := caller.pool.take()) is None:
-            reactor.turn(0.1)
-        caller.begin({"do": "echo"}, slot=slot)
-        while not (caller.results and caller.pool.free()):
-            reactor.turn(0.1)
-        _, call = caller.begin({"do": "flood"}, timeout=60.0)
-        threading.Event().wait(1.0)  # no thread reads it
-        container = slot.container
-        assert container is not None
-        slot.kill(KillReason.DRAINED)
-        reactor.begin()
-        assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
-        assert is_gone(container.id)
-        assert caller.ask("echo").outcome == ECHO
-
-
-def test_a_handler_that_sleeps_past_its_deadline_is_removed(intrude: Intrude) -> None:
-    caller = intrude(start_timeout=0.0)
-    caller.ask("echo")
-    result = caller.ask("sleep", timeout=0.3)
-    assert result.outcome.kind is OutcomeKind.TIMEOUT
-    assert is_gone(result.container)
-    assert caller.ask("echo").outcome == ECHO

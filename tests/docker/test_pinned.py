@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import secrets
@@ -74,43 +73,6 @@ def test_a_name_means_the_image_of_its_first_start_until_it_is_resolved_again(na
     assert caller.engine.resolve_again([name.name]) == set()
     dies(caller)
     assert image_of(caller) == second
-
-
-def test_the_only_container_of_a_handler_stays_until_the_image_of_the_new_one_is_there(
-    name: Name, intrude: Intrude
-) -> None:
-    caller = intrude(name="pinned", image=BUSYBOX, command=SHELL)
-    before = image_of(caller)
-    caller.pool.adopt(dataclasses.replace(caller.pool.revision.handler, image=name.name))
-    problem = caller.until(lambda: (caller.pool.roll(), caller.pool.stats().problem)[1])
-    assert f"its image {name.name} is missing; build it" in problem
-    assert problem.endswith("; its old containers go on meanwhile")
-    assert image_of(caller) == before and caller.pool.stats().deaths == {}
-    built = name.means_another()
-    caller.until(lambda: not caller.pool.roll() and caller.pool.free())
-    assert image_of(caller) == built and caller.pool.stats().problem is None
-
-
-def test_the_only_container_of_a_handler_stays_until_one_of_a_new_image_has_started(
-    name: Name, intrude: Intrude
-) -> None:
-    first = name.means_another()
-    caller = intrude(ready_after=1.0, name="pinned", image=name.name, command=None)
-    assert image_of(caller) == first
-
-    def reload() -> None:
-        assert caller.engine.resolve_again([name.name]) == {name.name}
-        caller.pool.adopt(caller.pool.revision.handler, replace=True)
-
-    name.means_another(("/bin/false",))
-    reload()
-    caller.until(lambda: (caller.pool.roll(), caller.pool.probing.active)[1])
-    assert "ends at once with exit code 1" in str(caller.pool.stats().problem)
-    assert image_of(caller) == first and caller.pool.stats().free == 1
-    mended = name.means_another()
-    reload()
-    caller.until(lambda: not caller.pool.roll() and caller.pool.free())
-    assert image_of(caller) == mended and caller.pool.stats().problem is None
 
 
 def test_a_name_that_the_engine_no_longer_knows_means_what_it_meant(name: Name, intrude: Intrude) -> None:

@@ -2,61 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+import os
+import threading
 
 import pytest
-from docker.errors import NotFound
 
-from tasks_app.runner.docker.images import Images
-from tasks_app.runner.engine import NotYet
+from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.wire import Success
-from tests.docker.conftest import Intrude
-from tests.docker.engines import BUSYBOX, client
-from tests.docker.registry import Registry
+from tests.docker.conftest import Intrude, intruder
+from tests.docker.engines import BUSYBOX, client, owned_engine
+from tests.runner.caller import Caller
 
 SHELL = ("/bin/sh", "-c", 'while read -r line; do echo \'{"status":"success","result":1}\'; done')
 
 
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    one = Registry(b"".join(client().get_image(BUSYBOX)))
-    try:
-        yield one
-    finally:
-        one.close()
-        with suppress(NotFound):
-            client().remove_image(f"{one.host}/far/away:1", force=True)
-
-
 def test_it_is_pulled_while_other_handlers_work_and_is_used_then(
-    intrude: Intrude, registry: Registry, caplog: pytest.LogCaptureFixture
+    intrude: Intrude, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
-    image = f"{registry.host}/far/away:1"
-    caller = intrude(name="far", image=image, command=SHELL, instances=4)
-    assert registry.asked.wait(30)
-    other = intrude()
-    assert other.ask("echo").outcome == Success({"do": "echo"})
-    assert caller.until(lambda: caller.pool.stats().problem) == (
-        f"handler 'far' cannot be started: its image {image} is being pulled"
-    )
-    assert caller.pool.free() == 0
-    registry.release.set()
-    assert caller.ask("anything").outcome == Success(1)
-    caller.until(lambda: caller.pool.stats().warm == 4)
-    assert caller.pool.stats().problem is None
-    messages = [record.getMessage() for record in caplog.records]
-    assert len([line for line in messages if line.startswith(f"image {image} was pulled in ")]) == 1, (
-        "once for all slots"
-    )
+    name, asked, arrives = f"taskdaemon.invalid/far/away-{os.getpid()}", threading.Event(), threading.Event()
+    image = f"{name}:1"
 
+    def pull(_: DockerEngine, wanted: str) -> None:
+        """As from a registry that is slow."""
+        assert wanted == image
+        asked.set()
+        assert arrives.wait(60)
+        client().tag(BUSYBOX, name, "1")
 
-def test_an_image_whose_name_begins_with_localhost_is_to_be_built_and_never_pulled() -> None:
-    images = Images(lambda image: pytest.fail(f"{image} was pulled"))
-    error = images.missing("localhost/hello")
-    assert not isinstance(error, NotYet)
-    assert str(error) == (
-        "its image localhost/hello is missing; build it (docker build -t localhost/hello FOLDER), or correct the name"
-    )
-    assert images.being_pulled("localhost/hello") is None
+    monkeypatch.setattr(DockerEngine, "_pull", pull)
+    engine = owned_engine()
+    try:
+        with Caller(intruder(name="far", image=image, command=SHELL, instances=4), engine) as caller:
+            assert asked.wait(30)
+            assert intrude().ask("echo").outcome == Success({"do": "echo"})
+            assert caller.until(lambda: caller.pool.stats().problem) == (
+                f"handler 'far' cannot be started: its image {image} is being pulled"
+            )
+            assert caller.pool.free() == 0
+            arrives.set()
+            assert caller.ask("anything").outcome == Success(1)
+            caller.until(lambda: caller.pool.stats().warm == 4)
+            assert caller.pool.stats().problem is None
+        said = [line for line in caplog.messages if line.startswith(f"image {image} was pulled in ")]
+        assert len(said) == 1, "once for all slots"
+    finally:
+        engine.close()
+        client().remove_image(image, force=True)

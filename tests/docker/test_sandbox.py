@@ -176,19 +176,6 @@ def test_a_link_is_mounted_as_its_target(intrude: Intrude, tmp_path: Any) -> Non
     assert mounts["/data"] == str(tmp_path / "one")
 
 
-def test_one_warning_says_that_mounts_on_another_machine_cannot_be_checked(
-    intrude: Intrude, tmp_path: Any, monkeypatch: Any, caplog: Any
-) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: "another-machine")
-    (tmp_path / "one").mkdir()
-    (tmp_path / "latest").symlink_to("one")
-    rules = MountRules((str(tmp_path),))
-    caller = intrude(mounts=(Mount(str(tmp_path / "latest"), "/data"),), mount_rules=rules, instances=2)
-    assert caller.ask("echo").outcome == Success({"do": "echo"})
-    warnings = [record.message for record in caplog.records if "cannot be checked from here" in record.message]
-    assert len(warnings) == 1 and "handler 'intruder' has mounts" in warnings[0]
-
-
 def test_a_runtime_is_passed_to_docker_unchanged(intrude: Intrude) -> None:
     caller = intrude(runtime="runc")
     container = caller.ask("echo").container

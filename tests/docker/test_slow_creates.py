@@ -15,7 +15,7 @@ from tasks_app.runner.docker.creates import CREATE_TIMEOUT, Create, Creates
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import TRANSPORT, Pipes
 from tasks_app.runner.docker.remover import DEPLOYMENT, Remover
-from tasks_app.runner.engine import EngineSlow, Unavailable
+from tasks_app.runner.engine import EngineSlow
 from tasks_app.runner.wire import Success
 from testkit.process import until
 from tests.docker.conftest import intruder
@@ -217,23 +217,6 @@ def test_the_limit_doubles_with_each_create_that_takes_longer_and_shrinks_with_e
     assert seen == [240.0, 120.0, 60.0, 60.0]
 
 
-def test_creates_that_begin_together_double_the_limit_once(limits: Creates) -> None:
-    together = threading.Barrier(4)
-
-    def all_time_out(timeout: float) -> str:
-        together.wait()
-        raise TimeoutError("timed out")
-
-    def ask(_: int) -> float:
-        with pytest.raises(EngineSlow):
-            limits.ask(create(), all_time_out, None)
-        return limits.limit
-
-    with ThreadPoolExecutor(4) as slots:
-        list(slots.map(ask, range(4)))
-    assert limits.limit == 120.0
-
-
 def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_container(limits: Creates) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -279,27 +262,3 @@ def test_a_create_whose_slot_has_closed_may_still_be_answered_while_creates_clos
         limits.ask(one, lambda _: f"id {begun.wait()}", closing)
     one.answered = Awaited(begun)
     assert limits.close(30.0) == 0
-
-
-def test_fifos_are_removed_unless_a_container_uses_or_may_use_them(limits: Creates) -> None:
-    used, kept, refused, closed = (Counted() for _ in range(4))
-    limits.ask(create(used), lambda timeout: "container", None)
-    with pytest.raises(ValueError, match="refused"):
-        limits.ask(create(refused), _refuses, None)
-    closing = threading.Event()
-    closing.set()
-    go_on = threading.Event()
-    with pytest.raises(Unavailable, match="closes"):
-        limits.ask(create(closed), lambda timeout: str(go_on.wait(30)), closing)
-    assert closed.removed == 0
-    go_on.set()
-    until(lambda: closed.removed, what="their end")
-    with pytest.raises(EngineSlow):
-        limits.ask(create(kept), times_out, None)
-    assert (used.removed, refused.removed, kept.removed) == (0, 1, 0)
-    limits.close()
-    assert kept.removed == 1
-
-
-def _refuses(timeout: float) -> str:
-    raise ValueError("refused")

@@ -18,11 +18,11 @@ import pytest
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker import fifos
-from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
+from tasks_app.runner.docker.creator import TRANSPORT_LABEL
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import TRANSPORT, Pipes, Transports
 from tasks_app.runner.endings import KillReason
-from tasks_app.runner.engine import STDERR, Unavailable
+from tasks_app.runner.engine import Unavailable
 from tasks_app.runner.wire import Success
 from testkit import needs
 from testkit.images.recipes import C
@@ -193,38 +193,6 @@ def test_an_engine_that_does_not_see_our_files_is_attached_to(tmp_path: Path) ->
     assert "source path does not exist" in result.stderr
 
 
-def test_if_attach_fails_too_fifos_are_tried_again(callers: Open) -> None:
-    caller = callers(network=f"there-is-none-{os.getpid()}")
-    assert "there-is-none" in caller.until(lambda: caller.pool.stats().problem)
-    assert given_up(caller) == 0
-
-
-def test_a_failure_unrelated_to_fifos_does_not_suspend_them(caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, attached = f"taskdaemon-test-late-{os.getpid()}", Creator.attached
-
-    def late(self: Creator, its_client: Any, spec: ContainerSpec) -> Any:
-        """Creates the network between a try with FIFOs and one with attach."""
-        if not its_client.networks(names=[network]):
-            its_client.create_network(network)
-        return attached(self, its_client, spec)
-
-    monkeypatch.setattr(Creator, "attached", late)
-    engine = DockerEngine(owner(), {**os.environ, TRANSPORT: "auto"})
-    try:
-        with Caller(intruder(network=network), engine) as caller:
-            assert transport_of(caller) == "attach"
-            slot, call = caller.begin({"do": "sleep", "seconds": 60})
-            slot.kill(KillReason.DRAINED)
-            caller.result(call)
-            assert transport_of(caller) == "fifo"
-        assert not engine.transports._suspended
-        assert not [line for line in caplog.messages if FALLBACK_WARNING in line]
-    finally:
-        engine.close()
-        for each in client().networks(names=[network]):
-            client().remove_network(each["Id"])
-
-
 @pytest.mark.parametrize("fields", [{"network": "taskdaemon-test-none"}, {"runtime": "taskdaemon-test-none"}])
 def test_a_start_that_fails_with_both_transports_gives_no_warning(
     callers: Open, caplog: Any, fields: dict[str, str]
@@ -233,17 +201,6 @@ def test_a_start_that_fails_with_both_transports_gives_no_warning(
     assert "taskdaemon-test-none" in caller.until(lambda: caller.pool.stats().problem)
     assert given_up(caller) == 0
     assert not [line for line in caplog.messages if FALLBACK_WARNING in line]
-
-
-def test_a_handler_that_closes_its_stdout_has_ended_even_if_it_opens_it_again(callers: Open) -> None:
-    again = (
-        "import os, sys, time\nsys.stdin.readline()\n"
-        "mine = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\nos.dup2(2, 1)\ntime.sleep(0.2)\n"
-        """os.write(os.open(f'/proc/self/fd/{mine}', os.O_WRONLY), b'{"status":"success","result":"late"}\\n')\n"""
-        "time.sleep(600)\n"
-    )
-    result = callers("fifo", user="image", command=("python3", "-S", "-E", "-c", again)).ask("anything", timeout=60.0)
-    assert error_of(result.outcome) == "the handler closed its stdout before it replied"
 
 
 def readable(descriptor: int) -> bool:
@@ -258,18 +215,6 @@ def test_a_send_to_a_handler_that_closed_its_stdin_fails(engine: DockerEngine) -
         assert readable(one.readers()[0])
         with pytest.raises(BrokenPipeError):
             one.send(b"{}\n")
-    finally:
-        one.destroy()
-
-
-def test_output_on_stderr_after_the_reply_is_dropped_before_the_next_line(engine: DockerEngine) -> None:
-    one = engine.start(intruder(image=BUSYBOX, command=("sh", "-c", "echo late >&2; exec 2>&-; sleep 600")), 0)
-    try:
-        _, err, _ = one.readers()
-        assert readable(err)
-        assert one.silent()
-        assert one.receive(err) in (((STDERR, b""),), ())
-        assert one.silent()
     finally:
         one.destroy()
 

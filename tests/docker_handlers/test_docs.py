@@ -47,21 +47,6 @@ def daemon(deploy: Callable[..., Deployment], images: None) -> Deployment:
     return daemon
 
 
-def test_every_block_of_the_page_is_tested() -> None:
-    of_templates = [
-        file.read_text() for file in TEMPLATES.rglob("*") if file.is_file() and "__pycache__" not in str(file)
-    ]
-    others = [kind for kind, _, text in BLOCK.findall(PAGE) if text not in of_templates]
-    assert others == ["json", "json", "json", "python", "toml", "sh", "sh", "json", "python"]
-    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2
-
-
-def test_the_block_about_sigterm_is_that_of_its_example() -> None:
-    block = blocks("python")[-1]
-    example = (TOP / "examples/handlers/tidy/handler.py").read_text()
-    assert all(part in example for part in block.split("\n\n\n"))
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_handler_of_the_page_replies(daemon: Deployment, language: str) -> None:
     for name in ("Ada", "Ada Lovelace 2"):
@@ -74,18 +59,6 @@ def test_an_error_reply_fails_the_task(daemon: Deployment, language: str) -> Non
     found = daemon.until_final(daemon.post(f"hello-{language}", {"name": 5}))
     assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "handler_error", 1)
     assert found["last_error"].startswith("data.name ")
-
-
-def test_its_log_is_with_the_attempt(daemon: Deployment) -> None:
-    # The engine carries stdout and stderr separately: the reply may overtake the log before it.
-    logs = []
-    for number in range(10):
-        task = daemon.post("hello-shell", {"name": f"Ada {number}"})
-        daemon.until_final(task)
-        (attempt,) = daemon.http.get(f"/api/tasks/{task}/attempts").json()
-        assert attempt["stderr_tail"] in ("", f"greeting 'Ada {number}'\n"), "another task's log"
-        logs.append(attempt["stderr_tail"])
-    assert any(logs)
 
 
 def by_hand() -> str:
@@ -135,20 +108,3 @@ def test_the_handler_that_waits_for_as_long_as_a_service_asks_does(
     reply = json.loads(said.stdout)
     assert {name: reply.get(name) for name in ("retryable", "retry_in") if name in reply} == replies
     assert isinstance(parse_reply(said.stdout.encode()), Failure)
-
-
-def test_the_lines_of_the_protocol_are_json() -> None:
-    (request, *replies) = [json.loads(line) for text in blocks("json") for line in text.splitlines()]
-    assert set(request) == {"task_id", "task_type", "task_data", "attempt"}
-    kinds: list[dict[str, Any]] = replies
-    assert [set(reply) for reply in kinds] == [
-        {"status", "result"}, {"status", "error", "retryable"}, {"status", "error", "retryable", "retry_in"},
-        {"progress"}, {"progress", "message"},
-    ]  # fmt: skip
-
-
-def test_the_web_process_does_not_import_docker() -> None:
-    load = "import sys, django; django.setup(); import taskdaemon_site.wsgi, tasks_app.urls"
-    code = f"{load}; sys.exit('docker' in sys.modules)"
-    environment = {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings", "PATH": "/nonexistent"}
-    assert subprocess.run([sys.executable, "-c", code], cwd=TOP, env=environment).returncode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,10 @@ import pytest
 from PIL import Image
 
 from testkit.images import docker
-from testkit.images.recipes import TOP
 from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
 
 pytestmark = pytest.mark.long("deployments with containers", seconds=150)
-
-FILE = TOP / "examples/docker/handlers.toml"
-SHIPPED = TOP / "handlers.toml"
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +36,6 @@ def refused(daemon: Deployment, task_type: str, data: dict[str, Any]) -> str:
     return str(found["last_error"])
 
 
-def test_every_shipped_handler_is_in_the_containers_file_too() -> None:
-    in_containers = tomllib.loads(FILE.read_text())["handlers"]
-    assert set(tomllib.loads(SHIPPED.read_text())["handlers"]) <= set(in_containers)
-    for name, handler in in_containers.items():
-        folder = handler["image"].removeprefix("localhost/taskdaemon/")
-        assert (TOP / "examples/handlers" / folder / "Dockerfile").exists(), name
-
-
 @pytest.mark.parametrize("data", [{}, {"ü": ["\u2028", None, 1.5, {"deep": [[]]}], "z": "\\"}, {"long": "x" * 900_000}])
 def test_echo_on_the_python_sdk(daemon: Deployment, data: dict[str, Any]) -> None:
     assert result(daemon, "echo", data) == data
@@ -63,7 +50,7 @@ def test_hello_in_shell(daemon: Deployment) -> None:
 @pytest.mark.parametrize("task_type", ["prime", "prime-c"])
 @pytest.mark.parametrize(
     ("limit", "count", "largest"),
-    [(2, 1, 2), (3, 2, 3), (10, 4, 7), (1_000_000, 78_498, 999_983), (10_000_000, 664_579, 9_999_991)],
+    [(2, 1, 2), (10_000_000, 664_579, 9_999_991)],
 )
 def test_primes_in_python_and_in_c(daemon: Deployment, task_type: str, limit: int, count: int, largest: int) -> None:
     found = result(daemon, task_type, {"other": {"limit": [1, "}"]}, "limit": limit})
@@ -71,7 +58,7 @@ def test_primes_in_python_and_in_c(daemon: Deployment, task_type: str, limit: in
 
 
 @pytest.mark.parametrize("task_type", ["prime", "prime-c"])
-@pytest.mark.parametrize("limit", [1, 0, -5, 10_000_001, 2**80, 7.5, "7", None, True, [], {}])
+@pytest.mark.parametrize("limit", [1, 10_000_001, "7"])
 def test_an_invalid_limit_is_refused_in_both(daemon: Deployment, task_type: str, limit: object) -> None:
     assert refused(daemon, task_type, {"limit": limit}).startswith("data.limit must be an integer from 2 to 10,000,000")
 
@@ -103,5 +90,6 @@ def test_an_attempt_names_the_container_that_docker_knows(daemon: Deployment) ->
     daemon.until_final(task)
     (attempt,) = daemon.http.get(f"/api/tasks/{task}/attempts").json()
     assert (attempt["number"], attempt["outcome"], attempt["error"], attempt["exit_code"]) == (1, "success", None, None)
+    assert attempt["image"] == docker.run("inspect", "--format", "{{.Image}}", attempt["container"]).strip()
     labels = docker.run("inspect", "--format", "{{json .Config.Labels}}", attempt["container"])
     assert daemon.identity in labels and attempt["node"] in labels

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from testkit.images.recipes import BUSYBOX
-from testkit.process import children, kill_all, until
+from testkit.process import kill_all, until
 from tests.docker_handlers.conftest import Deployment
 
 pytestmark = pytest.mark.long("deployments with containers", seconds=150)
@@ -77,30 +76,15 @@ def test_a_running_task_that_is_deleted_has_its_container_killed(at_work: Deploy
     until(lambda: len(at_work.containers()) == 2 and not before <= at_work.containers(), what="another container")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_after_a_signal(daemon: Deployment, number: signal.Signals) -> None:
+def test_nothing_is_left_after_a_signal(daemon: Deployment) -> None:
     up = daemon.up()
     task = busy(daemon)
     assert len(daemon.containers()) == 2
-    up.signal(number)
+    up.signal(signal.SIGTERM)
     up.ends()
     assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])
     (attempt,) = daemon.attempts(task)
     assert attempt["outcome"] == "released"
-
-
-def test_a_node_that_is_killed_is_replaced_and_its_containers_go(daemon: Deployment, neighbour: Deployment) -> None:
-    up = daemon.up()
-    busy(daemon)
-    before, others = daemon.containers(), neighbour.containers()
-    for pid in children(up.pid):
-        os.kill(pid, signal.SIGKILL)
-    until_gone(daemon, before, 2 * SECONDS)  # includes the few seconds in which `up` starts the next node
-    daemon.until_warm()
-    assert len(daemon.containers()) == 2
-    assert neighbour.containers() == others
-    up.stop()
-    assert daemon.containers() == set()
 
 
 def test_the_next_start_removes_the_containers_of_a_killed_deployment(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -45,11 +44,6 @@ def busy(daemon: Deployment) -> tuple[str, set[str]]:
     return task, daemon.containers()
 
 
-def counted(daemon: Deployment, series: str) -> int:
-    """The value of a counter."""
-    return daemon.counted(series)
-
-
 def test_the_containers_of_a_vanished_host_are_removed(daemon: Deployment) -> None:
     first = hosts.start(daemon, "a")
     name = hosts.name(daemon, first)
@@ -64,23 +58,3 @@ def test_the_containers_of_a_vanished_host_are_removed(daemon: Deployment) -> No
     until(lambda: not before & daemon.containers(), what="the end of its container")
     assert len(daemon.containers()) == 1
     until(lambda: name in daemon.http.get("/health").text, what="its name in /health")
-
-
-def test_the_container_of_a_stopped_node_is_killed_and_the_node_serves_again(daemon: Deployment) -> None:
-    first = hosts.start(daemon, "a")
-    daemon.until_warm()
-    task, before = busy(daemon)
-    second = hosts.start(daemon, "b")
-    daemon.until_warm()
-    first.signal(signal.SIGSTOP)
-    found = daemon.until_final(task)
-    assert (found["status"], found["attempts"]) == ("completed", 2)
-    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
-    until(lambda: not before & daemon.containers(), what="the end of its container, while it is stopped")
-    first.signal(signal.SIGCONT)
-    until(lambda: len(daemon.containers()) == 2, what="a new container of the first node's")
-    daemon.until_warm()
-    assert second.stop() == 0
-    again = daemon.post("act")
-    daemon.until_status(again, "processing")
-    assert hosts.name(daemon, first) in {row["node"] for row in daemon.rows("SELECT node FROM taskdaemon_task")}

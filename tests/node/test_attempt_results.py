@@ -25,30 +25,6 @@ def killed(reason: KillReason) -> NoReply:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind"),
-    [
-        (Success(1, "1"), OutcomeKind.SUCCESS),
-        (Failure("no", False), OutcomeKind.ERROR),
-        (NoReply(DeathReason.TIMEOUT, "slow"), OutcomeKind.TIMEOUT),
-        (NoReply(DeathReason.EXIT, "gone"), OutcomeKind.CRASH),
-        (NoReply(DeathReason.OOM, "full"), OutcomeKind.OOM),
-        (NoReply(DeathReason.BAD_REPLY, "odd"), OutcomeKind.BAD_REPLY),
-        *((killed(reason), OutcomeKind.RELEASED) for reason in KillReason),
-        (NoReply(None, "it was lost", begun=False), OutcomeKind.RELEASED),
-    ],
-)
-def test_each_outcome_has_its_kind(outcome: Outcome, kind: OutcomeKind) -> None:
-    result = attempt_result(finished(outcome))
-    assert (result.kind, result.exit_code, result.seconds, result.stdout_tail, result.stderr_tail) == (
-        kind,
-        3,
-        0.5,
-        "out",
-        "err",
-    )
-
-
-@pytest.mark.parametrize(
     ("image", "oom", "expected"),
     [("sha256:5", True, ("sha256:5", True)), ("sha256:5", False, ("sha256:5", False)), ("", False, (None, None))],
 )
@@ -84,23 +60,6 @@ def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:
     assert isinstance(reply, Success)
     assert attempt_result(finished(reply)).result_size == len("[100000000000000000000]")
     assert attempt_result(finished(Failure("no", False))).result_size is None
-
-
-def test_a_falsy_result_is_kept() -> None:
-    result = attempt_result(finished(Success(0, "0")))
-    assert result.result == "0"
-
-
-@pytest.mark.parametrize("retryable", [True, False])
-def test_the_handler_decides_whether_its_error_may_be_retried(retryable: bool) -> None:
-    result = attempt_result(finished(Failure("no", retryable)))
-    assert result.retryable is retryable
-
-
-def test_a_pause_that_the_handler_asks_for_is_the_retrys() -> None:
-    task = TASK._replace(policy=Policy(30.0, 3, 1.0, frozenset({"error"})))
-    result = attempt_result(finished(Failure("no", True, retry_in=3600.0)))._replace(task=task)
-    assert (result.retry_in, result.decision.delay, result.decision.spent) == (3600.0, 3600.0, 1)
 
 
 def test_a_pause_that_does_not_count_is_logged(caplog: pytest.LogCaptureFixture) -> None:

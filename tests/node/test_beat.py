@@ -17,11 +17,9 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import conf
 from tasks_app.conf.watching import Watcher
 from tasks_app.db.node_lock import NodeLock, has_lock
-from tasks_app.features.history import history
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
-from tasks_app.node import record
 from tasks_app.node.heartbeat import BEAT_SECONDS, Heartbeat, LiveLog
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
@@ -131,17 +129,6 @@ def test_the_command_of_a_revision_is_stored_once_by_each_node(tmp_path: Path) -
     assert again.command == "python one.py" and again.used_at >= stored["0123456789ab"].used_at
 
 
-def test_of_the_commands_of_revisions_those_stay_that_were_used_last(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record, "KEEP_COMMANDS", 2)
-    for day in (1, 2, 3):
-        RevisionCommand.objects.create(pk=f"{day}", used_at=PAST - timedelta(days=day))
-    beating.commands["3"] = None
-    beating.beat()
-    assert {*RevisionCommand.objects.values_list("pk", flat=True)} == {"1", "3"}
-
-
 def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(beating: BeatingNode) -> None:
     [one] = submitted(50)
     Task.objects.filter(pk=one).update(due=store().now() - 1.0, due_at=PAST, clock=store().clock_id())
@@ -184,16 +171,6 @@ def test_a_beat_asks_as_much_about_many_busy_nodes_as_about_one(beating: Beating
 
     beating.beat()
     assert asked("one") == asked("two", "three", "four") == 1
-
-
-def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) -> None:
-    beating.node("alive")
-    lock = NodeLock(beating.home, "alive")
-    running(node="alive")
-    with CaptureQueriesContext(connection) as captured:
-        beating.heartbeat._take_over(store().due_work("me").holders, leases=False)
-    assert list(captured) == []
-    lock.release()
 
 
 def test_a_task_whose_lease_is_over_is_taken_over_once_silence_is_trusted(beating: BeatingNode) -> None:
@@ -282,10 +259,16 @@ def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(bea
     assert Node.objects.get(pk="capped").pools == {"echo": pool(1, 1) | {"cap": 3}}
 
 
-def test_an_engine_that_cannot_be_reached_stands_beside_the_problem_of_its_handler(beating: BeatingNode) -> None:
+def test_an_engine_that_cannot_be_reached_and_a_notice_stand_beside_the_problem_of_their_handler(
+    beating: BeatingNode,
+) -> None:
     beating.stats.problem, beating.stats.engine_problem = "echo cannot be started: no engine", "no engine"
+    beating.stats.notice = "it has one task a container"
     beating.record.create()
-    state = {"slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine"}
+    state = {
+        "slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine",
+        "notice": "it has one task a container",
+    }  # fmt: skip
     assert Node.objects.get(pk="me").pools == {"echo": state | {"drained": False, "stopping": False}}
 
 
@@ -434,33 +417,3 @@ def test_a_beat_writes_the_history_of_its_minute_once(beating: BeatingNode) -> N
     HistoryRow.objects.create(minute=rows[0]["minute"] + 1, totals={}, handlers={}, last_attempt=0)
     beating.beat()  # in this minute, or in the next one
     assert HistoryRow.objects.count() == 2
-
-
-def test_a_beat_whose_minute_has_a_row_sends_nothing_for_the_history(beating: BeatingNode) -> None:
-    beating.beat()
-    [minute] = HistoryRow.objects.values_list("minute", flat=True)
-    HistoryRow.objects.create(minute=minute + 1, totals={}, handlers={}, last_attempt=0)
-    with CaptureQueriesContext(connection) as captured:
-        beating.beat()
-    assert [one["sql"] for one in captured if "history" in one["sql"] and "due" not in one["sql"]] == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[int] = []
-
-    def refuse(minute: int) -> None:
-        tried.append(minute)
-        raise OperationalError("the database is away")
-
-    monkeypatch.setattr(history, "record", refuse)
-    beating.beat()
-    beating.beat()
-    assert len(tried) == 1
-    passed = store().elapsed() + history.RETRY_SECONDS
-    monkeypatch.setattr(store(), "elapsed", lambda: passed)
-    beating.beat()
-    beating.beat()
-    assert len(tried) == 2

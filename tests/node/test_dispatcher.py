@@ -21,7 +21,7 @@ from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.runner.pool import Pool
-from tests.node.test_in_flight import begin, claimed
+from tests.node.test_in_flight import claimed
 
 
 class Parts:
@@ -35,11 +35,8 @@ class Parts:
         self.waiting = NO_RESULTS
         self.during_claim: Callable[[], object] = lambda: None
         self.ready_types = ReadyTypes(["echo"], lambda: self.done.append("interrupt"))
-        self.in_flight = InFlightTasks()
-        #: What ends in each read from now on.
-        self.ends: list[list[ClaimedTask]] = []
         parts: Any = SimpleNamespace(
-            turn=self._turn, interrupt=lambda: None, claim=self._claim,
+            turn=self.waits.append, interrupt=lambda: None, claim=self._claim,
             start=lambda task, _: self.done.append(f"start {task.id}"),
             release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
@@ -50,7 +47,7 @@ class Parts:
         self.claimer = parts
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
-            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
+            pools, parts, InFlightTasks(), None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
             False,
         )  # fmt: skip
         self.tasks: list[ClaimedTask] = []
@@ -58,11 +55,6 @@ class Parts:
         self.dispatcher.round()  # finds that nothing is ready
         self.done.clear()
         self.waits.clear()
-
-    def _turn(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        for task in self.ends.pop(0) if self.ends else ():
-            self.in_flight.end(task)
 
     def _poll(self, types: object) -> list[str]:
         self.done.append("poll")
@@ -88,16 +80,6 @@ def test_the_writer_is_woken_then_types_are_polled_for_and_claimed_and_the_tasks
     parts.tasks = [claimed("a")]
     parts.dispatcher.round()
     assert parts.done == ["wake", "poll", "claim {'echo': 1}", "start a"]
-
-
-def test_a_type_is_claimed_again_until_a_claim_yields_fewer_tasks_than_slots(parts: Parts) -> None:
-    parts.ready_types.mark("echo")
-    parts.tasks = [claimed("a")]
-    parts.dispatcher.round()
-    parts.tasks = []
-    parts.dispatcher.round()
-    parts.dispatcher.round()
-    assert parts.done.count("claim {'echo': 1}") == 2
 
 
 def test_a_mark_during_a_claim_that_finds_nothing_leads_to_another_claim(parts: Parts) -> None:
@@ -145,26 +127,6 @@ def test_a_generation_is_in_force_from_the_next_round_on_as_a_whole(parts: Parts
     assert (parts.done[2:], rolls) == ([], []), "the pool rolls until nothing is left to change"
 
 
-def test_a_round_waits_as_long_as_the_last_plan_says(parts: Parts) -> None:
-    parts.dispatcher.round()
-    assert 0.0 < parts.waits[0] <= POLL_SECONDS
-
-
-def test_results_that_arrive_shortly_after_each_other_are_read_before_the_claim(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasks_app.node.dispatcher.GATHER_SECONDS", 3600.0)
-    first, second, third, late = tasks = [claimed(name) for name in ("1", "2", "3", "late")]
-    for task in tasks:
-        begin(parts.in_flight, task)
-    parts.waiting = WaitingResults(1, {"echo"}, False)
-    parts.ready_types.mark("echo")
-    nothing: list[ClaimedTask] = []
-    parts.ends = [[first], [second], nothing, [third], nothing, nothing, [late]]
-    parts.dispatcher.round()
-    assert parts.in_flight.running().keys() == {("late", late.attempt)} and parts.ends == [[late]]
-
-
 def test_tasks_that_must_not_start_are_given_back_and_the_others_start(parts: Parts) -> None:
     parts.ready_types.mark("echo")
     parts.tasks, parts.not_to_start = [claimed("a"), claimed("b")._replace(task_type="other")], {"echo"}
@@ -182,12 +144,3 @@ def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
     parts.dispatcher.round()
     parts.dispatcher.round()
     assert "claim {'echo': 1}" in parts.done
-
-
-def test_a_type_on_hold_is_not_claimed(parts: Parts) -> None:
-    parts.on_hold.update(OnHold(frozenset({"echo"})), store().elapsed())
-    parts.ready_types.mark("echo")
-    parts.done.clear()
-    parts.dispatcher.round()
-    parts.dispatcher.round()
-    assert parts.done == []

@@ -68,15 +68,6 @@ class Parts:
         return list(pool.done)
 
 
-def test_each_pool_gets_its_handler_and_the_dispatcher_one_generation() -> None:
-    parts, longer = Parts(), replace(ONE, timeout=77.0)
-    generation = parts.reload.adopt({"one": longer, "two": TWO})
-    assert (parts.done("one"), parts.done("two")) == (["adopt"], ["adopt"])
-    assert parts.swapped == [generation] and generation is not None
-    assert (generation.types, generation.policies["one"].timeout) == ({"one", "two"}, 77.0)
-    assert set(generation.rolling) == set(parts.reload.pools.values())
-
-
 def test_a_handler_that_is_removed_keeps_its_pool_for_when_it_comes_back() -> None:
     parts = Parts()
     gone = parts.reload.adopt({"one": ONE})
@@ -154,28 +145,12 @@ def test_an_engine_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
     assert parts.reload.image_names.problem() is None
 
 
-def test_only_the_named_handlers_are_replaced_on_request_and_unknown_names_are_nobodys() -> None:
-    parts = Parts()
-    parts.reload.replace(["two", "unknown"])
-    assert (parts.done("one"), parts.done("two"), len(parts.swapped)) == ([], ["replace"], 1)
-    parts.reload.replace(["unknown"])
-    assert len(parts.swapped) == 1
-
-
 def test_a_replacement_whose_image_has_moved_replaces_the_other_containers_of_that_image() -> None:
     parts = Parts()
     parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(TWO, name="three")})
     parts.moved = {"two:latest"}
     parts.reload.replace(["two"])
     assert (parts.done("one")[-1], parts.done("two")[-1], parts.done("three")[-1]) == ("adopt", "replace", "replace")
-
-
-def test_a_node_that_ends_changes_nothing() -> None:
-    parts = Parts()
-    parts.reload.end()
-    assert parts.reload.adopt({"one": ONE}) is None
-    parts.reload.replace(["one"])
-    assert (parts.done("one"), parts.done("two"), parts.swapped) == ([], [], [])
 
 
 def test_a_node_that_ends_while_it_reloads_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,12 +182,3 @@ def test_more_than_a_statement_holds_follows_at_the_next_beat(node: Node, monkey
         node.beat()
     assert node.statements == [8, 3, 3, 2]
     assert {len(stored(task)) for task, _ in begun} == {2}
-
-
-def test_an_attempt_that_has_ended_is_forgotten(node: Node) -> None:
-    task, slot = node.begin()
-    node.beat()
-    slot.says("the result has it\n")
-    node.in_flight.end(task)
-    node.beat()
-    assert (stored(task), node.log._followed) == ([""], {})

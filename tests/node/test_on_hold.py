@@ -105,14 +105,6 @@ def test_a_claim_relies_on_no_reading_that_is_too_old(parts: Parts) -> None:
     assert parts.taken() == []
 
 
-def test_a_fresh_reading_is_not_read_again(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    submitted(50)
-    parts.types.read()
-    monkeypatch.setattr(store(), "on_hold", lambda node: pytest.fail("it was read again"))
-    parts.now += MAX_AGE_SECONDS - 0.01
-    assert parts.taken() == ["echo"]
-
-
 def test_a_node_that_cannot_read_the_pauses_claims_nothing(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     [task] = submitted(50)
 
@@ -191,17 +183,6 @@ def test_a_reading_does_not_replace_a_later_one(parts: Parts) -> None:
     parts.types.update(OnHold(frozenset({"echo"})), 2.0)
     parts.types.update(OnHold(), 1.0)
     assert parts.types.last.types == {"echo"} and parts.marked == []
-
-
-def test_a_node_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Parts) -> None:
-    parts.types.between_claims()
-    parts.types.update(OnHold(drained=True), 1.0)
-    assert not parts.types.is_drained()  # a claim may be in progress
-    parts.types.between_claims()
-    assert parts.types.is_drained()
-    parts.types.update(OnHold(), 2.0)
-    parts.types.between_claims()
-    assert not parts.types.is_drained()
 
 
 def test_a_type_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Parts) -> None:

@@ -20,10 +20,3 @@ def test_a_mark_ends_the_dispatchers_wait_and_is_taken_once() -> None:
     for name in ("echo", "resize", "echo"):
         ready_types.mark(name)
     assert (ready_types.take(), ready_types.take(), interrupts.count) == ({"echo", "resize"}, set(), 3)
-
-
-def test_a_type_that_this_node_does_not_serve_wakes_nothing() -> None:
-    interrupts = Interrupts()
-    ready_types = ReadyTypes(["echo"], interrupts)
-    ready_types.mark("other")
-    assert (ready_types.take(), interrupts.count) == (set(), 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.node.refused_results import MIN_REFUSALS, MIN_SECONDS, RefusedResult
+from tasks_app.node.refused_results import MIN_SECONDS, RefusedResult
 
 RESULT: Any = None  # of no account
 SHORT, LONG = MIN_SECONDS / 2, MIN_SECONDS + 1
@@ -35,7 +35,3 @@ def test_case(sentence: str, moments: list[float | None], proven: bool) -> None:
             now = 1000.0 + moment
             refused.add(now)
     assert refused.is_at_fault(now) is proven, sentence
-
-
-def test_the_promised_figures() -> None:
-    assert (MIN_REFUSALS, MIN_SECONDS) == (3, 300.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +19,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from testkit.process import until
-from tests.node.writing import Turns, large, sized, threads
+from tests.node.writing import Turns, large, threads
 from tests.queue.moves.kit import row, submitted, success, take, tries
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -310,17 +309,6 @@ def test_a_refused_result_whose_task_is_cancelled_is_dropped(monkeypatch: pytest
     assert row(bad).failure_reason == "cancelled"
 
 
-def test_what_a_person_cancels_is_written_at_the_next_try(batches: Batches) -> None:
-    [task], writer = running(1), new_writer()
-    cancels = (
-        "IF nextval('settles_seen') < 4 THEN PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(9); END IF"
-    )
-    with at_each_settle(cancels), threads(writer):
-        writer.put(sized(task, json.dumps({"n": 1})))
-        until(lambda: row(task).status == "completed", what=writer.problem)
-    assert tries(task) == [(1, "success")]
-
-
 @pytest.mark.usefixtures("takes_long")
 def test_a_result_that_takes_longer_than_a_statement_may_has_more_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)
@@ -337,25 +325,3 @@ def test_a_task_fails_also_if_the_server_refuses_what_its_handler_has_written_be
     with threads(writer):
         until(lambda: row(task).status == "failed", what=writer.problem)
     assert (row(task).failure_reason, row(task).retries, tries(task)) == ("bad_reply", 0, [(1, "bad_reply")])
-
-
-def test_connections_for_large_results_are_closed_when_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_writer, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)  # the second try passes, however slow the machine is
-    [plain, slow], writer = running(2), new_writer()
-    others = sessions()  # an earlier test of this process may have left one
-    with at_each_settle("PERFORM pg_sleep(0.8)", f"{LARGE} AND NEW.id = '{slow.id}'"), threads(writer):
-        writer.put(large(plain))
-        writer.put(large(slow))
-        until(lambda: statuses([plain, slow]) == ["completed"] * 2, what=writer.problem)
-        assert writer._reactor.interrupts >= 2  # type: ignore[attr-defined]  # claims may go on
-        until(lambda: sessions() <= others, what=sessions)
-
-
-def sessions() -> set[int]:
-    """The processes of the other sessions of this database."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return {int(pid) for (pid,) in cursor}

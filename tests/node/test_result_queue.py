@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tasks_app.node.result_writer import MAX_BATCH_BYTES, MAX_BATCH_SIZE, ResultQueue
 from tasks_app.queue.attempt import AttemptResult
-from tasks_app.runner.endings import OutcomeKind
 from tests.node.test_in_flight import claimed
 from tests.queue.moves.kit import failure, success
 
@@ -71,18 +70,3 @@ def test_what_could_not_be_written_is_first_again_but_a_single_result_is_last() 
     queue = filled(huge, small)
     queue.put_back(queue.take())
     assert queue.take() == [small]
-
-
-def test_it_is_urgent_while_a_task_of_it_is_to_be_ready_at_once_or_a_write_has_failed() -> None:
-    [plain] = of(1)
-    queue = filled(plain)
-    assert (queue.urgent, queue.types) == (False, {"echo"})
-    queue.put(AttemptResult(claimed("back"), OutcomeKind.RELEASED))
-    assert queue.urgent
-    batch = queue.take()
-    assert (queue.urgent, queue.types) == (False, set())
-    queue.put_back(batch)
-    queue.take()
-    assert queue.urgent, "the last write has failed"
-    queue.written(batch)
-    assert not queue.urgent

@@ -123,14 +123,6 @@ def test_elsewhere_silence_proves_nothing_after_an_outage_of_the_database(gone: 
     assert gone("node", ELSEWHERE) is True
 
 
-def test_an_engine_that_does_not_answer_is_left_to_the_next_sweep(tmp_path: Path) -> None:
-    class Away(ProcessEngine):
-        def sweep(self, is_gone: IsGone) -> int:
-            raise Unavailable("it is away")
-
-    Sweeper(Away(), tmp_path, HERE, lambda: True).sweep()
-
-
 def test_an_internal_error_of_the_sweeper_does_not_end_the_node_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

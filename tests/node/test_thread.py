@@ -35,7 +35,7 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("thread", ["dispatcher", "heartbeat", "leases", "watch"])
+@pytest.mark.parametrize("thread", ["dispatcher", "watch"])
 def test_the_failure_of_one_thread_ends_the_node(tmp_path: Path, thread: str) -> None:
     ended = run(tmp_path, NODE, thread, str(tmp_path))
     assert ended.returncode == 70, ended.stderr

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -78,17 +76,6 @@ def test_a_node_that_does_not_use_all_of_its_revision_is_named_after_a_bounded_w
     monkeypatch.setattr(command, "ANSWER_SECONDS", 0.5)
     takes("well"), takes("hangs", waits_for=ENGINE)
     assert reload(capsys) == (1, f"node hangs: 3f2a9c41b07e: {ENGINE}\nnode well: 3f2a9c41b07e\n")
-
-
-@pytest.mark.django_db
-def test_a_node_that_uses_all_of_its_revision_a_moment_later_has_taken_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    row = takes("late", waits_for=ENGINE)
-    used = RevisionInForce(**cast("dict[str, Any]", row.revision))._replace(waits_for=None)._asdict()
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: Node.objects.update(revision=used))
-    monkeypatch.setattr(command, "time", clock)
-    assert reload(capsys) == (0, "node late: 3f2a9c41b07e\n")
 
 
 @pytest.mark.django_db

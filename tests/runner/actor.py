@@ -66,11 +66,6 @@ def leaves_behind(data: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def bytewise(data: dict[str, Any]) -> None:
-    for byte in json.dumps({"status": "success", "result": data["result"]} | named).encode() + b"\n":
-        say(bytes([byte]))
-
-
 def stubborn(data: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -170,9 +165,7 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "hex": lambda data: say(bytes.fromhex(data["hex"])),
     "pid": lambda data: reply(os.getpid()),
     "environment": lambda data: reply({"env": dict(os.environ), "cwd": os.getcwd(), "argv": sys.argv[1:]}),
-    "length": lambda data: reply(len(data["text"])),
     "big": lambda data: reply("x" * data["size"]),
-    "bytewise": bytewise,
     "sleep": sleep,
     "stubborn": stubborn,
     "unflushed": lambda data: None,

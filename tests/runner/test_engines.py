@@ -144,16 +144,6 @@ def test_destroy_ends_one_that_floods_and_is_not_read(kit: Kit, peer: Peer) -> N
     assert kit.is_gone(peer.container.id)
 
 
-def test_containers_have_distinct_ids(kit: Kit, engine: Engine) -> None:
-    both = [engine.start(kit.handler(), number) for number in range(2)]
-    try:
-        assert both[0].id != both[1].id
-        assert all(0 < len(container.id) <= 64 for container in both)
-    finally:
-        for container in both:
-            container.destroy()
-
-
 def test_a_command_that_does_not_exist_is_unavailable_or_ends_at_once(kit: Kit, engine: Engine) -> None:
     try:
         container = engine.start(kit.handler(command=("no-such-program",)), 0)

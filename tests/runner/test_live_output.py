@@ -114,11 +114,6 @@ def test_of_progress_the_newest_counts_and_the_same_is_not_said_twice() -> None:
     assert news(live) == [log("stderr", '{"progress": 0.9}\n'), progress(0.2, message="still")]
 
 
-def test_progress_before_the_first_reading_counts_too() -> None:
-    live = output(b'loading\n{"progress": 0.1}\n{"progress": 0.3}\nloaded\n')
-    assert news(live) == [log("stdout", "loading\nloaded\n"), progress(0.3)]
-
-
 def test_after_64_kib_the_log_is_cut_which_is_said_once_and_summed_up_at_the_end() -> None:
     live = begun()
     line = b"x" * 1023 + b"\n"
@@ -135,21 +130,6 @@ def test_after_64_kib_the_log_is_cut_which_is_said_once_and_summed_up_at_the_end
     live.add("stdout", b'{"progress": 1}\n')
     assert news(live) == [progress(1.0)], "progress goes on"
     assert news(live, over=True) == [cut("stdout", 1000 * 1024)]
-
-
-def test_a_block_of_lines_that_is_too_large_is_cut_at_a_line() -> None:
-    live = begun()
-    live.add("stdout", b"0123456789\n" * 10_000)
-    text, left_out = news(live)
-    assert len(text.body["text"]) + left_out.body["cut"] == 110_000
-    assert text.body["text"].endswith("9\n") and MAX_LOG_BYTES - 300 < len(text.body["text"]) <= MAX_LOG_BYTES
-
-
-def test_of_a_line_that_is_too_large_its_beginning_is_kept() -> None:
-    live = begun()
-    live.add("stderr", b"x" * 2 * MAX_LOG_BYTES)
-    (text,) = [piece.body["text"] for piece in news(live) if "text" in piece.body]
-    assert MAX_LOG_BYTES - 1024 < len(text) <= MAX_LOG_BYTES and set(text) == {"x"}
 
 
 @pytest.mark.parametrize("line", [b"x" * 99 + b"\n", b"\xff\0" * 50 + b"\n", "\u00e9\U0001f600".encode() * 20 + b"\n"])

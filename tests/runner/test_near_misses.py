@@ -55,14 +55,3 @@ def test_a_variable_that_the_handler_has_is_not_asked_for() -> None:
 def test_a_name_alone_is_never_taken_for_a_variable_because_the_node_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADA", "x")
     assert "env_from" not in (said(Failure("'ADA'")) or ""), "keys come from data: callers could ask for names"
-
-
-@pytest.mark.parametrize(("death", "line", "part"), [
-    (DeathReason.EXIT, "KeyError: 'API_KEY'", "env_from"), (DeathReason.EXIT, "KeyError: 'name'", None),
-    (DeathReason.TIMEOUT, "KeyError: 'API_KEY'", None),
-])  # fmt: skip
-def test_a_crash_by_a_missing_variable_says_so_after_its_last_words(
-    death: DeathReason, line: str, part: str | None
-) -> None:
-    added = said(NoReply(death, with_stderr(CRASH, line)))
-    assert added is None if part is None else part in (added or "")

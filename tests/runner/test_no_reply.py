@@ -18,6 +18,7 @@ INDENTED = '{\n  "status": "success",\n  "result": {\n    "a": 1\n  }\n}'
     ("[1, 2]\n", "[1, 2]", "a reply is a JSON object"),
     ("42", "42", "it has no line end"),
     ('p. 1{"status": "success", "result": 1}\n', 'p. 1{"status": "success", "result": 1}', "other text stands before"),
+    ('\ufeff{"status": "success"}\n', '\ufeff{"status": "success"}', "it begins with a byte order mark"),
     ('{"level": "info"}\nOK', "OK", "it has no line end"),
     ("> /srv/a.py(5)handle()\n-> breakpoint()\n(Pdb) ", "(Pdb) ", "a debugger waits for a command: take"),
 ])  # fmt: skip

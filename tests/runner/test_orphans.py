@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.runner.docker.remover import DEPLOYMENT, DOMAIN, HANDLER, NODE, labels, orphans
+from tasks_app.runner.docker.remover import DEPLOYMENT, DOMAIN, NODE, labels, orphans
 from tasks_app.runner.engine import Owner
 
 WE = Owner("deployment-1", "node-1", "host:boot:/home")
@@ -16,12 +16,6 @@ def every_node_is_gone(node: str, domain: str) -> bool:
     return True
 
 
-def test_the_labels_name_the_owner_and_the_handler() -> None:
-    assert labels(WE, "resize") == {
-        DEPLOYMENT: "deployment-1", NODE: "node-1", DOMAIN: "host:boot:/home", HANDLER: "resize",
-    }  # fmt: skip
-
-
 def test_a_container_of_a_node_that_is_gone_is_an_orphan() -> None:
     asked = []
 
@@ -33,10 +27,6 @@ def test_a_container_of_a_node_that_is_gone_is_an_orphan() -> None:
     assert orphans(found, WE, is_gone) == ["a", "c"]
     # Asked once a node.
     assert asked == [("node-2", WE.domain), ("node-3", WE.domain), ("node-3", "elsewhere")]
-
-
-def test_our_own_and_those_of_other_deployments_are_never_orphans() -> None:
-    assert orphans([("a", of("node-1")), ("b", of("node-2", deployment="deployment-2"))], WE, every_node_is_gone) == []
 
 
 def test_a_container_without_all_labels_is_never_an_orphan() -> None:

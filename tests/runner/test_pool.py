@@ -13,8 +13,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner import starter
-from tasks_app.runner.call import CallResult
-from tasks_app.runner.endings import KillReason, OutcomeKind
+from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.engine import Chunk, Container, Engine
 from tasks_app.runner.pool import CHOICES
 from tasks_app.runner.process_engine import ProcessEngine
@@ -89,36 +88,10 @@ def test_a_taken_slot_is_not_taken_twice(caller: Caller) -> None:
 
 
 @any_engine
-def test_repr_shows_every_slot(new_caller: NewCaller) -> None:
-    caller = new_caller(instances=3)
-    all_free(caller)
-    slot, call = caller.begin({"do": "sleep"})
-    taken = caller.take()
-    assert repr(caller.pool) == "<Pool actor 0:busy 1:taken 2:free>"
-    assert (caller.pool.stats().busy, caller.pool.stats().free, caller.pool.stats().warm) == (2, 1, 3)
-    taken.release()
-    slot.kill(KillReason.DRAINED)
-    caller.result(call)
-
-
-@any_engine
 def test_a_slot_is_free_before_its_result_is_reported(new_caller: NewCaller) -> None:
     caller = new_caller()
     caller.ask("echo")
     assert caller.free_at_results == [1]
-
-
-class ExplainingEngine(ProcessEngine):
-    def explain(self, handler: Handler, result: CallResult) -> CallResult:
-        return result._replace(stderr_tail=f"explained for {handler.name}")
-
-
-@pytest.mark.parametrize(("do", "data"), [
-    ("error", {"error": "no"}), ("raw", {"raw": '{"status": "error", "error": "no"}\n' * 2}), ("exit", {"code": 1}),
-])  # fmt: skip
-def test_the_engine_may_explain_every_failure(do: str, data: dict[str, Any]) -> None:
-    with Caller(KITS["process"].handler(), ExplainingEngine()) as caller:
-        assert caller.ask(do, **data).stderr_tail == "explained for actor"
 
 
 def test_a_container_that_dies_while_idle_is_replaced(kit: Kit, caller: Caller) -> None:

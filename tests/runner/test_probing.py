@@ -17,11 +17,9 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner import slot_owner as module
-from tasks_app.runner import starter
 from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.engine import Container, ContainerExit, Unavailable
-from tasks_app.runner.pool import OTHER_PROBE_SECONDS
+from tasks_app.runner.engine import Container, Unavailable
 from tasks_app.runner.process_engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_owner import MAX_START_PAUSE_SECONDS, Probing
@@ -192,65 +190,6 @@ class Choosy(ProcessEngine):
         return super().start(handler, slot, closing)
 
 
-def test_a_container_that_is_being_started_when_it_begins_to_probe_is_the_one_that_is_tried(
-    opened: Opened, missing: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(starter, "STABLE_SECONDS", 3600.0)  # they end before their first call, whenever that is
-    missing.unlink()
-    engine = Choosy()
-    caller = opened(2, engine)
-    caller.until(lambda: caller.pool.free() == 2)
-    first, second = caller.pool.slots
-    engine.held.add(first.number)
-    killed(first)
-    assert engine.asked.wait(60)
-    waits = waits_for_another(caller, second, monkeypatch)
-    engine.go_on.set()
-    assert waits
-    caller.until(lambda: with_containers(caller) == [first.number])
-
-
-def test_while_the_end_of_a_container_is_not_reported_no_other_one_is_tried(
-    opened: Opened, missing: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    missing.unlink()
-    caller = opened(2)
-    caller.until(lambda: caller.pool.free() == 2)
-    for _ in range(2):
-        caller.pool.probing.failed(time.monotonic(), "it ends")
-    first, second = caller.pool.slots
-    ends, go_on, destroy, held = threading.Event(), threading.Event(), ProcessContainer.destroy, first.container
-
-    def slowly(container: ProcessContainer, grace: float = 0.0) -> ContainerExit:
-        if container is held:
-            ends.set()
-            assert go_on.wait(60)
-        return destroy(container, grace)
-
-    monkeypatch.setattr(ProcessContainer, "destroy", slowly)
-    killed(first)
-    assert ends.wait(60)
-    waits = waits_for_another(caller, second, monkeypatch)
-    go_on.set()
-    assert waits
-
-
-def waits_for_another(caller: Caller, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Kill a slot's container while the pool probes: whether it may not start the next one while another is tried."""
-    delays, start_delay = list[float](), caller.pool.start_delay
-
-    def asks(number: int) -> float:
-        delay = start_delay(number)
-        if number == slot.number and caller.pool.probing.active:
-            delays.append(delay)
-        return delay
-
-    monkeypatch.setattr(caller.pool, "start_delay", asks)
-    killed(slot)
-    caller.until(lambda: {0.0, OTHER_PROBE_SECONDS} & {*delays})
-    return 0.0 not in delays
-
-
 def test_a_removed_slot_whose_container_cannot_be_started_keeps_no_other_from_being_tried(
     opened: Opened, missing: Path
 ) -> None:
@@ -335,12 +274,3 @@ def test_failures_are_counted_until_a_container_has_started() -> None:
     assert seen(probing) == (True, "it ends; one container at a time is tried, with pauses of up to 60 s", True)
     probing.succeeded()
     assert seen(probing) == (False, None, False)
-
-
-def test_of_containers_that_were_started_together_only_the_first_two_count() -> None:
-    probing, started_at = Probing(), time.monotonic()
-    for _ in range(10):
-        probing.failed(started_at, "it ends")
-    assert probing._backoff.pause == 1.0
-    probing.failed(time.monotonic(), "it ends")
-    assert probing._backoff.pause == 2.0

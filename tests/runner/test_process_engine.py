@@ -68,15 +68,6 @@ def test_a_missing_variable_of_env_from_is_named(monkeypatch: pytest.MonkeyPatch
         ProcessEngine().start(KITS["process"].handler(env_from=("API_KEY",)), 0)
 
 
-def test_a_shell_script_can_be_a_handler() -> None:
-    script = 'while read -r line; do echo "got it" >&2; echo "{\\"status\\":\\"success\\",\\"result\\":[]}"; done'
-    handler = Handler(name="shell", command=("sh", "-c", script), instances=1)
-    with Caller(handler, ProcessEngine()) as caller:
-        result = caller.ask("anything")
-    assert result.outcome == Success([])
-    assert result.stderr_tail == "got it\n"
-
-
 def test_a_relative_program_is_found_beside_handlers_toml(tmp_path: Path) -> None:
     program = tmp_path / "handler.sh"
     program.write_text('#!/bin/sh\nread -r line; echo \'{"status":"success","result":"here"}\'; read -r line\n')
@@ -149,14 +140,6 @@ def test_a_variable_whose_name_a_shell_rejects_reaches_the_handler() -> None:
     with Caller(handler, ProcessEngine()) as caller:
         outcome = caller.ask("environment").outcome
     assert isinstance(outcome, Success) and outcome.result["env"]["spring.profiles.active"] == "prod"
-
-
-def test_an_unreadable_folder_of_the_path_is_skipped(tmp_path: Path) -> None:
-    loop = tmp_path / "loop"
-    loop.symlink_to(loop)
-    handler = Handler(name="cat", command=("cat",), env={"PATH": f"{loop}/x:{os.environ['PATH']}"}, cwd=tmp_path)
-    container = ProcessEngine().start(handler, 0)
-    container.destroy()
 
 
 def test_a_script_without_its_interpreter_is_named(tmp_path: Path) -> None:

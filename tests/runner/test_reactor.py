@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from tasks_app.runner.endings import UNDECIDED, DeathReason, OutcomeKind, Undeci
 from tasks_app.runner.engine import Container
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process_engine import ProcessEngine
-from tasks_app.runner.reactor import MAX_BACKGROUND_INTERVAL_SECONDS, Events, Reactor
+from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
 from testkit.polled_reactor import PolledReactor
@@ -96,27 +95,6 @@ def test_a_listener_is_in_a_turn_only_if_the_dispatcher_called_it(reactor: React
     threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
     reactor.turn(LONG)
     assert (seen, reactor.in_turn()) == ([False, True], False)
-
-
-def test_the_other_thread_looks_less_often_during_a_long_turn_and_polls_after_it(
-    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    sleep = time.sleep
-
-    def noted(seconds: float) -> None:
-        pauses.append(seconds)
-        if seconds == MAX_BACKGROUND_INTERVAL_SECONDS:
-            reactor.interrupt()
-        sleep(seconds)
-
-    monkeypatch.setattr("tasks_app.runner.reactor.time.sleep", noted)
-    listener = watched(reactor, PipeListener())
-    reactor.turn(10.0)  # until it is interrupted
-    assert MAX_BACKGROUND_INTERVAL_SECONDS in pauses
-    listener.write()
-    listener.wait()  # the dispatcher is away
-    assert listener.called_by.pop() != threading.get_ident()
 
 
 def test_an_interrupt_while_another_thread_polls_is_not_lost(reactor: Reactor) -> None:

@@ -10,9 +10,8 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.mounts import Mount
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.docker.sandbox import Sandbox, explained, hint
-from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind
-from tasks_app.runner.wire import Failure, Success
-from tests.runner.caller import error_of
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply
+from tasks_app.runner.wire import Success
 
 
 def sandboxed(**keys: Any) -> Handler:
@@ -46,20 +45,6 @@ def test_a_failure_names_the_key_that_allows_it(text: str, key: str, opened: dic
         assert hint(sandboxed(**opened), text) is None
 
 
-MOUNTS = (Mount("/srv/in", "/in"), Mount("/srv/out", "/out", writable=True))
-
-
-@pytest.mark.parametrize(("text", "says"), [
-    ("OSError: [Errno 30] Read-only file system: '/in/new'", "/in is mounted read-only (`mounts` with { source ="),
-    ("touch: /in: Read-only file system", "below DAEMON_WRITABLE_ROOTS"),
-    ("OSError: [Errno 30] Read-only file system: '/input'", "the root is read-only (`tmpfs = "),
-    ("PermissionError: [Errno 13] Permission denied: '/out/x'", "its user may not write to /out (change the owner of"),
-    ("PermissionError: [Errno 13] Permission denied: '/in/x'", '`user = "image"`'),
-])  # fmt: skip
-def test_a_failed_write_to_a_mount_names_what_would_allow_it(text: str, says: str) -> None:
-    assert says in (hint(sandboxed(mounts=MOUNTS), f"before\n{text}\nafter") or "")
-
-
 @pytest.mark.parametrize("text", ["", "ValueError: no such picture", "errno 300", "HTTP 403 Forbidden"])
 def test_other_failures_get_no_hint(text: str) -> None:
     assert hint(sandboxed(), text) is None
@@ -71,24 +56,6 @@ def test_a_bus_error_hints_at_a_small_shm() -> None:
 
 def result_with(outcome: Outcome, stderr: str = "") -> CallResult:
     return CallResult(Call(b"", 1.0), outcome, "c", 1, 0.1, 0, "", stderr)
-
-
-def test_the_hint_is_in_the_error_of_the_attempt() -> None:
-    crashed = result_with(NoReply(DeathReason.EXIT, "the handler ended"), "OSError: [Errno 30] Read-only file system")
-    result = explained(sandboxed(), crashed)
-    assert result.outcome.kind is OutcomeKind.CRASH
-    assert error_of(result.outcome).startswith("the handler ended (this looks like the sandbox: the root is read-only")
-    failed = explained(sandboxed(), result_with(Failure("[Errno 28] " + "x" * 5000, True))).outcome
-    assert isinstance(failed, Failure)
-    assert failed.retryable
-    assert failed.error.endswith("larger))")
-    assert len(failed.error) < 2048
-
-
-def test_out_of_memory_names_the_limit() -> None:
-    killed = NoReply(DeathReason.OOM, "killed for memory")
-    assert "`memory_limit`" in error_of(explained(sandboxed(memory_limit=64), result_with(killed)).outcome)
-    assert explained(sandboxed(), result_with(killed)).outcome is killed
 
 
 @pytest.mark.parametrize("outcome", [Success(1), NoReply(DeathReason.KILLED, "drained", kill=KillReason.DRAINED)])
@@ -107,12 +74,6 @@ def test_the_sandbox_is_what_the_design_says() -> None:
         "ulimits": [{"name": "nofile", "soft": 1024, "hard": 1024}, {"name": "core", "soft": 0, "hard": 0}],
     }  # fmt: skip
     assert Sandbox.of(sandboxed()).user == "65534:65534"
-
-
-def test_the_open_profile_is_dockers_defaults() -> None:
-    sandbox = Sandbox.of(sandboxed(profile="open"))
-    assert sandbox.host_options() == {"log_config": {"type": "none", "config": {}}, "mounts": []}
-    assert sandbox.user is None
 
 
 def test_keys_hold_in_both_profiles() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
-from typing import Any, ClassVar, Final, cast, get_origin, get_type_hints
+from typing import cast
 
 import pytest
 
@@ -27,71 +26,10 @@ ABSENT = Absent()
 WATCHED = Watched(DIALOG, 20.0)
 READY = Ready(DIALOG)
 BUSY = Busy(DIALOG, CALL, 10.0, 40.0)
-LATER = Busy(DIALOG, CALL, 10.0, 42.0)
-BEGUN = Busy(DIALOG, CALL, 10.0, 35.0)
 DOOMED = Busy(DIALOG, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
-DOOMED_LATER = Busy(DIALOG, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
-BEGUN_DOOMED = Busy(DIALOG, CALL, 10.0, 35.0, KillReason.TAKEN_AWAY)
 FAILED = NoReply(DeathReason.TIMEOUT, "no reply")
 STOPPING = Stopping(DIALOG, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
-HURRIED = Stopping(DIALOG, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
 INSPECTED = Inspected(DIALOG, CALL, 10.0, REPLY)
-
-TRANSITIONS: dict[str, tuple[Any, ...]] = {
-    "started": (DIALOG, 20.0),
-    "trusted": (),
-    "sent": (CALL, 10.0, 40.0),
-    "began": (35.0,),
-    "killed": (KillReason.TAKEN_AWAY, 41.0),
-    "extended": (2.0,),
-    "stopping": (FAILED, DeathReason.TIMEOUT, 40.0, 42.0),
-    "inspected": (REPLY,),
-    "replied": (),
-    "watched": (20.0,),
-    "evicted": (),
-}
-#: The ways out of a call.
-ENDS: dict[str, SlotState] = {
-    "inspected": INSPECTED,
-    "replied": READY,
-    "watched": WATCHED,
-    "stopping": STOPPING,
-    "evicted": ABSENT,
-}
-#: Where the transitions of each state lead. What is not here is refused.
-TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
-    (ABSENT, {"started": WATCHED}),
-    (WATCHED, {"trusted": READY, "evicted": ABSENT}),
-    (READY, {"sent": BUSY, "evicted": ABSENT}),
-    (BUSY, {"began": BEGUN, "killed": DOOMED, "extended": LATER, **ENDS}),
-    (DOOMED, {"began": BEGUN_DOOMED, "killed": DOOMED, "extended": DOOMED_LATER, **ENDS}),
-    (STOPPING, {"killed": HURRIED, "evicted": ABSENT}),
-    (INSPECTED, {"killed": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
-]
-
-
-@pytest.mark.parametrize(("state", "allowed"), TABLE)
-@pytest.mark.parametrize("transition", TRANSITIONS)
-def test_a_state_has_the_transitions_of_the_table_and_refuses_the_others(
-    state: SlotState, allowed: dict[str, SlotState], transition: str
-) -> None:
-    if transition in allowed:
-        after = getattr(state, transition)(*TRANSITIONS[transition])
-        assert (type(after), after) == (type(allowed[transition]), allowed[transition])
-    else:
-        with pytest.raises(AttributeError):
-            getattr(state, transition)
-
-
-@pytest.mark.parametrize(("state", "allowed"), TABLE)
-def test_the_table_has_every_transition(state: SlotState, allowed: dict[str, SlotState]) -> None:
-    others = {"due", "dialog", *(field.name for field in fields(state))}
-    assert {name for name in dir(state) if not name.startswith("_")} - others == set(allowed)
-
-
-@pytest.mark.parametrize("state", [Absent, Watched, Ready, Busy, Inspected, Stopping])
-def test_a_state_is_a_value_whose_fields_mypy_lets_nothing_write(state: type[SlotState]) -> None:
-    assert all(get_origin(hint) in (Final, ClassVar) for hint in get_type_hints(state).values())
 
 
 @pytest.mark.parametrize(("first", "later", "kept"), [

@@ -30,15 +30,6 @@ def test_a_type_that_has_never_answered_or_whose_start_was_not_seen_has_its_star
     assert never.end(10.0, 12.0) == math.inf
 
 
-def test_otherwise_a_start_may_take_twice_the_longest_one_and_a_second() -> None:
-    seen = times()
-    seen.seen(0.0, 0.0, 2.0)
-    seen.seen(100.0, 100.1, 100.5)
-    assert seen.limit() == 5.0
-    seen.seen(200.0, 200.0, 220.0)
-    assert seen.limit() == 30.0
-
-
 def test_a_line_that_came_to_a_container_that_was_ready_shows_no_start_but_a_limit_of_it() -> None:
     seen = times()
     seen.seen(0.0, 600.0, 600.1)

@@ -71,14 +71,6 @@ def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_w
     assert starter._backoff.pause == 0.0 and not starter.problem
 
 
-@pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
-def test_a_container_that_the_slot_itself_ended_is_no_failure(
-    starter: ContainerStarter, dialog: Dialog, reason: DeathReason
-) -> None:
-    starter.ended(dialog, reason, ContainerExit(0), explained=False)
-    assert (starter._backoff.pause, starter.problem) == (0.0, None)
-
-
 def played(**fields: Any) -> Dialog:
     """A dialog without anything unusual, except for these fields."""
     usual: dict[str, Any] = {"calls": 0, "started_at": time.monotonic(), "tails": lambda: ("", "")}
@@ -123,19 +115,6 @@ def test_the_log_says_what_a_container_did_that_ended_it(
     starter.ended(played(**fields), reason, container_exit, explained=False)
     assert caplog.messages == [f"handler 'cat' {says} (container c)"]
     assert sentence(starter) == (None if fields.get("replied") else f"handler 'cat' {says}")
-
-
-@pytest.mark.parametrize(("fields", "started", "answered_at", "says"), [
-    ({"calls": 1}, False, 1.0, "ended with exit code 3 before it read its first task"),
-    ({"calls": 1}, None, None, "ended with exit code 3 before its first reply"),
-    ({"calls": 1}, None, 1.0, None), ({"calls": 1}, True, None, None), (REPLIED, True, 1.0, None),
-])  # fmt: skip
-def test_a_container_has_not_started_if_it_ended_before_it_read_or_for_all_that_is_known_before_the_first_answer(
-    starter: ContainerStarter, fields: Any, started: bool | None, answered_at: float | None, says: str | None
-) -> None:
-    starter._owner.start_times.answered_at = answered_at
-    starter.ended(played(**fields), EXIT, ContainerExit(3), explained=True, started=started)
-    assert sentence(starter) == (says and f"handler 'cat' {says}")
 
 
 def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: ContainerStarter) -> None:

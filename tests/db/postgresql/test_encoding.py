@@ -26,7 +26,7 @@ def daemon(request: pytest.FixtureRequest, server: object, tmp_path: Path) -> It
         yield daemon
 
 
-@pytest.mark.parametrize("daemon", ["SQL_ASCII", "LATIN1"], indirect=True)
+@pytest.mark.parametrize("daemon", ["LATIN1"], indirect=True)
 def test_every_process_refuses_a_database_that_is_not_utf8(daemon: Daemon) -> None:
     ours = [daemon.manage("web"), daemon.manage("worker"), daemon.celery("worker")]
     for process in [*ours, daemon.manage("migrate")]:

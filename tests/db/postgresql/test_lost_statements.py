@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from django.db import ProgrammingError, connection, transaction
+from django.db import ProgrammingError, connection
 
 from tasks_app.queue.current import bare_writing
 from tasks_app.queue.models import Task
@@ -70,13 +68,3 @@ def test_a_session_that_still_has_the_statements_of_another_connection_prepares_
             cursor.execute(f"PREPARE {name} AS SELECT 1")
     post()
     assert names and Task.objects.count() == 2
-
-
-def test_begin_takes_one_round_trip(tmp_path: Path) -> None:
-    submit("echo")
-    server, trace = connection.connection.pgconn, tmp_path / "trace"
-    with trace.open("w") as file, transaction.atomic():
-        server.trace(file.fileno())
-        insert([NewTask("echo")])
-        server.untrace()
-    assert trace.read_text().count("ReadyForQuery") == 2, "BEGIN and the statement"

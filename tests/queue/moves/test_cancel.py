@@ -13,7 +13,6 @@ from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import still_held
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from tasks_app.runner.endings import OutcomeKind
@@ -115,14 +114,6 @@ def test_a_finished_task_cannot_be_cancelled() -> None:
         before = Task.objects.filter(pk=identity).values().first()
         assert not cancel(identity)
         assert Task.objects.filter(pk=identity).values().first() == before
-
-
-def test_a_cancelled_task_can_be_redriven() -> None:
-    task = running()
-    cancel(row(task).pk)
-    assert redrive(row(task).pk)
-    [again] = take()
-    assert (again.id, again.attempt) == (task.id, 2)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -34,22 +34,3 @@ def test_a_thousand_random_priorities_are_claimed_without_an_inversion(order: Se
         assert len(batch) == step
         got += [task.id for task in batch]
     assert got == [ids[n] for n in expected(priorities, order)]
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_task_that_is_submitted_between_two_claims_is_claimed_in_order(order: Selection) -> None:
-    chance = random.Random(order)
-    ready: list[tuple[int, int, str]] = []
-    position = 0
-    for _ in range(60):
-        new = [chance.randint(0, 100) for _ in range(chance.randint(0, 8))]
-        for priority, identity in zip(new, submit_many([NewTask("echo", {}, p) for p in new]), strict=True):
-            position += 1
-            ready.append((priority, position, str(identity)))
-        if order == "priority":
-            ready.sort(key=lambda one: (-one[0], one[1]))
-        else:
-            ready.sort(key=lambda one: one[1], reverse=order == "lifo")
-        count = chance.randint(1, 6)
-        assert [task.id for task in take(count, order=order)] == [one[2] for one in ready[:count]]
-        del ready[:count]

@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from tasks_app.queue.models import Attempt, FailureReason, Task
 from tasks_app.queue.node_models import Counter
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from tasks_app.runner.endings import OutcomeKind
-from tests.queue.moves.kit import NO_RETRY, failure, row, running, success
+from tests.queue.moves.kit import row, running, success
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime.now(UTC)
-RUNS = {"status": "processing", "node": "n", "lease": 1.0, "attempts": 1, "started_at": NOW}
-COMPLETED = {"status": "completed", "completed_at": NOW}
 FAILED = {"status": "failed", "completed_at": NOW, "failure_reason": "crash"}
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
-    # An unknown status violates two constraints; the server chooses which one it names.
-    ("task_status_known|task_final_has_end", {"status": "retrying"}),
-    ("task_status_known|task_final_has_end", {"status": ""}),
     ("task_priority_range", {"priority": -1}),
     ("task_priority_range", {"priority": 101}),
-    ("task_running_has_node_and_lease", {"node": "n"}),
-    ("task_running_has_node_and_lease", {"lease": 1.0}),
-    ("task_running_has_node_and_lease", RUNS | {"node": None}),
-    ("task_running_has_node_and_lease", RUNS | {"lease": None}),
-    ("task_running_has_node_and_lease", COMPLETED | {"node": "n", "lease": 1.0}),
-    ("task_failed_has_reason", FAILED | {"failure_reason": None}),
-    ("task_failed_has_reason", FAILED | {"failure_reason": "bad luck"}),
-    ("task_failed_has_reason", FAILED | {"failure_reason": ""}),
-    ("task_failed_has_reason", {"failure_reason": "crash"}),
-    ("task_failed_has_reason", COMPLETED | {"failure_reason": "crash"}),
-    ("task_final_has_end", COMPLETED | {"completed_at": None}),
-    ("task_final_has_end", FAILED | {"completed_at": None}),
-    ("task_final_has_end", {"completed_at": NOW}),
-    ("task_final_has_end", RUNS | {"completed_at": NOW}),
-    ("task_result_only_when_completed", {"result": {"a": 1}}),
-    ("task_result_only_when_completed", FAILED | {"result": 0}),
-    ("task_due_only_when_pending", RUNS | {"due": 1.0}),
-    ("task_due_only_when_pending", COMPLETED | {"due": 1.0}),
     ("task_counts", {"retries": 1}),
     ("task_counts", {"attempts": 1, "retries": -1}),
     ("task_counts", {"attempts": -1}),
@@ -58,7 +34,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "fields"), IMPOSSIBLE)
 def test_an_impossible_row_is_refused_by_name(name: str, fields: dict[str, Any]) -> None:
     identity = submit("echo")
-    with pytest.raises(IntegrityError, match=f"{name}|task_fits_status"), transaction.atomic():
+    with pytest.raises(IntegrityError, match=name), transaction.atomic():
         Task.objects.filter(pk=identity).update(**fields)
     assert row(identity).status == "pending"
 
@@ -107,22 +83,6 @@ def test_a_task_can_fail_for_each_reason(reason: str) -> None:
     assert Task.objects.filter(pk=submit("echo")).update(**FAILED | {"failure_reason": reason}) == 1
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"priority": 0},
-        {"priority": 100},
-        {"due": 1.0, "due_at": NOW},
-        RUNS,
-        COMPLETED,
-        COMPLETED | {"result": 0},
-        FAILED,
-    ],
-)
-def test_possible_rows_are_accepted(fields: dict[str, Any]) -> None:
-    assert Task.objects.filter(pk=submit("echo")).update(**fields) == 1
-
-
 def attempt(task_id: UUID, **fields: Any) -> Attempt:
     row = {"number": 1, "node": "n", "started_at": NOW, "ended_at": NOW, "outcome": OutcomeKind.SUCCESS} | fields
     return Attempt.objects.create(task_id=task_id, **row)
@@ -154,49 +114,3 @@ def test_a_result_that_is_not_json_is_refused() -> None:
     with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         settle("node", [success(task, "{")])
     settle("node", [success(task)])
-
-
-def test_a_final_row_cannot_become_pending_by_its_status_alone() -> None:
-    completed, failed = running(), running(NO_RETRY)
-    settle("node", [success(completed), failure(failed)])
-    for task in (completed, failed):
-        with pytest.raises(IntegrityError), transaction.atomic():
-            Task.objects.filter(pk=task.id).update(status="pending")
-
-
-def test_on_sqlite_no_check_has_an_in_of_several_values() -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("only SQLite builds a table for it")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT group_concat(sql) FROM sqlite_master WHERE name LIKE 'taskdaemon%'")
-        (schema,) = cursor.fetchone()
-    assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "an IN of two values is compared one by one"
-
-
-def test_on_postgresql_the_values_of_a_check_are_one_constant() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL reads CHECKs anew for each statement")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' AND convalidated"
-            " AND conrelid IN ('taskdaemon_task'::regclass, 'taskdaemon_attempt'::regclass)"
-        )
-        checks = dict(cursor.fetchall())
-    assert len(checks) >= 5
-    assert [name for name, definition in checks.items() if "ARRAY[" in definition] == []
-
-
-def test_on_postgresql_the_checks_of_the_status_are_one() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite keeps its CHECKs")
-    assert checks_of_the_status() == {"task_fits_status": True}
-
-
-def checks_of_the_status() -> dict[str, bool]:
-    """Whether PostgreSQL has looked at all rows, by the name of each CHECK that has the status."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'c'"
-            " AND conrelid = 'taskdaemon_task'::regclass AND strpos(pg_get_constraintdef(oid), 'status') > 0"
-        )
-        return dict(cursor.fetchall())

@@ -151,15 +151,6 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
     assert ids == set(Task.objects.values_list("pk", flat=True))
 
 
-def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: GroupCommit) -> None:
-    known = threading.Event()
-    submitted = submit_later(mine, Submission([NewTask("echo")]))
-    submitted.add_done_callback(lambda _: 1 / 0)
-    submit_later(mine, Submission([NewTask("echo")])).add_done_callback(lambda _: known.set())
-    assert known.wait(30)
-    assert Task.objects.count() == 2
-
-
 def test_a_caller_that_cannot_be_told_does_not_keep_the_others_waiting(mine: GroupCommit) -> None:
     def gone(_: object) -> None:
         raise OSError("its connection is closed")

@@ -7,9 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
-from django.test.utils import CaptureQueriesContext
 
 from tasks_app.queue import live_events as module
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
@@ -149,15 +147,6 @@ def test_a_deleted_tasks_events_go_with_it_and_none_come_back() -> None:
     assert not LiveEvent.objects.exists()
 
 
-def test_a_settle_without_live_events_sends_the_same_statements_as_before() -> None:
-    tasks = [running() for _ in range(3)]
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        settle("node", [success(task) for task in tasks])
-    assert not [query for query in queries.captured_queries if "live_event" in query["sql"]]
-
-
 def older(seconds: float, **which: Any) -> None:
     LiveEvent.objects.filter(**which).update(at=Now() - timedelta(seconds=seconds))
 
@@ -209,10 +198,3 @@ def test_events_without_an_end_are_removed_after_an_hour_if_their_attempt_does_n
     assert forget_live_events() == 0
     assert forget_lost_live_events() == 3
     assert set(LiveEvent.objects.values_list("task_id", flat=True)) == {UUID(runs.id), UUID(fresh.id)}
-
-
-def test_the_log_of_an_ended_attempt_is_in_its_row_when_its_events_have_an_end() -> None:
-    task = running()
-    settle("node", [success(task, stderr_tail="one\n", live=events(task, 1, "one\n"))])
-    assert LiveEvent.objects.filter(task_id=task.id, kind="end").exists()
-    assert Attempt.objects.get(task_id=task.id).stderr_tail == "one\n"

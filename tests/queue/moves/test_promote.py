@@ -48,14 +48,6 @@ def test_a_due_row_becomes_ready_at_its_old_position(notifications: list) -> Non
     assert (task.id, task.attempt, task.retries) == (first, 2, 1)
 
 
-def test_without_due_rows_nothing_happens(notifications: list) -> None:
-    scheduled(50, 50)
-    notifications.clear()
-    assert promote() == []
-    assert take() == []
-    assert notifications == []
-
-
 def test_after_the_clock_was_set_back_retries_do_not_wait_for_it_and_delayed_tasks_do() -> None:
     stranded, pausing = scheduled(50, 50)
     Attempt.objects.update(ended_at=FUTURE - timedelta(seconds=30))

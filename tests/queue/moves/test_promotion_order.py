@@ -25,7 +25,6 @@ from tasks_app.queue.submit import submit_many
 from testkit.sessions import snapshot
 from testkit.sizes import size
 from tests.queue.moves.kit import SLOW_RETRY, failure, row, submitted, take, together
-from tests.queue.store.kit import elsewhere
 
 pytestmark = pytest.mark.django_db
 MOMENT = datetime.now(UTC) + timedelta(hours=1)
@@ -132,20 +131,6 @@ def test_a_task_waits_for_one_of_its_moment_that_was_accepted_before_and_is_due_
     due_in(-601.0, second)
     promote()
     assert one_by_one() == [second], "one that is late waits for no other"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_while_a_process_promotes_another_one_waits_for_nothing_and_does_nothing() -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("one writer at a time")
-    ids = accepted(50, 50, 50)
-    due_in(-60.0, *ids)
-    with store().writing():
-        assert store().may_promote()  # adds the row
-    with elsewhere(lambda: store().may_promote()) as alone:
-        assert alone and promote() == []
-    assert promote() == ["echo"]
-    assert one_by_one() == ids
 
 
 @pytest.mark.django_db(transaction=True)

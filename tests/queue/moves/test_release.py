@@ -106,12 +106,3 @@ def test_another_outcome_in_between_restarts_the_count() -> None:
         settle("node", [failure(task) if number == 3 else released])
         [task] = take()
     assert [outcome for _, outcome in tries(task)] == ["released"] * 2 + ["error"] + ["released"] * 3 + ["crash"]
-
-
-def test_a_task_that_the_node_no_longer_holds_cannot_be_released() -> None:
-    task = running()
-    settle("node", [failure(task)])
-    take(node="other")
-    assert release("node", [task], "drained") == set()
-    assert (row(task).node, row(task).status) == ("other", "processing")
-    assert release("node", [], "drained") == set()

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.queue.claim import renew, rescue, still_held
+from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
@@ -34,12 +34,6 @@ def run_out() -> None:
     Task.objects.filter(status="processing").update(lease=store().now() - 1.0)
 
 
-def test_a_task_whose_lease_runs_is_not_rescued() -> None:
-    task = running()
-    assert rescue() == 0
-    assert (row(task).status, row(task).node) == ("processing", "node")
-
-
 def test_a_task_whose_lease_has_run_out_is_ready_at_once(notifications: list) -> None:
     task = running(SLOW_RETRY)
     run_out()
@@ -53,13 +47,6 @@ def test_a_task_whose_lease_has_run_out_is_ready_at_once(notifications: list) ->
     assert notifications == [("echo", 50)]
     [again] = take(node="other")
     assert (again.id, again.attempt, again.retries) == (task.id, 2, 1)
-
-
-def test_a_dead_nodes_tasks_are_rescued_whatever_their_leases() -> None:
-    theirs, ours = running(node="dead"), running(node="alive")
-    assert rescue(["dead", "long gone"], expired_leases=False) == 1
-    assert row(theirs).status == "pending"
-    assert row(ours).node == "alive"
 
 
 def test_without_leases_none_is_rescued_by_its_lease() -> None:
@@ -121,15 +108,6 @@ def test_more_than_one_batch_is_rescued_in_one_call() -> None:
     assert not Task.objects.filter(status="processing").exists()
     assert Attempt.objects.filter(node="dead", number=1, started_at__isnull=False).count() == count
     assert total("leases_lost", "echo") == count
-
-
-def test_a_late_result_of_the_lost_node_is_dropped() -> None:
-    task = running()
-    run_out()
-    rescue()
-    assert settle("node", [success(task)]) == set()
-    assert renew("node", [task.id]) == set()
-    assert still_held("node", [task.id]) == set()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,16 +6,15 @@ import pytest
 
 from tasks_app.queue.attempt import (
     MAX_RETRY_DELAY_SECONDS,
-    AttemptResult,
     Policy,
     RetryDecision,
     decide_retry,
     delay_before,
 )
-from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.models import Attempt
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
-from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, SLOW_RETRY, failure, row, running, take, total, tries
+from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, SLOW_RETRY, failure, row, running
 
 pytestmark = pytest.mark.django_db
 
@@ -47,24 +46,6 @@ def test_the_decision_follows_the_table(kind: OutcomeKind, retryable: bool, with
     assert word(decide_retry(kind, 2, AT_ONCE, retryable)) == with_retries
     assert word(decide_retry(kind, 3, AT_ONCE, retryable)) == without
     assert word(decide_retry(kind, 0, NO_RETRY, retryable)) == without
-
-
-@ROWS
-def test_a_settle_follows_the_table(kind: OutcomeKind, retryable: bool, with_retries: str, without: str) -> None:
-    for policy, expected in ((AT_ONCE, with_retries), (NO_RETRY, without)):
-        task = running(policy)
-        result = "1" if kind == K.SUCCESS else None
-        error = None if kind == K.SUCCESS else "what went wrong"
-        attempt_result = AttemptResult(task, kind, result=result, error=error, retryable=retryable)
-        assert settle("node", [attempt_result]) == {(task.id, 1)}
-        now = row(task)
-        assert (now.failure_reason or now.status) == expected
-        assert now.last_error == error
-        assert (now.completed_at is None) == (now.status == "pending")
-        assert now.retries == (1 if now.status == "pending" and kind != K.RELEASED else 0)
-        assert tries(task) == [(1, kind)]
-        Task.objects.all().delete()
-    assert total("attempts", "echo", kind) == 2
 
 
 @pytest.mark.parametrize(
@@ -122,17 +103,3 @@ def test_a_pause_brings_back_no_task_without_retries_or_that_retry_on_excludes()
 
 def test_no_backoff_is_a_retry_at_once() -> None:
     assert delay_before(9, 0.0) == 0.0
-
-
-@pytest.mark.parametrize("max_retries", [0, 1, 3])
-def test_a_task_runs_once_more_than_its_retries(max_retries: int) -> None:
-    policy = Policy(timeout=5.0, max_retries=max_retries, retry_backoff=0.0, retry_on=ALWAYS)
-    task = running(policy)
-    for number in range(1, max_retries + 1):
-        settle("node", [AttemptResult(task, K.TIMEOUT, error="slow")])
-        [task] = take(policy=policy)
-        assert (task.attempt, task.retries) == (number + 1, number)
-    settle("node", [AttemptResult(task, K.TIMEOUT, error="slow")])
-    assert (row(task).failure_reason, row(task).attempts) == ("timeout", max_retries + 1)
-    assert tries(task) == [(number, "timeout") for number in range(1, max_retries + 2)]
-    assert (total("retried", "echo"), total("failed", "echo", "timeout")) == (max_retries, 1)

@@ -12,7 +12,6 @@ from tasks_app.metrics.reading import read
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
-from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
@@ -27,21 +26,11 @@ from tests.queue.moves.kit import (
     submitted,
     success,
     take,
-    together,
     total,
     tries,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-def test_a_result_completes_the_task_and_removes_its_node_and_lease() -> None:
-    task = running()
-    assert settle("node", [success(task, '{"n":1}')]) == {(task.id, 1)}
-    now = row(task)
-    assert (now.status, now.result, now.node, now.lease) == ("completed", {"n": 1}, None, None)
-    assert now.completed_at is not None
-    assert (total("completed", "echo"), total("attempts", "echo", "success")) == (1, 1)
 
 
 @pytest.mark.parametrize("result", ["0", '""', "[]", "false", "null", "{}", '"0"', "[null]"])
@@ -71,12 +60,6 @@ def test_a_result_is_read_as_the_handler_wrote_it(value: object) -> None:
     assert row(task).result == value
 
 
-def test_a_task_and_its_last_attempt_end_at_the_same_time() -> None:
-    task = running()
-    settle("node", [success(task)])
-    assert row(task).completed_at == Attempt.objects.get(task_id=task.id).ended_at
-
-
 def test_an_error_is_stored_unchanged() -> None:
     task = running()
     text = "boom \n\t <script> %s '); DROP TABLE x; -- żółw 🐢"
@@ -96,14 +79,6 @@ def test_the_attempt_says_what_happened() -> None:
     assert (attempt.node, attempt.outcome, attempt.error) == ("north", "crash", "it broke")
     assert attempt.started_at == row(task).started_at
     assert attempt.started_at <= attempt.ended_at
-
-
-def test_unknown_fields_of_an_attempt_are_null() -> None:
-    task = running()
-    settle("node", [success(task)])
-    attempt = Attempt.objects.get(task_id=task.id)
-    assert (attempt.image, attempt.oom, attempt.exit_code, attempt.seconds) == (None, None, None, None)
-    assert attempt.revision is None
 
 
 def test_each_attempt_says_how_long_the_task_had_been_ready_before_its_claim() -> None:
@@ -138,36 +113,6 @@ def test_an_attempt_that_another_verb_ended_has_its_wait_too(how: str) -> None:
     assert rescue(["node"], expired_leases=False) if how == "rescue" else cancel(identity)
     attempt = Attempt.objects.get(task_id=identity)
     assert (attempt.wait_seconds, attempt.image, attempt.oom) == (task.wait, None, None)
-
-
-def test_a_retry_waits_for_its_pause_and_keeps_its_position() -> None:
-    task = running(SLOW_RETRY)
-    before = store().seconds()
-    settle("node", [failure(task)])
-    now = row(task)
-    assert (now.status, now.position, now.retries, now.clock) == ("pending", task.position, 1, store().clock_id())
-    assert now.due is not None and now.due_at is not None
-    assert before < now.due <= store().seconds() + 60.0
-    assert abs((now.due_at - now.ready_at).total_seconds() - (now.due - before)) < 30
-    assert take() == []
-
-
-def test_a_retry_without_a_pause_is_ready_at_once() -> None:
-    task = running()
-    was_ready = row(task).ready_at
-    settle("node", [failure(task)])
-    assert row(task).due is None
-    assert row(task).ready_at > was_ready
-    [again] = take()
-    assert (again.id, again.attempt) == (task.id, 2)
-
-
-def test_the_last_error_stays_until_there_is_a_newer_one() -> None:
-    task = running()
-    settle("node", [failure(task)])
-    [again] = take()
-    settle("node", [success(again)])
-    assert (row(task).status, row(task).last_error) == ("completed", "it broke")
 
 
 def test_an_old_attempt_cannot_write_and_is_counted_as_stale() -> None:
@@ -207,28 +152,6 @@ def test_a_settle_of_a_task_that_has_moved_matches_no_row(status: str) -> None:
     assert settle("node", [failure(task)]) == set()
     assert (list(Task.objects.filter(pk=identity).values()), tries(task)) == before
     assert total("stale", "echo") == 2
-
-
-@pytest.mark.django_db(transaction=True)  # as in a node
-def test_a_batch_keeps_current_results_and_drops_stale_ones() -> None:
-    submitted(*[50] * 6)
-    batch = take(6, policy=NO_RETRY)
-    delete(row(batch[0]).pk)
-    cancel(row(batch[3]).pk)
-    results = [success(task) if n % 2 else failure(task) for n, task in enumerate(batch)]
-    assert settle("node", results) == {(task.id, 1) for n, task in enumerate(batch) if n not in (0, 3)}
-    assert (total("stale", "echo"), total("completed", "echo")) == (2, 2)
-    assert total("failed", "echo", "retries_exhausted") == 2
-    assert Attempt.objects.count() == 5  # including that of the cancelled task
-    assert total("attempts") == 5
-
-
-@pytest.mark.django_db(transaction=True)  # as in a node
-def test_a_batch_of_only_stale_results_changes_nothing_else() -> None:
-    task = running()
-    delete(row(task).pk)
-    assert settle("node", [success(task)]) == set()
-    assert (total("stale", "echo"), total("completed"), Attempt.objects.count()) == (1, 0, 0)
 
 
 def test_a_batch_may_have_outcomes_of_every_kind() -> None:
@@ -281,17 +204,3 @@ def test_an_attempt_that_ended_twice_in_one_batch_is_kept_and_counted_once() -> 
     twice, once = take(2)
     assert len(settle("node", [success(twice), success(once), failure(twice, retryable=False)])) == 2
     assert (row(twice).status, total("attempts"), total("completed"), total("failed")) == ("completed", 2, 2, 0)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_two_concurrent_settles_of_one_attempt_one_counts() -> None:
-    submitted(*[50] * 60)
-    tasks = take(60)
-    shares = together(
-        lambda: [settle("node", [success(task)]) for task in tasks],
-        lambda: [settle("node", [failure(task, retryable=False)]) for task in reversed(tasks)],
-    )
-    assert sum(len(kept) for share in shares for kept in share) == 60
-    assert total("completed") + total("failed") == 60
-    assert total("stale") == 60
-    assert Attempt.objects.count() == 60

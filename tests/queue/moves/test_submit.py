@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from django.db import Error, IntegrityError, transaction
+from django.db import Error, transaction
 
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit, submit_many
-from tests.queue.moves.kit import row, submitted, take, together, total
+from tests.queue.moves.kit import row, take, together, total
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 def test_a_new_task_is_pending_and_ready_and_was_never_tried() -> None:
@@ -54,37 +51,9 @@ def test_a_number_that_json_does_not_have_is_refused_before_anything_is_written(
     assert not Task.objects.exists()
 
 
-def test_positions_follow_the_order_of_submission() -> None:
-    ids = [*submitted(1, 99, 50), submit("other"), *submitted(7, 7)]
-    positions = [row(identity).position for identity in ids]
-    assert positions == sorted(set(positions))
-
-
-def test_the_positions_of_many_follow_their_order() -> None:
-    ids = submit_many([NewTask("echo", {"n": n}) for n in range(300)])
-    by_position = list(Task.objects.order_by("position").values_list("pk", flat=True))
-    assert by_position == ids
-
-
 def test_an_empty_submit_stores_nothing() -> None:
     assert submit_many([]) == []
     assert total("received") == 0
-
-
-@committing
-def test_many_are_stored_all_or_none(notifications: list) -> None:
-    with pytest.raises(IntegrityError):
-        submit_many([NewTask("echo"), NewTask("echo", priority=101), NewTask("echo")])
-    assert not Task.objects.exists()
-    assert total("received") == 0
-    assert notifications == []
-
-
-@committing
-def test_stored_tasks_are_counted_by_type() -> None:
-    submit_many([NewTask("echo"), NewTask("prime"), NewTask("echo")])
-    submit("echo")
-    assert (total("received", "echo"), total("received", "prime"), total("received")) == (3, 1, 4)
 
 
 @committing

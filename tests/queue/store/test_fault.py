@@ -15,7 +15,7 @@ from django.core import checks
 from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.db.postgresql.calls import SharedSession
-from tasks_app.queue.current import STORES, check_database, store
+from tasks_app.queue.current import check_database, store
 from tasks_app.queue.node_models import Deployment
 from tests.queue.store.parts import part
 
@@ -33,10 +33,6 @@ def test_29_where_names_the_database_without_its_password(monkeypatch: pytest.Mo
     monkeypatch.setitem(connection.settings_dict, "PASSWORD", "a secret")
     assert "a secret" not in store().where()
     assert str(connection.settings_dict["NAME"]) in store().where() and store().where().startswith(store().name)
-
-
-def test_a_store_has_the_name_by_which_it_is_found() -> None:
-    assert {name: one.name for name, one in STORES.items()} == {name: name for name in STORES}
 
 
 @pytest.mark.usefixtures("unconnected")

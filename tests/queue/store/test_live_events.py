@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tasks_app.queue.attempt import ClaimedTask, LiveEvents
@@ -20,6 +20,7 @@ from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import together
 from tests.queue.store.kit import completed, elsewhere, insert, settle, take, undone
 from tests.queue.store.parts import part
+from tests.queue.store.test_plans import explained, planned_without_settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -196,20 +197,11 @@ def full() -> Iterator[None]:
         connection.close()
 
 
-def explained(sql: str, values: tuple[Any, ...]) -> list[str]:
+def planned(sql: str, values: tuple[Any, ...]) -> list[str]:
     if connection.vendor == "sqlite":
-        lines = connection.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
-        return [str(line[3]) for line in lines]
-    shown = ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
-    called = f"planned ({shown})" if values else "planned"
-    with connection.cursor() as cursor:
-        cursor.execute("SET plan_cache_mode = force_generic_plan")
-        cursor.execute(f"PREPARE planned AS {sql}")
-        cursor.execute(f"EXPLAIN EXECUTE {called}")
-        lines = [str(line[0]).strip() for line in cursor.fetchall()]
-        cursor.execute("DEALLOCATE planned")
-        cursor.execute("RESET plan_cache_mode")
-    return lines
+        return explained(sql, values)
+    with transaction.atomic():
+        return planned_without_settings(sql, ", ".join(f"'{value}'" for value in values), mode="force_generic_plan")
 
 
 def scans(plan: list[str]) -> list[str]:
@@ -234,10 +226,5 @@ def test_36_to_38_read_tasks_and_events_along_indexes() -> None:
             live.END_EVENTS: ("[]",),
         }
     for sql, values in statements.items():
-        plan = explained(sql, values)
+        plan = planned(sql, values)
         assert plan and scans(plan) == [], plan
-
-
-@pytest.mark.usefixtures("full")
-def test_these_tests_recognize_a_scan() -> None:
-    assert scans(explained("SELECT count(*) FROM taskdaemon_live_event WHERE body IS NULL", ()))

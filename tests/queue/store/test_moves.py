@@ -18,12 +18,11 @@ from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.node_models import Counter, CounterDelta
 from tasks_app.queue.postgresql import marks
 from tasks_app.queue.submission import NewTask
-from tests.queue.moves.kit import failure, row, success, together, total
+from tests.queue.moves.kit import failure, row, success, together
 from tests.queue.store.kit import (
     FAILED,
     RETRIED,
     completed,
-    elsewhere,
     ids,
     insert,
     nothing,
@@ -253,11 +252,3 @@ def test_2_another_connection_sees_all_of_a_move_or_nothing() -> None:
 
     together(watch, move)
     assert seen <= {0, 50} and ids(take(1)) == []
-
-
-def test_2_while_a_transaction_holds_a_move_others_do_not_see_it() -> None:
-    insert(50)
-    with elsewhere(take) as claimed:
-        assert row(claimed[0]).status == "pending"
-    assert total("received", "echo") == 1
-    assert len(take()) == 1

@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PROJECT = Path(__file__).resolve().parents[3]
 #: Rooms with what a database needs. A migration may need another statement on each database.
 ROOMS = {"queue", "db", "migrations"}
@@ -76,30 +74,3 @@ def test_only_what_chooses_a_database_imports_one() -> None:
         str(path.relative_to(PROJECT)) for path in files for _, fault in faults(path.read_text()) if fault == "imports"
     }
     assert imports == {CHOOSES}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "connection.vendor == 'sqlite'",
-        "getattr(connection, 'vendor')",
-        "settings_dict['ENGINE']",
-        "import sqlite3",
-        "import psycopg.rows as rows",
-        "from psycopg import errors",
-        "from tasks_app.db.postgresql.calls import limited",
-        "from tasks_app.db import sqlite",
-        "from tasks_app.queue import postgresql as server",
-        "import tasks_app.queue.sqlite.claim",
-        "import_string('tasks_app.db.postgresql.calls')",
-        "connection.cursor()",
-        "connection.connection.execute('SELECT 1')",
-    ],
-)
-def test_these_tests_recognize_a_line_that_knows_a_database(line: str) -> None:
-    assert 2 in {number for number, _ in faults(f"\n{line}")}
-
-
-@pytest.mark.parametrize("line", ["from tasks_app.queue import counters", "from tasks_app.db.node_lock import boot_id"])
-def test_these_tests_allow_what_knows_no_database(line: str) -> None:
-    assert list(faults(line)) == []

@@ -436,9 +436,3 @@ def test_39_versions_are_read_by_keys() -> None:
         plan = planned_once(sql, f"ARRAY['{uuid4()}']::uuid[]")
     assert scans(plan) == []
     assert any(index in line for line in plan for index in BY_ID), plan
-
-
-def test_these_tests_recognize_a_scan() -> None:
-    connection.ensure_connection()
-    assert scans(explained("SELECT id FROM taskdaemon_task WHERE node = 'x' ORDER BY id", ()))
-    assert scans(explained("SELECT count(*) FROM taskdaemon_task WHERE retries > 5", ()))

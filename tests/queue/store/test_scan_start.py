@@ -125,22 +125,6 @@ def test_a_process_that_had_to_wait_does_not_move_it_back() -> None:
     assert ScanStart.objects.get().state == newer
 
 
-def test_it_stays_where_it_is_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIN_TASKS", 1)
-    move = module.Advance("fifo")
-    for _ in range(3):
-        move()
-    [first] = ScanStart.objects.values_list("pk", flat=True)
-    insert(50)
-    move()
-    [second] = ScanStart.objects.values_list("pk", flat=True)
-    move()
-    assert second > first and ScanStart.objects.get().pk == second
-    move._micros += 3_600_000_000  # as before the clock was set back
-    move()
-    assert ScanStart.objects.get().pk > second
-
-
 def test_one_process_moves_it_at_a_time() -> None:
     with elsewhere(lambda: prepared(module.LOCK, ())):
         module.Advance("fifo")()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -136,20 +135,6 @@ def test_a_task_that_only_a_session_before_a_crash_would_skip_is_not_counted() -
     assert [task.id for task in take()] == [str(undone)]
 
 
-def test_a_search_that_takes_long_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    searches: list[float] = []
-
-    def slow() -> dict[str, int]:
-        searches.append(time.monotonic())
-        time.sleep(0.05)
-        return {}
-
-    monkeypatch.setattr(maintenance, "overlooked", slow)
-    for _ in range(3):
-        store().maintain()
-    assert len(searches) == 1
-
-
 def test_after_the_clock_was_set_back_a_claim_reads_everything_that_came_back() -> None:
     submitted(50)
     [task] = take()
@@ -167,14 +152,6 @@ def test_a_look_after_the_clock_was_set_back_begins_anew() -> None:
     session._horizon = session._horizon._replace(sampled=later)
     session.look("fifo", ["echo"])
     assert session.known() == {}
-
-
-def test_a_new_session_knows_nothing() -> None:
-    submitted(50)
-    looked()
-    assert known().known()
-    connection.close()
-    assert known().known() == {}
 
 
 def test_nothing_is_learned_in_a_transaction_which_may_be_undone() -> None:
@@ -199,13 +176,3 @@ def test_a_position_is_taken_by_a_transaction_that_looks_can_see() -> None:
     assert redrive(UUID(str(task)))
     assert row(task).attempts == 0
     assert len(take(policy=AT_ONCE)) == 1
-
-
-def test_the_marker_conditions_are_those_of_the_indexes() -> None:
-    """Otherwise every claim reads the whole table, or another index."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT indexdef FROM pg_indexes WHERE indexname IN ('task_ready_by_priority', 'task_ready_again')"
-        )
-        found = [re.sub(r"::\w+( varying)?|[()\"]", "", definition) for (definition,) in cursor.fetchall()]
-    assert {definition.rpartition(" OR ")[2] for definition in found} == {"priority < 0", "attempts < 0"}
