@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,16 +18,12 @@ pytestmark = pytest.mark.long("load", seconds=30)
 TOP = Path(__file__).resolve().parents[2]
 
 
-def ramp(folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    kept = folder / "ramp.json"
-    command = [sys.executable, "-m", "bench.ramp", "--seconds", "1", "--last", "110", "--json", str(kept), *words]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
-    assert kept.exists(), done.stdout + done.stderr
-    return done, json.loads(kept.read_text())
-
-
 def test_a_tiny_ramp_loses_nothing_and_draws_its_picture(tmp_path: Path):
-    done, kept = ramp(tmp_path)
+    file = tmp_path / "ramp.json"
+    command = [sys.executable, "-m", "bench.ramp", "--seconds", "1", "--last", "110", "--json", str(file)]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+    assert file.exists(), done.stdout + done.stderr
+    kept = json.loads(file.read_text())
     assert [(one["rate"], one["posted"]) for one in kept["steps"]] == [(100, 100), (110, 110)], done.stdout
     assert [(one["failed_posts"], one["failed_tasks"]) for one in kept["steps"]] == [(0, 0)] * 2
     assert all(0 < one["run"]["p50"] <= one["run"]["p99"] for one in kept["steps"])
