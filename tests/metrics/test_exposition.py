@@ -156,17 +156,6 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
         }
 
 
-def test_received_is_pending_and_processing_and_completed_and_failed_and_deleted(client: Client) -> None:
-    some_of_everything(client)
-    found = samples(text(current_reading(refresh=True)))
-    for name in ("echo", "prime"):
-        received = value(found, "handler_tasks_received_total", handler=name)
-        assert received == value(found, "tasks_stored", handler=name) + value(
-            found, "tasks_deleted_total", handler=name
-        )
-    assert value(found, "tasks_unaccounted") == 0
-
-
 def test_a_histograms_buckets_only_rise_and_end_at_its_count(client: Client) -> None:
     some_of_everything(client)
     found = samples(text(current_reading(refresh=True)))

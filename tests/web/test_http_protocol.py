@@ -61,25 +61,11 @@ def test_a_hundred_slow_clients_do_not_hold_up_another_one(patient: Daemon) -> N
             assert only(read_all(connection))[0] == 200
 
 
-def test_each_of_a_hundred_clients_that_stop_half_way_is_given_up(server: Daemon) -> None:
-    with ExitStack() as held:
-        for connection in [half_posted(held, server) for _ in range(100)]:
-            error(read_all(connection), 408)
-    works(server)
-
-
 def half_posted(held: ExitStack, server: Daemon) -> socket.socket:
     """A connection that has sent most of a task."""
     connection = held.enter_context(server.connect())
     connection.sendall(post(b"/queue", length(len(TASK)), TASK[:-5]))
     return connection
-
-
-def test_clients_that_never_finish_their_headers_do_not_hold_up_another_one(server: Daemon) -> None:
-    with ExitStack() as held:
-        for _ in range(100):
-            held.enter_context(server.connect()).sendall(b"GET /health/live HTTP/1.1\r\nHost: local")
-        works(server)
 
 
 def test_a_body_over_the_limit_is_413_before_it_has_come(server: Daemon) -> None:
