@@ -128,17 +128,3 @@ def test_grafana_finds_its_source_and_its_dashboard():
     asked += [target["datasource"] for _, target in TARGETS]
     asked += [variable["datasource"] for variable in DASHBOARD["templating"]["list"]]
     assert {one["uid"] for one in asked} == {source["uid"]} and {one["type"] for one in asked} == {"prometheus"}
-
-
-def test_the_dashboards_panels_have_their_own_places_and_words():
-    panels = DASHBOARD["panels"]
-    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
-    for panel in panels:
-        assert panel["type"] in ("stat", "timeseries") and panel["description"] and panel["targets"]
-        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
-        assert not cells & taken, panel["title"]
-        taken |= cells
