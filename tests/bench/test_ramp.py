@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.ramp.climb import schedule
 from bench.ramp.step import Ran, Step, step
 
 pytestmark = pytest.mark.long("load", seconds=30)
@@ -28,14 +27,6 @@ def test_a_tiny_ramp_loses_nothing_and_draws_its_picture(tmp_path: Path):
     assert [(one["failed_posts"], one["failed_tasks"]) for one in kept["steps"]] == [(0, 0)] * 2
     assert all(0 < one["run"]["p50"] <= one["run"]["p99"] for one in kept["steps"])
     ElementTree.parse(tmp_path / "ramp.svg")
-
-
-def test_the_full_ramp_has_84000_tasks_each_at_its_time():
-    plan = schedule(range(100, 251, 10), 30.0)
-    assert len(plan) == 84_000
-    assert plan[0] == (100, 0.0) and plan[3000] == (110, 30.0)
-    dues = [due for _, due in plan]
-    assert dues == sorted(dues) and dues[-1] == pytest.approx(480 - 1 / 250)
 
 
 def one(wait: float = 0.01, good: bool = True, ended: float = 0.5) -> Ran:

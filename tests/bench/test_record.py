@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from bench import docs, record, runner
-from bench.goals import GOALS, met, reached
 from bench.picture import chart, picture
 from bench.rows.row import Contestant, Figure, Row, Scene
 from bench.servers import TOP, Servers
@@ -85,18 +84,6 @@ def test_repetitions_of_another_commit_are_not_added():
     first = ran(row(system("a", 1.0, 2.0)))
     with pytest.raises(SystemExit, match="nothing was added"):
         record.more(first | {"commit": "1234567"}, first)
-
-
-def test_goals_are_compared_with_the_measurements():
-    made = record_of(
-        drain=ran(
-            row(system("ours: SQLite, no broker", 90.0, 90.0), system("Celery on Redis, as it comes", 10.0, 10.0))
-        )
-    )
-    found = {goal.what: reached(goal, made) for goal in GOALS}
-    embedded = next(goal for goal in GOALS if goal.what.startswith("drain embedded"))
-    assert found[embedded.what] == 9.0 and met(embedded, 9.0) and not met(embedded, 7.9)
-    assert [what for what, value in found.items() if value is not None] == [embedded.what]
 
 
 def test_quick_runs_are_not_documented(tmp_path: Path):

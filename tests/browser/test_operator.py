@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,25 +29,13 @@ FAILED = """UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'time
  attempts = 1, completed_at = created_at WHERE task_type = 'bulk'"""
 
 
-class Night:
-    """A deployment whose `up` a test may start again."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.process: Process = daemon.up()
-
-    def restart(self) -> None:
-        """Stop `up` and start it again."""
-        assert self.process.stop() == 0
-        self.process = self.daemon.up()
-
-
 @pytest.fixture(scope="module")
-def night(module_deployment: Callable[..., Daemon]) -> Night:
+def night(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, Process]:
+    """A deployment, and the process of its `up`."""
     daemon = module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD)
     for name in ("act", "bulk", "held"):
         daemon.handler(name, max_retries=0)
-    return Night(daemon)
+    return daemon, daemon.up()
 
 
 @contextmanager
@@ -66,9 +53,9 @@ def operation(daemon: Daemon, page: Page) -> dict[str, object]:
 
 
 def test_a_failed_task_is_read_edited_and_redriven_and_the_others_after_a_canary(
-    chromium: Browser, night: Night
+    chromium: Browser, night: tuple[Daemon, Process]
 ) -> None:
-    daemon = night.daemon
+    daemon, _ = night
     first = daemon.post("act", {"do": "crash", "code": 7})
     others = [daemon.post("act", {"do": "crash", "code": 7, "until": 2}) for _ in range(5)]
     for task in (first, *others):
@@ -99,8 +86,10 @@ def test_a_failed_task_is_read_edited_and_redriven_and_the_others_after_a_canary
         assert (daemon.until_final(task)["status"], daemon.task(task)["attempts"]) == ("completed", 2)
 
 
-def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromium: Browser, night: Night) -> None:
-    daemon = night.daemon
+def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(
+    chromium: Browser, night: tuple[Daemon, Process]
+) -> None:
+    daemon, up = night
     for _ in range(MANY // 1000):
         tasks = [{"type": "bulk", "data": {}, "delay": 86400}] * 1000
         assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
@@ -115,9 +104,9 @@ def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromi
         page.fill("input[name=rate]", str(RATE))
         page.click("text=Yes, redrive")
         until(lambda: int(str(operation(daemon, page)["done"])) > MANY / 10, what=lambda: f"{operation(daemon, page)}")
-        _, worker = children(night.process.pid)
+        _, worker = children(up.pid)
         os.kill(worker, signal.SIGKILL)
-        night.process.until_says(r"^  worker was killed by SIGKILL")
+        up.until_says(r"^  worker was killed by SIGKILL")
         moved = int(str(operation(daemon, page)["done"]))
         until(lambda: int(str(operation(daemon, page)["done"])) > moved, what=lambda: f"{operation(daemon, page)}")
         page.click("text=Abort")
@@ -136,34 +125,10 @@ def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromi
     assert daemon.rows(ended) == [{"status": "completed", "attempts": 2, "n": MANY}]
 
 
-def test_a_pause_is_told_on_the_page_of_what_waits_over_a_restart_until_it_is_resumed(
-    chromium: Browser, night: Night
+def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(
+    chromium: Browser, night: tuple[Daemon, Process]
 ) -> None:
-    daemon = night.daemon
-    with logged_in(chromium, daemon) as page:
-        page.goto(f"{daemon.base}/admin/handler/?type=held")
-        page.click("text=Pause…")
-        page.click("text=Yes, pause it")
-        expect(page.locator(".messagelist")).to_contain_text("Paused held")
-        time.sleep(2.1)  # tasks may start for two seconds after a pause
-        task = daemon.post("held")
-        why = page.locator(".td-why")
-        page.goto(f"{daemon.base}{TASKS}{task}/change/")
-        expect(why).to_contain_text("paused by admin")
-        night.restart()
-        page.reload()
-        expect(why).to_contain_text("paused by admin")
-        assert daemon.task(task)["status"] == "pending"
-        page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/")
-        page.click("text=Resume…")
-        page.click("text=Yes, resume it")
-        assert daemon.until_final(task)["attempts"] == 1
-        page.goto(f"{daemon.base}{TASKS}{task}/change/")
-        expect(why).to_have_count(0)
-
-
-def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(chromium: Browser, night: Night) -> None:
-    daemon = night.daemon
+    daemon, _ = night
     with window(chromium, zone="Asia/Kolkata") as page:
         log_in(page, daemon.base, "admin", PASSWORD)
         page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/pause/?handler=held")
