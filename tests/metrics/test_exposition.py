@@ -193,15 +193,3 @@ def test_the_text_is_of_the_version_that_every_scraper_reads(client: Client) -> 
 def test_without_a_database_metrics_report_bad_health() -> None:
     assert value(samples(text(None)), "daemon_health") == 0
     assert value(samples(text(None)), "daemon_problems") == 1
-
-
-def test_slots_of_a_draining_node_are_no_capacity(client: Client) -> None:
-    node("node-1", pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
-    node("node-2", draining=True, pools={"echo": {"slots": 4, "warm": 4, "problem": None}})
-    submit(2)
-    take(1, node="node-1")
-    take(1, node="node-2")
-    found = samples(text(current_reading(refresh=True)))
-    assert value(found, "container_pool_slots", handler="echo") == 2
-    assert value(found, "container_pool_idle", handler="echo") == 1
-    assert value(found, "container_pool_active", handler="echo") == 2

@@ -116,14 +116,6 @@ def test_keys_that_are_contended_are_answered_as_the_view_does(
     close(group_commit)
 
 
-def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Client) -> None:
-    backlog._read_due_at = 0.0
-    assert not posting.takes()
-    read_backlog()
-    posting.keys._read_at = -7200.0
-    assert not posting.takes()
-
-
 def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
@@ -151,12 +143,6 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
     assert not posting.takes()
     read_backlog()
     assert [backlog.reserve(3) for _ in range(4)] == [True, True, True, False]
-
-
-def test_while_another_thread_reads_the_last_reading_is_used(posting: Client) -> None:
-    backlog._read_due_at, posting.keys._read_at = 0.0, -7200.0
-    with backlog._reading, posting.keys._reading:
-        assert posting.posts()
 
 
 def test_only_a_valid_key_takes_the_fast_path(posting: Client) -> None:
