@@ -86,6 +86,20 @@ def test_repetitions_of_another_commit_are_not_added():
         record.more(first | {"commit": "1234567"}, first)
 
 
+def test_the_goals_are_written_between_their_marks_and_the_tables_as_a_page(tmp_path: Path):
+    page = tmp_path / docs.PAGE
+    page.write_text(f"before\n{docs.BEGIN}\nold\n{docs.END}\nafter\n")
+    made = record_of(drain=ran(row(system("ours: x", 10.0, 20.0))))
+    docs.write(made, None, tmp_path)
+    text = page.read_text()
+    assert text.startswith(f"before\n{docs.BEGIN}\n") and text.endswith(f"{docs.END}\nafter\n")
+    assert "| pickup p50, embedded | <= 2.00 ms | no result |  |" in text and "old" not in text
+    assert "| ours: x | 15.0 (10.0 - 20.0) | says |" in (tmp_path / docs.TABLES).read_text()
+    docs.write(made, None, tmp_path)
+    assert page.read_text() == text
+    assert json.loads((tmp_path / docs.DATA).read_text())["figures"] == made
+
+
 def test_quick_runs_are_not_documented(tmp_path: Path):
     made = record_of(drain=ran(row(system("ours: x", 10.0, 20.0))) | {"quick": True})
     with pytest.raises(SystemExit, match="quick runs of drain"):
