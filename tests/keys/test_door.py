@@ -20,6 +20,8 @@ from tasks_app.queue.models import Task
 from tasks_app.urls import urlpatterns
 from testkit.daemon import serving
 
+pytestmark = pytest.mark.one_leg("who may call, whatever the database is; its keys: test_keys.py and test_types.py")
+
 LOCKED = [
     ("get", "/api/tasks"), ("get", "/api/tasks/"), ("get", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
     ("delete", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("post", "/queue"), ("post", "/queue/"),
