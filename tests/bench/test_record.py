@@ -1,4 +1,4 @@
-"""The record of a run, and the table, charts and documents that are made from it."""
+"""The record of a run, and the documents that are made from it."""
 
 from __future__ import annotations
 
