@@ -181,12 +181,11 @@ def test_the_confirmation_names_the_filters_and_the_number_before_anything_is_do
     assert list(Task.objects.order_by("pk").values()) == before
 
 
-@pytest.mark.parametrize("action", ["redrive_selected", "cancel_selected", "delete_selected_tasks"])
 @pytest.mark.parametrize("query", INVALID_QUERIES)
-def test_all_that_match_an_invalid_filter_are_none(admin: Client, action: str, query: str) -> None:
+def test_all_that_match_an_invalid_filter_are_none(admin: Client, query: str) -> None:
     task("failed", last_error="a b c d e f"), task(), task("processing"), task("completed")
     before = list(Task.objects.order_by("pk").values())
-    answer = all_of(admin, action, query)
+    answer = all_of(admin, "delete_selected_tasks", query)
     assert "nothing was done" in answer.text
     assert list(Task.objects.order_by("pk").values()) == before
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.db.models import F
 from django.test import Client
-from django.utils import timezone
-from django.utils.http import urlencode
 
 from tasks_app import conf
-from tasks_app.admin.dashboard import board
 from tasks_app.audit import AuditEntry
-from tasks_app.features.alerts.models import Alert
 from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
@@ -199,12 +193,8 @@ def test_a_test_task_is_queued_recorded_and_shown(admin: Client) -> None:
     [
         ("[1]", "50", "data must be a JSON object"),
         ("{", "50", "malformed JSON"),
-        ('{"a": 1, "a": 2}', "50", "a"),
-        ('{"a": NaN}', "50", "NaN"),
         ('{"a": "\\u0000"}', "50", "NUL"),
         ("{}", "101", "priority must be an integer from 0 to 100"),
-        ("{}", "-1", "priority must be an integer"),
-        ("{}", "9" * 5000, "priority must be an integer"),
         ("{}", "٣", "priority must be an integer"),
         ('{"a": [' + ",".join(["1e308"] * 4000) + "]}", "50", "all its digits"),
         ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "50", "nested"),
@@ -231,24 +221,3 @@ def test_a_test_task_needs_a_permission_and_a_full_queue_refuses_it(monkeypatch:
     full = tester.post(f"{HANDLER}?type={known()}", {"data": "{}"})
     assert full.status_code == 400 and "the queue is full" in full.text
     assert Task.objects.count() == 1
-
-
-def test_hostile_text_is_harmless_on_each_of_these_pages(admin: Client) -> None:
-    hostile = f"{HOSTILE}\x1b[31m\u202e"
-    serving(hostile, hostile, images=[hostile], problem=hostile * 50_000)
-    task("processing", task_type=hostile, node=hostile)
-    mine = group(f"{hostile}\n'\"{'x' * 1_000_000}", task_type=hostile)
-    FailureGroup.objects.update(resolved_at=timezone.now() - timedelta(days=1), resolved_by=hostile)
-    Alert.objects.create(key=f"cannot_start|{hostile}", firing=True, sentence=hostile, since=timezone.now())
-    pages = [
-        "/admin/", GROUPS, f"{GROUPS}{mine.pk}/change/", f"{TASKS}?group={mine.pk}", "/admin/handlers/",
-        f"{HANDLER}?{urlencode({'type': hostile})}", f"{GROUPS}?{urlencode({'handler': hostile})}",
-    ]  # fmt: skip
-    pages.append(board(acts=True)["nodes"][0]["link"])
-    for page in pages:
-        answer = admin.get(page)
-        assert answer.status_code == 200, page
-        assert "<script>alert" not in answer.text and len(answer.text) < 500_000, page
-        assert not any(char in answer.text for char in "\x1b\u202e"), page
-    sent = admin.post(f"{HANDLER}?{urlencode({'type': hostile})}", {"data": hostile, "priority": hostile})
-    assert sent.status_code == 400 and "<script>alert" not in sent.text

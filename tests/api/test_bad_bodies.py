@@ -142,13 +142,6 @@ def test_data_and_priority_that_are_null_are_absent(api: Client) -> None:
         assert (task["task_data"], task["priority"]) == ({}, 50)
 
 
-def test_data_may_be_missing_and_is_then_empty(api: Client) -> None:
-    status, answer = post(api, {"type": "echo"})
-    assert status == 200
-    task = api.get(f"/api/tasks/{answer['task_id']}").json()
-    assert (task["task_data"], task["priority"], task["status"]) == ({}, 50, "pending")
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -170,8 +163,3 @@ def test_unusual_but_valid_data_comes_back_as_it_went_in(api: Client, data: Any)
 def test_the_content_type_does_not_matter(api: Client, kind: str) -> None:
     answer = api.post("/queue", b'{"type": "echo"}', content_type=kind)
     assert answer.status_code == 200
-
-
-def test_the_answer_says_where_the_task_is(api: Client) -> None:
-    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
-    assert answer.headers["Location"] == f"/api/tasks/{answer.json()['task_id']}"

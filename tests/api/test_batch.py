@@ -15,7 +15,6 @@ from tasks_app.api import admission
 from tasks_app.api.admission import backlog
 from tasks_app.keys.caller import keys
 from tasks_app.keys.rate import TokenBucket
-from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import group_commit
@@ -70,14 +69,6 @@ def test_types_may_be_mixed_and_a_task_is_as_it_would_be_alone(api: Client) -> N
     first, second = (api.get(f"/api/tasks/{each}").json() for each in answer["task_ids"])
     assert (first["task_type"], first["task_data"], first["priority"]) == ("prime", {"limit": 10}, 50)
     assert (second["task_type"], second["task_data"], second["priority"]) == ("echo", {}, 0)
-
-
-def test_each_task_is_counted_under_its_type(api: Client) -> None:
-    post(api, {"tasks": [{"type": "prime"}, {"type": "echo"}, {"type": "prime"}]})
-    current_reading(refresh=True)
-    metrics = api.get("/api/metrics").json()
-    assert metrics["tasks_received"] == 3
-    assert {name: metrics["handlers"][name]["received"] for name in ("prime", "echo")} == {"prime": 2, "echo": 1}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -135,9 +126,6 @@ def test_a_thousand_wrong_tasks_are_all_named_and_only_the_first_at_length(api: 
         (json.dumps(tasks(1001)).encode(), "1 to 1,000 tasks, not 1,001"),
         (b'{"tasks": [{"type": "echo"}', "line 1 column 28"),
         (b'{"tasks": [{"type": "echo"}], "tasks": []}', '"tasks" occurs twice'),
-        (b'{"tasks": [' + b"[" * 90_000, "levels deep"),
-        (b'{"tasks": [{"type":"echo","data":{"a":[' + b"1," * 100_000 + b"1]}}]}", "over 100,000 values"),
-        (b'{"tasks": [{"type":"echo","data":{"a":1e400}}]}', "1e400 is too large"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -218,11 +206,3 @@ def test_the_rate_counts_tasks_and_a_batch_is_paid_for_afterwards(api: Client, e
     answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
     assert answer.status_code == 429
     assert admission.token_bucket._tokens < -3
-
-
-def test_a_stopping_daemon_takes_no_batch(api: Client, environment: Any, tmp_path: Any) -> None:
-    environment.setenv("DAEMON_HOME", str(tmp_path))
-    (tmp_path / "draining").touch()
-    status, answer = post(api, tasks(1))
-    assert status == 503
-    assert "is stopping" in answer["error"]

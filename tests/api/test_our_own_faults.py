@@ -49,14 +49,6 @@ def test_a_bug_is_500_with_an_id_and_no_internals(
 
 
 @pytest.mark.django_db
-def test_a_bug_in_a_page_outside_the_api_is_the_same(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django.contrib.sessions.middleware.SessionMiddleware.process_request", boom)
-    answer = api.get("/admin/", headers={"accept": "application/json"})
-    assert answer.status_code == 500
-    assert answer.json().keys() == {"error", "request_id"}
-
-
-@pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/queue", "/admin/"])
 def test_a_database_that_fails_is_503_and_says_when_to_come_back(
     api: Client, monkeypatch: pytest.MonkeyPatch, path: str

@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,6 @@ from tasks_app.api import admission
 from tasks_app.api.admission import Backlog
 from tasks_app.api.errors import TooMany
 from tasks_app.metrics.reading import Reading, Totals
-from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue.submission import NewTask
-from tasks_app.queue.submit import submit_many
 from testkit.daemon import Daemon, serving
 from testkit.process import until
 
@@ -106,17 +102,6 @@ def test_admitted_tasks_count_before_they_are_stored() -> None:
     admission.backlog.stored(3)
     with pytest.raises(TooMany):
         admission.admit(env)
-
-
-@pytest.mark.database
-@pytest.mark.django_db
-def test_the_backlog_reads_the_queues_anew_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = replace(current_reading(refresh=True), seconds=1.0)  # reused for long
-    monkeypatch.setattr("tasks_app.metrics.system_reading._last", slow)
-    monkeypatch.setattr("tasks_app.metrics.system_reading._read", lambda: pytest.fail("a POST read the whole system"))
-    submit_many([NewTask("echo")] * 5)
-    assert not Backlog().reserve(5)
-    assert Backlog().reserve(6)
 
 
 def test_tasks_that_are_stored_during_a_reading_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

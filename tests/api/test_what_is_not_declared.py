@@ -14,6 +14,8 @@ from tasks_app.queue.models import Task
 from tests.keys.rows import Holder
 from tests.queue.moves.kit import row, submitted
 
+pytestmark = pytest.mark.one_leg("what is refused before the database is asked")
+
 #: Probes and scrapers send what they like.
 LENIENT = {"/health", "/health/live", "/health/ready", "/metrics"}
 #: Pages that browsers open.

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 
 import pytest
 
 from bench.deployment import Deployment
 from bench.http_load import Load, Response
-from bench.rivals import stamp
-from bench.rows.row import Scene
 from bench.servers import Servers
 from bench.system import BadRun
-from testkit.images import docker
-from testkit.images.recipes import Image
 from testkit.stores import SQLiteStore
 
 
@@ -55,44 +50,9 @@ def test_a_wrong_reply_gives_no_result(deployment: Deployment, change: str):
         deployment.stamps(2)
 
 
-@pytest.mark.docker
-def test_a_missing_image_is_reported_at_once_with_what_to_run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.deployment.PYTHON", "taskdaemon.invalid/nothing:1")
-    with Servers() as servers, Deployment(servers) as ours:
-        ours.stamp_handler(1, "docker")
-        with pytest.raises(BadRun, match=r"nothing:1 is missing and cannot be pulled.*python -m testkit\.images"):
-            ours.warm(ours.manage("worker"))
-
-
-@pytest.mark.docker
-def test_a_run_builds_its_images_first_or_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch):
-    tag = f"taskdaemon-test/asked-for-{uuid.uuid4().hex[:8]}:1"
-    made: list[str] = []
-
-    def make(image: Image, scratch: Path) -> None:
-        made.append(image.tag)
-        raise docker.Trouble("no busybox here")
-
-    monkeypatch.setattr("testkit.images.__main__.images", lambda: [Image(tag, "recipe")])
-    monkeypatch.setattr("testkit.images.__main__.make", make)
-    reason = Scene(Servers()).no_docker
-    assert made == [tag]
-    assert reason is not None and "no busybox here" in reason and reason.endswith("python -m testkit.images")
-
-
 def test_a_failed_request_gives_no_result():
     good = Response(0.0, 0.1, {})
     assert Load([good]).good() == [good]
     for load in (Load([good], ["503"]), Load([good, None])):
         with pytest.raises(BadRun):
             load.good()
-
-
-def test_stamps_of_several_processes_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BENCH_STAMPS", str(tmp_path / "stamps"))
-    monkeypatch.setattr(stamp, "_file", None)
-    stamp.stamp(7)
-    monkeypatch.setattr(stamp, "_file", None)  # as in a second process
-    stamp.stamp(8)
-    assert stamp.count(tmp_path / "stamps") == 2
-    assert [number for number, _ in stamp.read(tmp_path / "stamps")] == [7, 8]

@@ -10,7 +10,6 @@ import pytest
 
 from bench import record
 from bench.__main__ import read
-from bench.rows import ROWS
 from testkit.needs import program
 
 pytestmark = pytest.mark.long("load", seconds=30)
@@ -30,27 +29,18 @@ def test_a_drain_of_ours_runs_and_leaves_only_its_figures(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "figures.svg"]
 
 
-@pytest.mark.parametrize(
-    ("row", "only", "figure"), [("nodes", "1 node", "backends"), ("sustained", "PostgreSQL", "claimed")]
-)
-def test_a_row_of_ours_on_postgresql_runs(tmp_path: Path, row: str, only: str, figure: str):
+def test_a_row_of_ours_on_postgresql_runs(tmp_path: Path):
     for name in ("initdb", "pg_ctl", "redis-server"):
         program(name)
     kept = tmp_path / "figures.json"
-    words = [row, "--quick", "--only", only, "--json", str(kept)]
+    words = ["nodes", "--quick", "--only", "1 node", "--json", str(kept)]
     done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=TOP, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    systems = record.load(kept)["rows"][row]["systems"]
-    assert all(system["values"][figure][0] > 0 and system["values"]["rate"][0] > 0 for system in systems.values())
+    systems = record.load(kept)["rows"]["nodes"]["systems"]
+    assert all(system["values"]["backends"][0] > 0 and system["values"]["rate"][0] > 0 for system in systems.values())
 
 
 def test_an_unknown_row_is_reported_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         read(["drian"])
     assert "there is no row drian; there are drain, pickup" in capsys.readouterr().err
-
-
-def test_every_row_describes_its_numbers():
-    for name, row in ROWS.items():
-        assert row.name == name and row.title
-        assert all(one.label and one.unit for one in row.measures.values())

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from tasks_app.audit import Actor, record
-from tests.browser.conftest import SERIOUS, THEMES, WIDTHS, Open, Opened, Theme
+from tests.browser.conftest import WIDTHS, Open, Opened
 
 pytestmark = [
     pytest.mark.long("a browser", seconds=60),
@@ -229,19 +229,6 @@ def test_nothing_lies_beside_the_screen(opened: Open, width: int, rows: dict[str
             .map(([one]) => one.outerHTML.slice(0, 100))"""
         )
         assert hidden == [], path
-
-
-# The width decides what fits, and the theme the contrasts.
-@pytest.mark.parametrize(("width", "theme"), [*zip(WIDTHS, THEMES, strict=True)])
-def test_axe_finds_nothing_serious(opened: Open, width: int, theme: Theme, axe: str) -> None:
-    tab = opened(width, theme)
-    for path in ("/admin/", PAGE):
-        tab.go(path)
-        tab.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-        tab.page.evaluate(axe)
-        found = tab.page.evaluate(SERIOUS, ["#content", {}])
-        assert found["serious"] == [], path
-        assert found["passes"] > 10
 
 
 def test_the_dashboard_follows_without_a_reload(opened: Open) -> None:

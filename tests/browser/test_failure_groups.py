@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.operations.models import Operation
 from tasks_app.queue.models import Task
-from tasks_app.queue.node_models import HandlerPause
 from tests.admin.rows import task
 from tests.browser.conftest import Open
 from tests.features.operations.kit import work
@@ -64,19 +63,6 @@ def test_a_failure_group_is_redriven_by_three_clicks_and_back_is_no_error(opened
     page.wait_for_url("**/failuregroup/*/change/")
     expect(page.locator("h1")).to_contain_text("echo")
     assert Operation.objects.count() == 1
-
-
-def test_a_type_is_stopped_from_its_failure_by_two_clicks(opened: Open, failed: list[Task]) -> None:
-    tab = opened()
-    clicks = Clicks(tab.page)
-    group = Task.objects.get(pk=failed[0].pk).failure_group
-    tab.go(f"/admin/tasks_app/failuregroup/{group}/change/")
-    clicks.click("link", "Pause echo…")
-    clicks.click("button", "Yes, pause it")
-    expect(tab.page.locator(".messagelist")).to_contain_text("Paused echo")
-    assert clicks.number == 2 and HandlerPause.objects.get().handler == "echo"
-    tab.go(f"/admin/tasks_app/failuregroup/{group}/change/")
-    expect(tab.page.get_by_role("link", name="Resume echo…")).to_be_visible()
 
 
 def test_a_selection_that_is_too_long_for_an_address_survives_back_and_a_wrong_option(

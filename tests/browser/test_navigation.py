@@ -7,10 +7,8 @@ import re
 import pytest
 from axes.models import AccessLog
 from django.contrib.auth.models import User
-from django.utils import timezone
 from playwright.sync_api import Locator, expect
 
-from tasks_app.features.failures.models import FailureGroup
 from tasks_app.keys.api_keys import Grant, create
 from tasks_app.queue.node_models import HandlerPause
 from testkit.browser import NARROW, WIDE
@@ -154,16 +152,3 @@ def test_on_a_wide_screen_the_filters_are_beside_the_list(opened: Open, path: st
     box, rows = filters.bounding_box(), tab.page.locator("#changelist-form").bounding_box()
     assert box and rows and box["x"] >= rows["x"] + rows["width"] and box["width"] == 240
     tab.page.locator("#changelist-filter").get_by_role("link").first.focus()
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_from_the_dashboard_a_failure_group_is_one_click_away(opened: Open, width: int) -> None:
-    now = timezone.now()
-    FailureGroup.objects.create(
-        fingerprint=4711, handler="echo", reason="crash", normalised="row <n> is missing", count=3, first_seen=now,
-        last_seen=now,
-    )  # fmt: skip
-    tab = opened(width)
-    tab.go("/admin/")
-    tab.page.get_by_role("link", name="row <n> is missing").first.click()
-    tab.page.wait_for_url("**/failuregroup/4711/change/")

@@ -1,10 +1,9 @@
-"""What somebody on call does at night, in Chromium: read, edit, redrive, abort, pause, and be refused."""
+"""What somebody on call does at night, in Chromium: read, edit, redrive, abort, pause."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,38 +29,19 @@ FAILED = """UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'time
  attempts = 1, completed_at = created_at WHERE task_type = 'bulk'"""
 
 
-class Night:
-    """A deployment whose `up` a test may start again."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.process: Process = daemon.up()
-
-    def restart(self) -> None:
-        """Stop `up` and start it again."""
-        assert self.process.stop() == 0
-        self.process = self.daemon.up()
-
-
 @pytest.fixture(scope="module")
-def night(module_deployment: Callable[..., Daemon]) -> Night:
+def night(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, Process]:
+    """A deployment, and the process of its `up`."""
     daemon = module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD)
     for name in ("act", "bulk", "held"):
         daemon.handler(name, max_retries=0)
-    night = Night(daemon)
-    viewer = (
-        "from django.contrib.auth.models import Group, User; "
-        f"User.objects.create_user('vera', password='{PASSWORD}', is_staff=True)"
-        ".groups.add(Group.objects.get(name='viewer'))"
-    )
-    assert daemon.manage("shell", "-c", viewer).ends() == 0
-    return night
+    return daemon, daemon.up()
 
 
 @contextmanager
-def logged_in(chromium: Browser, daemon: Daemon, name: str = "admin") -> Iterator[Page]:
+def logged_in(chromium: Browser, daemon: Daemon) -> Iterator[Page]:
     with window(chromium) as page:
-        log_in(page, daemon.base, name, PASSWORD)
+        log_in(page, daemon.base, "admin", PASSWORD)
         yield page
 
 
@@ -73,9 +53,9 @@ def operation(daemon: Daemon, page: Page) -> dict[str, object]:
 
 
 def test_a_failed_task_is_read_edited_and_redriven_and_the_others_after_a_canary(
-    chromium: Browser, night: Night
+    chromium: Browser, night: tuple[Daemon, Process]
 ) -> None:
-    daemon = night.daemon
+    daemon, _ = night
     first = daemon.post("act", {"do": "crash", "code": 7})
     others = [daemon.post("act", {"do": "crash", "code": 7, "until": 2}) for _ in range(5)]
     for task in (first, *others):
@@ -106,8 +86,10 @@ def test_a_failed_task_is_read_edited_and_redriven_and_the_others_after_a_canary
         assert (daemon.until_final(task)["status"], daemon.task(task)["attempts"]) == ("completed", 2)
 
 
-def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromium: Browser, night: Night) -> None:
-    daemon = night.daemon
+def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(
+    chromium: Browser, night: tuple[Daemon, Process]
+) -> None:
+    daemon, up = night
     for _ in range(MANY // 1000):
         tasks = [{"type": "bulk", "data": {}, "delay": 86400}] * 1000
         assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
@@ -122,9 +104,9 @@ def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromi
         page.fill("input[name=rate]", str(RATE))
         page.click("text=Yes, redrive")
         until(lambda: int(str(operation(daemon, page)["done"])) > MANY / 10, what=lambda: f"{operation(daemon, page)}")
-        _, worker = children(night.process.pid)
+        _, worker = children(up.pid)
         os.kill(worker, signal.SIGKILL)
-        night.process.until_says(r"^  worker was killed by SIGKILL")
+        up.until_says(r"^  worker was killed by SIGKILL")
         moved = int(str(operation(daemon, page)["done"]))
         until(lambda: int(str(operation(daemon, page)["done"])) > moved, what=lambda: f"{operation(daemon, page)}")
         page.click("text=Abort")
@@ -143,34 +125,10 @@ def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromi
     assert daemon.rows(ended) == [{"status": "completed", "attempts": 2, "n": MANY}]
 
 
-def test_a_pause_is_told_on_the_page_of_what_waits_over_a_restart_until_it_is_resumed(
-    chromium: Browser, night: Night
+def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(
+    chromium: Browser, night: tuple[Daemon, Process]
 ) -> None:
-    daemon = night.daemon
-    with logged_in(chromium, daemon) as page:
-        page.goto(f"{daemon.base}/admin/handler/?type=held")
-        page.click("text=Pause…")
-        page.click("text=Yes, pause it")
-        expect(page.locator(".messagelist")).to_contain_text("Paused held")
-        time.sleep(2.1)  # tasks may start for two seconds after a pause
-        task = daemon.post("held")
-        why = page.locator(".td-why")
-        page.goto(f"{daemon.base}{TASKS}{task}/change/")
-        expect(why).to_contain_text("paused by admin")
-        night.restart()
-        page.reload()
-        expect(why).to_contain_text("paused by admin")
-        assert daemon.task(task)["status"] == "pending"
-        page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/")
-        page.click("text=Resume…")
-        page.click("text=Yes, resume it")
-        assert daemon.until_final(task)["attempts"] == 1
-        page.goto(f"{daemon.base}{TASKS}{task}/change/")
-        expect(why).to_have_count(0)
-
-
-def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(chromium: Browser, night: Night) -> None:
-    daemon = night.daemon
+    daemon, _ = night
     with window(chromium, zone="Asia/Kolkata") as page:
         log_in(page, daemon.base, "admin", PASSWORD)
         page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/pause/?handler=held")
@@ -184,66 +142,6 @@ def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(chro
     paused = daemon.http.get("/api/handlers/held").json()["paused"]
     assert (paused["until"], paused["reason"]) == ("2100-01-31T05:00:00.000000Z", "a bad model")
     assert daemon.http.post("/api/handlers/held/resume").status_code == 200
-
-
-ACTS: dict[str, Callable[[str], str]] = {
-    "redrive": lambda task: f"{TASKS}{task}/redrive/",
-    "cancel": lambda task: f"{TASKS}{task}/cancel/",
-    "delete": lambda task: f"{TASKS}{task}/delete/",
-    "edit": lambda task: f"{TASKS}{task}/edit/",
-    "priority": lambda task: f"{TASKS}{task}/priority/",
-    "pause": lambda _: "/admin/tasks_app/handlerpause/pause/?handler=held",
-    "resume": lambda _: "/admin/tasks_app/handlerpause/resume/?handler=held",
-    "new key": lambda _: "/admin/tasks_app/apikey/add/",
-    "new user": lambda _: "/admin/auth/user/add/",
-}
-#: Sends a form that no page offers, with the browser's own cookies and token. Answers the status.
-SEND = """async path => {
-  const token = document.querySelector('[name=csrfmiddlewaretoken]').value;
-  const body = new URLSearchParams({csrfmiddlewaretoken: token});
-  return (await fetch(path, {method: 'POST', body, redirect: 'manual'})).status;
-}"""
-
-
-def test_a_viewer_is_offered_no_act_and_refused_each(chromium: Browser, night: Night) -> None:
-    daemon = night.daemon
-    task = daemon.post("act", {"do": "crash", "code": 7})
-    before = daemon.until_final(task)
-    (node,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL ORDER BY started_at DESC LIMIT 1")
-    addresses = [address(task) for address in ACTS.values()]
-    addresses += [f"/admin/tasks_app/node/{node['name']}/{verb}/" for verb in ("drain", "undrain")]
-    acts = daemon.rows("SELECT count(*) AS n FROM taskdaemon_audit_entry")
-    with logged_in(chromium, daemon, "vera") as page:
-        page.goto(f"{daemon.base}{TASKS}{task}/change/")
-        expect(page.locator(".td-buttons")).to_have_text("History JSON", use_inner_text=True)
-        page.goto(f"{daemon.base}{TASKS}")
-        expect(page.locator("select[name=action]")).to_have_count(0)
-        for address in addresses:
-            assert page.evaluate(SEND, address) == 403, address
-    assert daemon.task(task) == before
-    assert daemon.rows("SELECT count(*) AS n FROM taskdaemon_audit_entry") == acts
-
-
-def test_a_read_only_colleague_is_three_clicks_from_the_dashboard(chromium: Browser, night: Night) -> None:
-    clicks = 0
-
-    def click(page: Page, what: str) -> None:
-        nonlocal clicks
-        clicks += 1
-        page.locator(what).first.click()
-
-    with logged_in(chromium, night.daemon) as page:
-        click(page, "summary:text('More')")
-        click(page, "a[aria-label='Add user']")
-        for name, text in (("username", "olga"), ("password1", PASSWORD), ("password2", PASSWORD)):
-            page.fill(f"input[name={name}]", text)
-        click(page, "input[name=_save]")
-        expect(page.locator(".success")).to_contain_text("was added successfully")
-    assert clicks == 3
-    with logged_in(chromium, night.daemon, "olga") as page:
-        page.goto(f"{night.daemon.base}{TASKS}")
-        expect(page.locator("#changelist")).to_be_visible()
-        expect(page.locator("select[name=action]")).to_have_count(0)
 
 
 def _pending(daemon: Daemon) -> int:

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from tasks_app.conf import Environment
-from tasks_app.conf.reading import IGNORED_VARIABLES
-from tasks_app.handlers.handlers_toml import KEYS, Handler
-from tasks_app.handlers.keys import RETRY_ON, SELECTIONS
+from tasks_app.handlers.handlers_toml import KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 ENVIRONMENT, HANDLERS = TEXT.split("## handlers.toml")
@@ -39,21 +37,3 @@ def test_a_variables_row_says_its_default(field: Any) -> None:
 
 def test_each_key_of_a_handler_has_a_row_and_each_row_is_a_key() -> None:
     assert rows(HANDLERS).keys() == KEYS.keys()
-
-
-def test_the_keys_for_containers_stand_apart() -> None:
-    both, containers = HANDLERS.split("Only for containers")
-    # A handler with an image runs in containers.
-    assert rows(containers).keys() == {name for name, key in KEYS.items() if key.get("needs_image")}
-    assert rows(both).keys() == {name for name, key in KEYS.items() if not key.get("needs_image")}
-
-
-def test_the_words_that_a_key_takes_are_there() -> None:
-    for word in (*SELECTIONS, *RETRY_ON):
-        assert f'`"{word}"`' in HANDLERS
-    assert f"| `{Handler.instances}` |" in rows(HANDLERS)["instances"]
-
-
-def test_the_variables_of_the_earlier_daemon_are_named() -> None:
-    for name in IGNORED_VARIABLES:
-        assert f"`{name}`" in ENVIRONMENT

@@ -75,15 +75,6 @@ def test_no_part_gets_a_volume_without_a_name_which_down_would_leave(environment
         assert declared in volumes | {path.split(":")[0] for path in all_[name]["tmpfs"]}, name
 
 
-def test_parts_wait_for_what_they_need(environment: dict[str, str]):
-    all_ = services(environment)
-    assert all_["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
-    for name in ("web", "worker"):
-        needs = all_[name]["depends_on"]
-        assert needs["migrate"]["condition"] == "service_completed_successfully" and needs["migrate"]["required"]
-        assert needs["redis"]["condition"] == "service_healthy" and not needs["redis"]["required"]
-
-
 def test_one_service_builds_the_image_and_all_parts_have_it_so_that_bake_meets_no_tag_twice(
     environment: dict[str, str], tmp_path: Path
 ):

@@ -10,11 +10,13 @@ import tomllib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+
+from testkit.http_server import http_server
 
 TOP = Path(__file__).resolve().parents[2]
 SHIPPED: dict[str, Any] = tomllib.loads((TOP / "handlers.toml").read_text())["handlers"]
@@ -69,57 +71,39 @@ def ask() -> Iterator[Ask]:
 
 
 class Site:
-    """A local web server. `pages`: status, headers and content by path."""
+    """A local web server. `pages`: status, headers and content by path. `/silent` and `/drips` hang until `release`."""
 
     def __init__(self) -> None:
-        site = self
         self.pages: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.release = threading.Event()
-        """Set at the end, to release hanging requests."""
-
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path == "/silent":
-                    site.release.wait()
-                    return
-                if self.path == "/drips":
-                    self.drip()
-                    return
-                status, headers, content = site.pages.get(self.path, (404, {}, b""))
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def drip(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                while not site.release.wait(0.01):
-                    try:
-                        self.wfile.write(b".")
-                    except OSError:
-                        return
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = ""
 
     def page(self, path: str, content: bytes, status: int = 200, **headers: str) -> str:
         """Add a page; returns its URL."""
         self.pages[path] = status, {name.replace("_", "-"): value for name, value in headers.items()}, content
         return self.url + path
 
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        if request.path == "/silent":
+            self.release.wait()
+            return
+        status, headers, content = self.pages.get(request.path, (404, {}, b""))
+        if request.path == "/drips":
+            status, headers = 200, {"Content-Length": "1000000"}
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(content)
+        while request.path == "/drips" and not self.release.wait(0.01):
+            request.wfile.write(b".")
+
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
-    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield site
-    site.release.set()
-    site.server.shutdown()
-    thread.join()
-    site.server.server_close()
+    with http_server(site.answer) as port:
+        site.url = f"http://127.0.0.1:{port}"
+        yield site
+        site.release.set()

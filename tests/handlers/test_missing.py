@@ -127,10 +127,3 @@ def test_manage_py_check_warns_of_images_and_networks_that_the_docker_engine_has
     assert "docker network create no-such-network" in said
     assert "docker pull example.org/no-such-image:1" in said
     assert "[handlers.there]" not in said
-
-
-def test_manage_py_check_says_nothing_of_images_where_there_is_no_engine(tmp_path: Path) -> None:
-    file = tmp_path / "handlers.toml"
-    file.write_text('[handlers.one]\nimage = "localhost/no-such-image"\n')
-    check = shipped(tmp_path, HANDLER_CONFIG=str(file), DOCKER_HOST=f"unix://{tmp_path}/none").manage("check")
-    assert check.ends() == 0 and "tasks_app.W" not in check.said(), check.said()

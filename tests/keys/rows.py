@@ -32,3 +32,16 @@ class Holder:
 def of_type(name: str, status: str = "pending", **fields: Any) -> Task:
     """A stored task of this type."""
     return task(status, task_type=name, **fields)
+
+
+class Clock:
+    """A clock of token buckets that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver
-from rest_framework.request import Request
 
-from tasks_app.api.view import KeyAuthentication
 from tasks_app.keys import api_keys, caller
 from tasks_app.keys.api_keys import ApiKey, create, revoke
 from tasks_app.keys.caller import FORWARDING_HEADERS
 from tasks_app.queue.models import Task
 from tasks_app.urls import urlpatterns
 from testkit.daemon import serving
+
+pytestmark = pytest.mark.one_leg("who may call, whatever the database is; its keys: test_keys.py and test_types.py")
 
 LOCKED = [
     ("get", "/api/tasks"), ("get", "/api/tasks/"), ("get", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
@@ -72,12 +72,6 @@ def test_probes_docs_and_the_login_need_no_key(api: Client, listen: Callable[...
 def test_a_missing_page_of_what_is_open_needs_no_key(api: Client, path: str) -> None:
     create("ci")
     assert api.get(path).status_code in (302, 404)
-
-
-def test_a_view_is_told_which_key_a_request_had(rf: RequestFactory, db: None) -> None:
-    request = Request(rf.get("/", headers=bearer(create("ci"))))
-    user, caller = KeyAuthentication().authenticate(request)
-    assert (user, caller.key, caller.scopes, caller.types) == (None, ApiKey.objects.get().pk, None, None)
 
 
 def test_a_key_in_force_opens_every_call(api: Client) -> None:

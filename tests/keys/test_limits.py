@@ -17,27 +17,18 @@ from tasks_app.keys import rate as token_bucket
 from tasks_app.keys.api_keys import ApiKey, Grant, KeyRefused, create
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.queue.models import Task
-from tests.keys.rows import Holder
+from tests.keys.rows import Clock, Holder
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 ECHO = '{"type": "echo"}'
 
 
-class Clock:
-    """A clock of token buckets that stands still until it is set."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(token_bucket, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+    clock = Clock()
+    monkeypatch.setattr(token_bucket, "time", clock)
+    return clock
 
 
 def rates_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate, TokenBucket
 from tasks_app.queue.node_models import WebProcess
 from tasks_app.queue.reloads import SILENT_SECONDS
 from tasks_app.web.beat import WebBeat
+from tests.keys.rows import Clock
 
 TOP = Path(__file__).parents[2]
 #: Takes as much as it can for a second, and writes how much it had, with the moments of its first and last attempt.
@@ -119,19 +120,6 @@ def test_who_waits_as_told_has_the_rate(rate: float, tmp_path: Path, monkeypatch
         else:
             clock.now += key.retry_after()
     assert 0.9 * rate * 1000 - 1 <= taken <= rate * 1005 + rate + 1
-
-
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def beating(home: Path, clock: Clock, key: KeyRate) -> WebBeat:

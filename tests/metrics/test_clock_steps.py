@@ -40,12 +40,6 @@ def steps(clocks: Clocks) -> ClockSteps:
     return ClockSteps(clocks.wall, clocks.monotonic)
 
 
-def test_a_long_wait_without_a_step_is_a_wait(clocks: Clocks, steps: ClockSteps) -> None:
-    clocks.now += HOUR
-    steps.check()
-    assert not steps.affects(HOUR, clocks.now)
-
-
 @pytest.mark.parametrize("by", [HOUR, -HOUR, 2.0])
 def test_a_wait_across_a_step_is_left_out_and_a_later_one_is_not(clocks: Clocks, steps: ClockSteps, by: float) -> None:
     clocks.now += 10.0

@@ -20,7 +20,7 @@ from tasks_app.queue.node_models import Counter, CounterDelta
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.runner.endings import OutcomeKind
-from tests.metrics.work import POLICY, end, submit, take
+from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -136,12 +136,3 @@ def test_a_settle_touches_each_counter_once_however_many_it_writes() -> None:
         assert Counter.objects.filter(series__startswith="attempts|").count() == 1
     assert current_reading(refresh=True).totals.sum("attempts") == 200
     assert connection.get_autocommit()
-
-
-def test_the_policy_of_these_tests_retries_at_once() -> None:
-    submit(1)
-    for _ in range(POLICY.max_retries + 1):
-        end(take(1), OutcomeKind.CRASH)
-    totals = current_reading(refresh=True).totals
-    assert totals.sum("retried") == POLICY.max_retries
-    assert totals.by("failed") == {("echo", "crash"): 1}

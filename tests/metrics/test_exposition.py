@@ -156,17 +156,6 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
         }
 
 
-def test_received_is_pending_and_processing_and_completed_and_failed_and_deleted(client: Client) -> None:
-    some_of_everything(client)
-    found = samples(text(current_reading(refresh=True)))
-    for name in ("echo", "prime"):
-        received = value(found, "handler_tasks_received_total", handler=name)
-        assert received == value(found, "tasks_stored", handler=name) + value(
-            found, "tasks_deleted_total", handler=name
-        )
-    assert value(found, "tasks_unaccounted") == 0
-
-
 def test_a_histograms_buckets_only_rise_and_end_at_its_count(client: Client) -> None:
     some_of_everything(client)
     found = samples(text(current_reading(refresh=True)))
@@ -204,15 +193,3 @@ def test_the_text_is_of_the_version_that_every_scraper_reads(client: Client) -> 
 def test_without_a_database_metrics_report_bad_health() -> None:
     assert value(samples(text(None)), "daemon_health") == 0
     assert value(samples(text(None)), "daemon_problems") == 1
-
-
-def test_slots_of_a_draining_node_are_no_capacity(client: Client) -> None:
-    node("node-1", pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
-    node("node-2", draining=True, pools={"echo": {"slots": 4, "warm": 4, "problem": None}})
-    submit(2)
-    take(1, node="node-1")
-    take(1, node="node-2")
-    found = samples(text(current_reading(refresh=True)))
-    assert value(found, "container_pool_slots", handler="echo") == 2
-    assert value(found, "container_pool_idle", handler="echo") == 1
-    assert value(found, "container_pool_active", handler="echo") == 2

@@ -58,11 +58,6 @@ def test_all_is_well() -> None:
     assert "problems" not in body
 
 
-def test_it_is_compact_json() -> None:
-    node()
-    assert b'"status":"healthy"' in Client(HTTP_HOST="127.0.0.1").get("/health").content
-
-
 def test_no_living_worker_is_503_and_says_what_waits() -> None:
     waiting(2)
     status, body = health()
@@ -180,13 +175,6 @@ def test_a_node_that_is_drained_for_a_type_says_how_far_it_is_and_its_slots_do_n
     assert [(read[name].slots, read[name].draining) for name in ("echo", "prime")] == [(3, 1), (1, 0)]
 
 
-def test_an_unserved_handler_is_no_problem_while_no_task_waits_for_it() -> None:
-    submit(1, "prime")
-    end(take(1, "prime"))
-    node()
-    assert "problems" not in health()[1]
-
-
 def test_a_long_reason_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     node(pools={"echo": {"slots": 1, "warm": 0, "problem": "x" * 1000}})
     monkeypatch.setattr(notification, "stats", lambda: SimpleNamespace(problem="y" * 1000))
@@ -281,11 +269,6 @@ def test_it_is_not_healthy_while_every_node_that_lives_waits_for_its_first_conta
     Node.objects.filter(pk="node-2").delete()
     Node.objects.update(started_at=timezone.now() - timedelta(minutes=1))
     assert health()[0] == 200
-
-
-def test_the_problems_of_a_node_are_listed() -> None:
-    node(problems=["something is wrong"])
-    assert health()[1]["problems"] == ["node node-1: something is wrong"]
 
 
 def test_a_broker_that_takes_no_notifications_is_a_problem_and_no_503(monkeypatch: pytest.MonkeyPatch) -> None:

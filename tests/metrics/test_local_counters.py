@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import DatabaseError, connection
 
-from tasks_app.metrics.local_counters import LocalCounters, notifications
+from tasks_app.metrics.local_counters import LocalCounters
 from tasks_app.metrics.system_reading import current_reading
-from tests.metrics.work import submit
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -36,19 +35,6 @@ def test_only_the_increments_of_a_source_are_collected() -> None:
     local.flush()
     totals = current_reading(refresh=True).totals
     assert (totals.sum("container_starts"), totals.sum("container_deaths")) == (2, 1)
-
-
-def test_a_removed_source_is_not_collected() -> None:
-    counts = {"container_starts|echo": 0}
-
-    def source() -> dict[str, int]:
-        return counts
-
-    local = LocalCounters()
-    local.add_source(source)
-    local.remove_source(source)
-    counts["container_starts|echo"] = 9
-    assert not local.flush()
 
 
 def test_counts_that_could_not_be_written_are_kept_for_the_next_flush() -> None:
@@ -95,10 +81,3 @@ def test_a_forked_child_does_not_write_its_parents_counts_again() -> None:
         os._exit(len(local._take()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert local.flush()
-
-
-def test_the_notifications_of_this_process_are_a_source() -> None:
-    before = notifications()
-    submit(1)
-    assert set(before) == {"bells|rung", "bells|merged", "bells|skipped", "bells|dropped", "bells_failed"}
-    assert all(value >= before[series] for series, value in notifications().items())

@@ -53,15 +53,6 @@ def cached(monkeypatch: pytest.MonkeyPatch, seconds: float) -> module.SystemRead
     return reading
 
 
-def test_a_cheap_reading_is_reused_for_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REUSE_SECONDS", 60.0)
-    kept = cached(monkeypatch, 0.002)
-    assert current_reading() is kept
-    monkeypatch.setattr(module, "REUSE_SECONDS", 0.1)
-    monkeypatch.setattr(module, "_last", replace(kept, read_at=time.monotonic() - 0.1))
-    assert current_reading() is not kept
-
-
 def test_a_client_that_posts_and_then_reads_sees_its_post_in_every_form_of_the_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -95,26 +86,6 @@ def test_an_expensive_reading_is_reused_after_a_post_and_says_its_age(monkeypatc
         value(samples(api.get("/metrics").content), "metrics_age_seconds"),
     ]  # fmt: skip
     assert 2.0 <= min(ages) <= max(ages) <= time.monotonic() - read_at + 0.1  # they are rounded
-
-
-def test_an_expensive_reading_is_reused_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    current_reading(refresh=True)
-    assert module._last is not None
-    expensive = module.SystemReading({}, [], {}, read_at=time.monotonic() - 5.0, seconds=1.0)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_last", expensive)
-    assert current_reading() is expensive
-    cheap = module.SystemReading({}, [], {}, read_at=time.monotonic() - 5.0, seconds=0.1)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_last", cheap)
-    assert current_reading() is not cheap
-
-
-def test_a_reading_of_a_frozen_database_is_reused_for_ten_seconds_at_most(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    slow = module.SystemReading({}, [], {}, read_at=time.monotonic() - 11.0, seconds=4.0)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_last", slow)
-    began = time.monotonic()
-    assert current_reading().read_at >= began
 
 
 def test_a_thread_that_waits_for_a_stuck_reading_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,11 +121,6 @@ def made(pristine: Tree) -> Iterator[Tree]:
     shutil.rmtree(place)
 
 
-def test_it_makes_an_environment_from_nothing_and_without_a_home(pristine: Tree):
-    """By a Python with a pip of its own, which those of the other tests get as a copy."""
-    assert pristine.pip.is_dir()
-
-
 @pytest.mark.parametrize("home", ["", "/nonexistent"], ids=["empty", "missing"])
 def test_a_home_that_is_none_is_none_for_what_it_runs(quick: Tree, home: str):
     seen = quick.top.parent / "seen"
@@ -237,14 +232,6 @@ def test_without_venv_and_without_root_it_ends_with_the_line_to_type(tree: Tree)
     assert not tree.venv.exists()
 
 
-def test_without_python_and_without_root_what_is_missing_is_python(tree: Tree):
-    tree.program("id", "echo 1000")
-    tree.program("apt-get", "exit 1")
-    status, said = tree.run()
-    assert status == 1
-    assert said.endswith("Python is missing. Type: sudo apt-get install -y python3-venv\n")
-
-
 OLD = 'case "$2" in *print*) echo 3.9.2;; *) exit 1;; esac'
 
 
@@ -319,13 +306,3 @@ def test_what_only_runs_takes_nothing_from_what_another_run_has_just_made(made: 
         kept.rename(complete)
     assert run.communicate()[1] == "" and run.returncode == 0
     assert complete.read_text().splitlines()[1].endswith(" requirements.lock")
-
-
-def test_the_bench_has_an_environment_of_its_own(made: Tree):
-    (made.top / "requirements-bench.lock").write_text("")
-    assert made.run()[0] == 0
-    complete = made.venv / ".complete"
-    before = complete.read_bytes()
-    status = subprocess.run([made.top / "bin/bootstrap", "bench"], env={"PATH": str(made.path)}).returncode
-    assert (status, (made.top / ".venv-bench/bin/python").exists()) == (0, True)
-    assert complete.read_bytes() == before

@@ -1,14 +1,13 @@
-"""What a test does without a program that it needs, and how it is found that one needs it."""
+"""A test is left out where a program or a device that it needs is missing, and says which one; in CI it fails."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from testkit import bare, needs
+from testkit import needs
 
 TOP = Path(__file__).parents[2]
 ASKS = "import subprocess\nfrom testkit.needs import program\ndef test_it():\n"
@@ -37,12 +36,6 @@ def test_without_its_program_a_test_is_left_out_and_one_line_says_what_to_instal
     assert "skipped: 3 no server\n" in said
 
 
-def test_in_ci_it_fails(tmp_path: Path) -> None:
-    said = pytest_says(tmp_path, ASKS, TEST_WHOLE_PATH="", CI="true")
-    assert "1 failed" in said
-    assert "needs curl (apt-get install curl), and this is CI" in said
-
-
 #: A chroot in which nothing is mounted has neither. Here they are hidden from one process and its children.
 WITHOUT_DEVICES = 'mount -t tmpfs none /dev/pts && mount -t tmpfs -o ro none /dev/shm && exec "$@"'
 NEED_DEVICES = """from testkit.needs import need_shared_memory, need_terminal
@@ -66,55 +59,3 @@ def test_without_a_terminal_or_shared_memory_a_test_is_left_out_which_says_what_
     said = pytest_says(tmp_path, NEED_DEVICES, *hidden, CI="true")
     assert "2 failed" in said and said.count(", and this is CI") >= 2
     assert "2 passed" in pytest_says(tmp_path, NEED_DEVICES)
-
-
-def test_who_starts_what_a_bare_machine_has_not_is_noted_and_who_starts_what_each_has_is_not(tmp_path: Path) -> None:
-    needs.program("curl")  # test_asks needs it
-    foreign = tmp_path / "foreign"
-    foreign.write_text("#!/bin/sh\n")
-    foreign.chmod(0o755)
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path/sh").symlink_to("/bin/sh")
-    test = f"""
-import pytest, subprocess, sys
-{ASKS.replace("test_it", "test_asks")}
-def test_starts_it_unasked():
-    subprocess.run(['{foreign}'], check=True)
-
-@pytest.fixture(scope='module')
-def one():
-    subprocess.call('{foreign}')
-
-def test_in_a_fixture(one):
-    pass
-
-def test_every_machine_has_it():
-    subprocess.run(['sh', '-c', ''], check=True)
-    subprocess.run([sys.executable, '-c', ''], check=True)
-"""
-    assert "4 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
-    noted = bare.started(tmp_path / "path").read_text().splitlines()
-    assert [line.rpartition("::")[2] for line in noted] == ["test_asks", "test_starts_it_unasked", "test_in_a_fixture"]
-
-
-def test_a_test_of_a_pytest_that_a_test_starts_is_not_noted(tmp_path: Path) -> None:
-    needs.program("curl")
-    (tmp_path / "inner").mkdir()
-    test = f"""
-from pathlib import Path
-from tests.setup.test_needs import pytest_says
-
-def test_outer():
-    assert '1 passed' in pytest_says(Path({str(tmp_path / "inner")!r}), {ASKS!r})
-"""
-    assert "1 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
-    assert not bare.started(tmp_path / "path").exists()
-
-
-def test_a_bare_path_has_what_is_essential_and_no_program_that_a_test_has_to_ask_for(tmp_path: Path) -> None:
-    if not shutil.which("dpkg-query"):
-        needs.missing("Debian's packages")
-    bare.fill(tmp_path / "path")
-    there = {link.name for link in (tmp_path / "path").iterdir()}
-    assert {"sh", "ls", "git", "make", "python3", "setpriv", "apt-get"} <= there
-    assert not there & needs.PROGRAMS.keys()

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from testkit.process import PROJECT, state, until
 
@@ -24,9 +22,7 @@ print(*(repr(wait_for_signal([SIGTERM], {SECONDS})) for _ in range(2)), flush=Tr
 """
 
 
-@contextmanager
-def stopped() -> Iterator[subprocess.Popen[str]]:
-    """A process that is stopped while it waits, and whose time is over."""
+def test_a_signal_that_comes_during_a_stop_that_outlasts_the_wait_is_not_lost() -> None:
     with subprocess.Popen([sys.executable, "-c", WAITS], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout and process.stdout.readline() == "waits\n"
@@ -35,19 +31,8 @@ def stopped() -> Iterator[subprocess.Popen[str]]:
             until(lambda: state(process.pid) == "T", what="its stop")
             over = time.monotonic() + SECONDS
             until(lambda: time.monotonic() > over, what="the end of its time")
-            yield process
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.read() == "None <Signals.SIGTERM: 15>\n"
         finally:
             process.kill()
-
-
-def test_after_a_stop_that_outlasts_its_time_nothing_has_come() -> None:
-    with stopped() as process:
-        process.send_signal(signal.SIGCONT)
-        assert process.stdout and process.stdout.read() == "None None\n"
-
-
-def test_a_signal_that_comes_during_such_a_stop_is_not_lost() -> None:
-    with stopped() as process:
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGCONT)
-        assert process.stdout and process.stdout.read() == "None <Signals.SIGTERM: 15>\n"

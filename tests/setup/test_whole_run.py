@@ -1,8 +1,7 @@
-"""What bin/test.py makes of tests that fail, and what it leaves behind."""
+"""What a run of bin/test.py that is stopped leaves behind: nothing."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -23,81 +21,6 @@ pytestmark = pytest.mark.long("runs of pytest", seconds=30)
 
 #: Plugins that take most of a start.
 INI = "[pytest]\naddopts = -p no:schemathesis -p no:django -p no:hypothesispytest\n"
-FLAKY = """
-import os, pathlib
-import pytest
-
-def fails_once(name):
-    try:
-        pathlib.Path(os.environ["NOTES"], name).touch(exist_ok=False)
-    except FileExistsError:
-        return
-    raise RuntimeError("the first time")
-
-@pytest.fixture
-def flaky_fixture():
-    fails_once("fixture")
-
-@pytest.fixture
-def flaky_teardown():
-    yield
-    fails_once("teardown")
-
-def test_sound(): pass
-def test_flaky(): fails_once("test")
-def test_with_flaky_setup(flaky_fixture): pass
-def test_with_flaky_teardown(flaky_teardown): pass
-@pytest.mark.parametrize("what", ["a word", "another"])
-def test_broken(what): assert what == "another"
-"""
-
-
-@pytest.fixture(scope="module")
-def program() -> ModuleType:
-    """bin/test.py as a module."""
-    spec = importlib.util.spec_from_file_location("bin_test", PROJECT / "bin" / "test.py")
-    assert spec and spec.loader
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("processes", [["-n", "0"], ["-n", "1"]])
-def test_what_failed_runs_once_more_and_both_outcomes_are_told(
-    program: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-    processes: list[str],
-) -> None:  # fmt: skip
-    monkeypatch.setattr(program, "TOP", tmp_path)
-    (tmp_path / "pytest.ini").write_text(INI)
-    (tmp_path / "test_it.py").write_text(FLAKY)
-    environment = {"NOTES": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    leg = program.Leg("embedded", "", environment).writing(tmp_path / "outcomes")
-    result = program.run_failed_again(leg, program.run(leg, [*processes, "test_it.py"]))
-    assert result.status == 1
-    assert [test.partition("::")[2] for test in result.broken] == ["test_broken[a word]"]
-    flaky = {test.partition("::")[2] for test in result.flaky}
-    assert flaky == {"test_flaky", "test_with_flaky_setup", "test_with_flaky_teardown"}
-    capfd.readouterr()
-    program.tell({"embedded": result, "other": program.Result(0)})
-    said = capfd.readouterr().out.splitlines()
-    assert said.count(f"flaky: failed, then passed alone: {result.flaky[0]} (embedded)") == 1
-    assert f"broken: failed, then failed alone: {result.broken[0]} (embedded)" in said
-    assert "3 failed, then passed alone; 1 failed, then failed alone" in said
-    assert said[-2:] == ["leg embedded: FAILED (pytest exit status 1), 3 flaky", "leg other: passed"]
-
-
-def test_a_bare_leg_that_does_not_find_a_test_that_was_noted_does_not_pass_and_names_it(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(program, "TOP", tmp_path)
-    (tmp_path / "pytest.ini").write_text(INI)
-    (tmp_path / "test_it.py").write_text("def test_it() -> None: ...\n")
-    (tmp_path / "path.started").write_text("test_it.py::test_gone\ntest_it.py::test_it\n")
-    leg = program.Leg("bare", "", {"PYTHONPATH": str(PROJECT)}).writing(tmp_path / "outcomes")
-    assert program.run_bare(leg, tmp_path / "path") != 0
-    assert "test_it.py::test_gone" in capfd.readouterr().err
-
-
 #: A test with a deployment, as far as a run that is stopped is concerned: a process in a session of its own, which its
 #: fixture ends.
 DEPLOYED = """
@@ -135,13 +58,13 @@ sys.exit(under_reaper(lambda: program.run(leg, words)))
 
 
 @pytest.fixture
-def whole_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def whole_run(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run whose test has started its deployment."""
     home = tmp_path / "home"
     home.mkdir()
     (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "test_it.py").write_text(DEPLOYED)
-    words = [sys.executable, "-c", RUN, str(tmp_path), getattr(request, "param", "0")]
+    words = [sys.executable, "-c", RUN, str(tmp_path), "1"]
     run = subprocess.Popen(words, cwd=PROJECT, start_new_session=True)
     until((home / "runs").exists, what="the test")
     assert of_home(home)
@@ -151,18 +74,12 @@ def whole_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subpro
         os.killpg(run.pid, 0)
 
 
-@pytest.mark.parametrize("whole_run", ["0", "1"], indirect=True)
 def test_a_run_that_is_told_to_end_closes_what_its_tests_have_opened(
     whole_run: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     whole_run.send_signal(signal.SIGTERM)
     assert whole_run.wait(60) == 130
     assert (tmp_path / "home" / "closed").exists()
-
-
-def test_a_run_all_of_whose_processes_are_told_to_end_leaves_none(whole_run: subprocess.Popen[bytes]) -> None:
-    os.killpg(whole_run.pid, signal.SIGTERM)
-    assert whole_run.wait(60) != 0
 
 
 @pytest.mark.docker
@@ -176,9 +93,3 @@ def test_a_run_that_is_stopped_leaves_no_container(whole_run: subprocess.Popen[b
     finally:
         with suppress(docker.Trouble):
             docker.run("rm", "--force", container)
-
-
-def test_a_run_that_is_told_twice_to_end_leaves_no_process(whole_run: subprocess.Popen[bytes]) -> None:
-    for _ in range(2):
-        whole_run.send_signal(signal.SIGTERM)
-    assert whole_run.wait(60) != 0

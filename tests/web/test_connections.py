@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
-from types import SimpleNamespace
 
 import pytest
 
-from tasks_app.web import connections
 from testkit.daemon import Daemon, read_all, serving
 from tests.web.answers import only
 
@@ -84,17 +82,3 @@ def test_when_it_is_nearly_full_silent_connections_are_closed_and_busy_ones_stay
         for connection in busy:
             connection.sendall(TASK[5:])
         assert [only(read_all(connection))[0] for connection in busy] == [200] * 20
-
-
-def test_that_connections_cannot_be_counted_is_logged_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def listdir(_: str) -> list[str]:
-        raise OSError("too many open files")
-
-    pauses = iter(range(3))
-    monkeypatch.setattr(connections, "os", SimpleNamespace(listdir=listdir))
-    monkeypatch.setattr(connections, "time", SimpleNamespace(sleep=lambda _: next(pauses)))
-    with pytest.raises(StopIteration):  # it would count on for ever
-        connections.ConnectionLimit(0, set)._watch()
-    assert len(caplog.records) == 1

@@ -29,7 +29,7 @@ from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.requests import Request
 from testkit.callback_receivers import SECRET
-from tests.queue.moves.kit import close, row
+from tests.queue.moves.kit import close
 
 TASK = b'{"type": "echo", "data": {"n": 1}}'
 
@@ -80,35 +80,6 @@ def posting(transactional_db: None, own_key_rates: None, monkeypatch: pytest.Mon
     return Client(keys, mine)
 
 
-def test_a_good_post_is_stored_and_answered_without_the_view(posting: Client) -> None:
-    assert posting.posts(content_type="application/json", user_agent="curl/8", accept="*/*")
-    _, headers, body = posting.answers[0]
-    (task,) = Task.objects.all()
-    assert body == b'{"task_id":"%b"}' % str(task.pk).encode()
-    assert headers["location"] == f"/api/tasks/{task.pk}"
-    assert row(task.pk).task_data == {"n": 1}
-
-
-def test_options_and_keys_take_the_fast_path(posting: Client) -> None:
-    assert posting.posts(b'{"type": "echo", "delay": 60, "tags": ["a"], "unique_key": "a"}')
-    assert posting.posts(idempotency_key='"abc"')
-    assert posting.posts(idempotency_key="abc")
-    assert posting.takes(b'{"type": "prime"}', idempotency_key="abc")
-    assert posting.finished.wait(30)
-    bodies = [body for _, _, body in posting.answers]
-    assert bodies[0].endswith(b',"existing":false}')
-    assert bodies[1] == bodies[2]
-    assert [headers.get("idempotent-replayed") for _, headers, _ in posting.answers] == [None, None, "true", None]
-    assert posting.answers[3][0] == 422
-    assert Task.objects.count() == 2
-
-
-def test_what_the_view_has_to_refuse_goes_to_it(posting: Client) -> None:
-    for key in ("a b", "", '"a', "x" * 256):
-        assert not posting.takes(idempotency_key=key)
-    assert not posting.takes(b'{"type": "echo", "delay": -1}')
-
-
 def test_a_callback_url_beside_a_unique_key_goes_to_the_view_which_may_have_to_read_the_living_task(
     posting: Client, listen: Callable[..., None]
 ) -> None:
@@ -145,14 +116,6 @@ def test_keys_that_are_contended_are_answered_as_the_view_does(
     close(group_commit)
 
 
-def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Client) -> None:
-    backlog._read_due_at = 0.0
-    assert not posting.takes()
-    read_backlog()
-    posting.keys._read_at = -7200.0
-    assert not posting.takes()
-
-
 def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
@@ -180,12 +143,6 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
     assert not posting.takes()
     read_backlog()
     assert [backlog.reserve(3) for _ in range(4)] == [True, True, True, False]
-
-
-def test_while_another_thread_reads_the_last_reading_is_used(posting: Client) -> None:
-    backlog._read_due_at, posting.keys._read_at = 0.0, -7200.0
-    with backlog._reading, posting.keys._reading:
-        assert posting.posts()
 
 
 def test_only_a_valid_key_takes_the_fast_path(posting: Client) -> None:
@@ -286,15 +243,3 @@ def test_what_a_proxy_forwards_takes_the_fast_path_with_a_key_alone(posting: Cli
     posting.fast_path._env = conf.environment().model_copy(update={"proxies": (ip_network("127.0.0.0/8"),)})
     assert not posting.takes()
     assert posting.posts(authorization=holder(posting, "ci"), x_forwarded_for="203.0.113.7")
-
-
-def test_behind_tls_only_requests_by_tls_take_the_fast_path(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = conf.environment().model_copy(update={"tls": True})
-    monkeypatch.setattr(conf, "environment", lambda: env)
-    client = Client(posting.keys, posting.group_commit)
-    key = holder(client, "ci")
-    assert client.posts(authorization=key, x_forwarded_proto="https")
-    assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
-    for proto in ("http", "https, http", "HTTPS", ""):
-        assert not client.takes(authorization=key, x_forwarded_proto=proto)
-    assert not client.takes(authorization=key)

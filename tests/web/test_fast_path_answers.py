@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 
@@ -151,15 +149,14 @@ def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> No
         assert ask(server, "/queue", TASK, HOST, key)[0] == 301
 
 
-@pytest.mark.long("servers of its own", seconds=20)
-def test_a_bug_is_answered_as_the_view_does(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        assert ask(server, "/queue", TASK, HOST)[0] == 200
-        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3", isolation_level=None)) as other:
-            other.execute("CREATE TRIGGER b BEFORE INSERT ON taskdaemon_task BEGIN SELECT RAISE(ABORT, 'a bug'); END")
+def test_a_bug_is_answered_as_the_view_does(server: Daemon) -> None:
+    server.execute("CREATE TRIGGER b BEFORE INSERT ON taskdaemon_task BEGIN SELECT RAISE(ABORT, 'a bug'); END")
+    try:
         broken = ask(server, "/queue", TASK, HOST)
         assert broken == ask(server, "/queue/", TASK, HOST)
-        assert broken[0] == 500
+    finally:
+        server.execute("DROP TRIGGER b")
+    assert broken[0] == 500
 
 
 @pytest.mark.long("servers of its own", seconds=12)
@@ -169,14 +166,12 @@ def test_a_full_queue_is_answered_as_the_view_does(tmp_path: Path) -> None:
         assert ask(server, "/queue", TASK, HOST) == ask(server, "/queue/", TASK, HOST)
 
 
-@pytest.mark.long("servers of its own", seconds=20)
-def test_a_database_that_takes_no_task_is_answered_as_the_view_does(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        assert ask(server, "/queue", TASK, HOST)[0] == 200
-        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3", isolation_level=None)) as other:
-            other.execute("ALTER TABLE taskdaemon_place RENAME TO elsewhere")
-            broken = ask(server, "/queue", TASK, HOST)
-            assert broken == ask(server, "/queue/", TASK, HOST)
-            assert (broken[0], "retry-after: 2" in broken[1]) == (503, True)
-            other.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_place")
-        assert ask(server, "/queue", TASK, HOST)[0] == 200
+def test_a_database_that_takes_no_task_is_answered_as_the_view_does(server: Daemon) -> None:
+    server.execute("ALTER TABLE taskdaemon_place RENAME TO elsewhere")
+    try:
+        broken = ask(server, "/queue", TASK, HOST)
+        assert broken == ask(server, "/queue/", TASK, HOST)
+    finally:
+        server.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_place")
+    assert (broken[0], "retry-after: 2" in broken[1]) == (503, True)
+    assert ask(server, "/queue", TASK, HOST)[0] == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,14 +41,6 @@ def test_a_body_that_ends_early_is_400(server: Daemon) -> None:
     error(raw, 400)
 
 
-def test_a_client_that_disconnects_in_the_middle_does_no_harm(server: Daemon) -> None:
-    for part in (b"POST /que", post(b"/queue", length(50), b""), post(b"/queue", length(50), b'{"type"')):
-        with server.connect() as connection:
-            connection.sendall(part)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    works(server)
-
-
 def test_a_hundred_slow_clients_do_not_hold_up_another_one(patient: Daemon) -> None:
     with ExitStack() as held:
         slow = [half_posted(held, patient) for _ in range(100)]
@@ -61,25 +52,11 @@ def test_a_hundred_slow_clients_do_not_hold_up_another_one(patient: Daemon) -> N
             assert only(read_all(connection))[0] == 200
 
 
-def test_each_of_a_hundred_clients_that_stop_half_way_is_given_up(server: Daemon) -> None:
-    with ExitStack() as held:
-        for connection in [half_posted(held, server) for _ in range(100)]:
-            error(read_all(connection), 408)
-    works(server)
-
-
 def half_posted(held: ExitStack, server: Daemon) -> socket.socket:
     """A connection that has sent most of a task."""
     connection = held.enter_context(server.connect())
     connection.sendall(post(b"/queue", length(len(TASK)), TASK[:-5]))
     return connection
-
-
-def test_clients_that_never_finish_their_headers_do_not_hold_up_another_one(server: Daemon) -> None:
-    with ExitStack() as held:
-        for _ in range(100):
-            held.enter_context(server.connect()).sendall(b"GET /health/live HTTP/1.1\r\nHost: local")
-        works(server)
 
 
 def test_a_body_over_the_limit_is_413_before_it_has_come(server: Daemon) -> None:
@@ -159,14 +136,6 @@ def test_http_1_0_is_served_and_closed(server: Daemon) -> None:
 def test_requests_in_one_piece_are_answered_in_their_order(server: Daemon) -> None:
     some = [post(b"/queue", length(len(TASK)), TASK, close=False), b"GET /nowhere HTTP/1.1\r\n" + HOST + b"\r\n"] * 10
     assert [status for status, _ in answers_of(server.exchange(b"".join(some) + LIVE))] == [200, 404] * 10 + [200]
-
-
-def test_a_request_that_comes_byte_by_byte_is_served(server: Daemon) -> None:
-    with server.connect() as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in post(b"/queue", length(len(TASK)), TASK):
-            connection.sendall(bytes([byte]))
-        assert only(read_all(connection))[0] == 200
 
 
 def test_two_idempotency_keys_are_400_and_store_nothing(server: Daemon) -> None:

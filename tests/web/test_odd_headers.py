@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.one_leg("what becomes of headers, whatever the database is")]
 
 #: As WSGI passes them: bytes as Latin-1.
 UNUSUAL = ["\xe9", "\xff\xfe", "\xc3\x83", "\x01\x1b[31m", "'", '"', "%00", "a" * 7000, "=?utf-8?q?x?=", ",", ";"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -61,18 +60,6 @@ with httpx.Client(base_url=sys.argv[1], timeout=90) as api:
         task = Queued.model_validate_json(answer.content).task
         assert task is not None and (task.status, task.metadata) == (TaskStatus.completed, {"n": 1}), task
         assert (task.timeout, task.max_retries, task.unique_key) == (20, 1, run), task
-    later = NewTaskRequest(type="echo", run_at=datetime.now(UTC) + timedelta(hours=1), unique_key=run, tags=[run])
-    ids = []
-    for existing in (False, True):
-        queued = Queued.model_validate_json(api.post("/queue", content=later.model_dump_json()).content)
-        assert queued.existing is existing, queued
-        ids.append(queued.task_id)
-    assert ids[0] == ids[1]
-    cancelled = TaskObject.model_validate_json(api.post(f"/api/tasks/{ids[0]}/cancel").content)
-    assert cancelled.failure_reason is FailureReasonEnum.cancelled, cancelled
-    page = api.get("/api/tasks", params={"tag": run, "limit": 1})
-    assert page.headers["Next-Cursor"] == str(ids[0]), page.headers
-
     attempts = TypeAdapter(list[AttemptObject])
     (attempt,) = attempts.validate_json(api.get(f"/api/tasks/{identity}/attempts").content)
     assert attempt.outcome is OutcomeEnum.error and attempt.error == failed.last_error, attempt
