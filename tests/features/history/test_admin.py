@@ -215,6 +215,14 @@ def test_a_row_of_slots_is_bounded(admin: Client) -> None:
     assert f"and {5000 - MAX_SLOTS} more" in admin.get(PAGE).text
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_only_who_may_see_tasks_sees_it(view: str) -> None:
+    assert logged_in(staff("vic", "view_node")).get(view).status_code == 403
+    assert logged_in(staff("val", "view_task")).get(view).status_code == 200
+    assert Client(SERVER_NAME="localhost").get(view).status_code == 302
+    assert logged_in(staff("vin", "view_task")).post(view).status_code == 405
+
+
 @pytest.mark.parametrize("query", ["span=year", "span=", f"span={HOSTILE}", "handler=ecco", f"handler={HOSTILE}"])
 def test_an_address_that_is_not_understood_is_refused_with_what_there_is(admin: Client, query: str) -> None:
     page = admin.get(f"{PAGE}?{query}")

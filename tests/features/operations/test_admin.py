@@ -274,6 +274,25 @@ def test_a_get_starts_and_aborts_nothing(admin: Client) -> None:
         assert strict.post(address).status_code == 403
 
 
+def test_each_act_needs_its_permission(admin: Client) -> None:
+    ids = tasks(2)
+    redrive, delete = asked(admin).context["chosen"], asked(admin, "delete_selected_tasks").context["chosen"]
+    operation = begun(statuses=frozenset({"failed"}), rate=0.01)
+    viewer, changer = logged_in(staff("vic", "view_task")), logged_in(staff("otto", "change_task"))
+    for client, chosen in ((viewer, redrive), (viewer, delete), (changer, delete)):
+        assert client.post(START, {"chosen": chosen, **OPTIONS}).status_code == 403
+    assert viewer.post(f"{PAGE}{operation.pk}/abort/").status_code == 403
+    assert "Abort</button>" not in viewer.get(f"{PAGE}{operation.pk}/change/").text
+    deletion = begun("delete", statuses=frozenset({"completed"}))
+    assert changer.post(f"{PAGE}{deletion.pk}/abort/").status_code == 403
+    nobody = logged_in(staff("nina"))
+    for address in (PAGE, f"{PAGE}{operation.pk}/change/"):
+        assert nobody.get(address).status_code == 403
+    assert statuses(ids) == ["failed"] * 2
+    changer.post(START, {"chosen": redrive, **OPTIONS})
+    assert statuses(ids) == ["pending"] * 2
+
+
 def test_hostile_text_is_escaped(admin: Client) -> None:
     task("failed", task_type=HOSTILE[:90], last_error=HOSTILE)
     page = asked(admin, query="status=failed")

@@ -164,6 +164,11 @@ def test_a_pause_that_has_ended_is_not_listed(admin: Client) -> None:
     assert "alice" not in admin.get(PAUSES).text and "alice" not in admin.get("/admin/").text
 
 
+def test_without_a_permission_on_tasks_pauses_are_not_shown() -> None:
+    user = logged_in(staff("nina"))
+    assert user.get(PAUSES).status_code == 403 and user.post(PAUSE).status_code == 403
+
+
 @pytest.mark.parametrize("page", ["node/%00/change", "node/%00/history", "node/%00/drain", "handlerpause/%00/change"])
 def test_an_id_with_a_nul_is_one_that_is_missing(admin: Client, page: str) -> None:
     assert admin.get(f"/admin/tasks_app/{page}/").status_code == 302
