@@ -11,14 +11,12 @@ import pytest
 
 from taskdaemon_client import (
     AsyncClient,
-    BadRequest,
     Client,
     Conflict,
     NotFound,
     ProgressBar,
     TaskFailed,
     TasksGone,
-    Unreachable,
     WaitTimeout,
 )
 from testkit.daemon import Daemon
@@ -52,14 +50,6 @@ def test_run_answers_the_result_or_raises_what_failed(client: Client) -> None:
     assert failed.value.task.failure_reason == "handler_error"
     with pytest.raises(WaitTimeout, match=r"has not ended within 0.1 s"):
         client.run("never", wait_timeout=0.1)
-
-
-def test_a_wait_ends_after_its_time(client: Client) -> None:
-    task = pending(client)
-    with pytest.raises(WaitTimeout, match=rf"task {task} has not ended within 0.2 s"):
-        client.wait(task, timeout=0.2)
-    with pytest.raises(NotFound):
-        client.wait(uuid4())
 
 
 def test_a_task_is_cancelled_redriven_and_deleted(client: Client) -> None:
@@ -118,35 +108,6 @@ def test_events_come_until_the_end_and_from_where_they_are_resumed(client: Clien
     assert list(client.events(task, after=events[-1].id)) == []
     with pytest.raises(NotFound):
         list(client.events(uuid4()))
-
-
-def test_the_same_key_queues_one_task_and_many_tasks_once(client: Client) -> None:
-    assert client.submit("echo", idempotency_key="one").id == client.submit("echo", idempotency_key="one").id
-    tasks = [{"type": "echo", "data": {"n": n}} for n in range(1_500)]
-    first, second = (client.submit_many(tasks, idempotency_key="many") for _ in range(2))
-    assert first == second
-    with pytest.raises(BadRequest, match="used for another request"):
-        client.submit("echo", {"other": True}, idempotency_key="one")
-
-
-def test_the_error_says_what_was_meant(client: Client) -> None:
-    with pytest.raises(BadRequest, match='did you mean "echo"') as refused:
-        client.submit("ecko", priority=1_000)
-    assert {fault.field for fault in refused.value.faults} == {"type", "priority"}
-    with pytest.raises(BadRequest, match=r"tasks\[1700\].priority"):
-        client.submit_many({"type": "echo", "priority": 1_000 if n == 1_700 else 1} for n in range(2_000))
-
-
-def test_nobody_there_is_unreachable(client: Client) -> None:
-    with (
-        Client("http://127.0.0.1:9", retries=1) as nobody,
-        pytest.raises(Unreachable, match=r"no answer from http://127\.0\.0\.1:9"),
-    ):
-        nobody.health()
-    assert client.health().workers == 1
-    assert client.metrics()["daemon_healthy"] is True
-    assert client.request("GET", "/api/tasks", limit=1, status=("completed", "failed"))
-    assert client.url == client.settings.url
 
 
 def test_the_async_client_does_the_same(daemon: Daemon) -> None:
