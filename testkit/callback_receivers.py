@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -142,8 +141,3 @@ def name_server() -> Iterator[str]:
             yield address
         finally:
             server.shutdown()
-
-
-def as_json(receivers: Receivers) -> str:
-    """What was heard, as `verify.mjs` reads it."""
-    return json.dumps([{"secret": SECRET, "body": body, "headers": headers} for body, headers in receivers.requests])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -18,9 +18,9 @@ from tests.chaos.schedules import APART, BEAT, BY_API, CAREFUL
 PATIENCE_SECONDS = 90.0
 
 
-def define(scene: Scene, names: Collection[str] = tuple(BY_API)) -> None:
+def define(scene: Scene) -> None:
     """Make those of the API, and wait for that of the file."""
-    for name in names:
+    for name in BY_API:
         _call(scene.addresses, "PUT", f"/api/schedules/{name}", body=BY_API[name])
     _call(scene.addresses, "GET", f"/api/schedules/{BEAT}")
 
@@ -34,9 +34,9 @@ def run_by_hand(scene: Scene, name: str, key: str, server: Callable[[], int] = l
     return tasks
 
 
-def end(scene: Scene, names: Collection[str] = tuple(APART)) -> None:
+def end(scene: Scene) -> None:
     """Pause them: a schedule has never made its last task."""
-    for name in names:
+    for name in APART:
         asked = time.time()
         _call(scene.addresses, "POST", f"/api/schedules/{name}/pause")
         scene.schedule_pauses.append(SchedulePause(name, asked, time.time(), float("inf"), float("inf")))

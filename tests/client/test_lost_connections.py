@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import anyio
 import pytest
 
-from taskdaemon_client import AsyncClient, Client
+from taskdaemon_client import Client
 from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.proxies import LossyProxy, a_quarter
@@ -22,35 +21,13 @@ SUBMITS = size(200, large=10_000)
 AT_ONCE, KILLS, RETRIES = 16, size(2, large=3), 100
 
 
-def submit_sync(url: str, number: int) -> list[str]:
+def submit_all(url: str, number: int) -> list[str]:
     with Client(url, retries=RETRIES) as client, ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(lambda n: client.submit("echo", {"n": n}).id, range(number)))
 
 
-def submit_async(url: str, number: int) -> list[str]:
-    ids = [""] * number
-
-    async def submit_all() -> None:
-        left = iter(range(number))
-
-        async def submit_some() -> None:
-            for n in left:
-                ids[n] = (await client.submit("echo", {"n": n})).id
-
-        async with AsyncClient(url, retries=RETRIES) as client, anyio.create_task_group() as group:
-            for _ in range(AT_ONCE):
-                group.start_soon(submit_some)
-
-    anyio.run(submit_all)
-    return ids
-
-
-ASYNC = pytest.mark.one_leg("the other client; a platform gets the same requests from both")
-
-
-@pytest.mark.parametrize("submit", [submit_sync, pytest.param(submit_async, marks=ASYNC)])
 def test_each_submit_is_one_task_whatever_the_network_and_the_web_server_lose(
-    deployment: Callable[..., Daemon], submit: Callable[[str, int], list[str]]
+    deployment: Callable[..., Daemon],
 ) -> None:
     daemon = deployment()
     daemon.handler("echo")
@@ -67,7 +44,7 @@ def test_each_submit_is_one_task_whatever_the_network_and_the_web_server_lose(
 
         with ThreadPoolExecutor(1) as killer:
             killed = killer.submit(kill_web_servers)
-            ids = submit(f"http://127.0.0.1:{proxy.port}", SUBMITS)
+            ids = submit_all(f"http://127.0.0.1:{proxy.port}", SUBMITS)
         killed.result()
     stored = daemon.rows("SELECT id FROM taskdaemon_task")
     assert len(stored) == SUBMITS

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -13,15 +11,12 @@ import pytest
 
 from taskdaemon_client import (
     AsyncClient,
-    BadRequest,
     Client,
     Conflict,
-    NotAllowed,
     NotFound,
     ProgressBar,
     TaskFailed,
     TasksGone,
-    Unreachable,
     WaitTimeout,
 )
 from testkit.daemon import Daemon
@@ -55,14 +50,6 @@ def test_run_answers_the_result_or_raises_what_failed(client: Client) -> None:
     assert failed.value.task.failure_reason == "handler_error"
     with pytest.raises(WaitTimeout, match=r"has not ended within 0.1 s"):
         client.run("never", wait_timeout=0.1)
-
-
-def test_a_wait_ends_after_its_time(client: Client) -> None:
-    task = pending(client)
-    with pytest.raises(WaitTimeout, match=rf"task {task} has not ended within 0.2 s"):
-        client.wait(task, timeout=0.2)
-    with pytest.raises(NotFound):
-        client.wait(uuid4())
 
 
 def test_a_task_is_cancelled_redriven_and_deleted(client: Client) -> None:
@@ -121,129 +108,6 @@ def test_events_come_until_the_end_and_from_where_they_are_resumed(client: Clien
     assert list(client.events(task, after=events[-1].id)) == []
     with pytest.raises(NotFound):
         list(client.events(uuid4()))
-
-
-def test_events_go_on_over_a_restart_of_the_web_server(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
-    daemon.handler("never")
-    web = daemon.web()
-    with Client(daemon.base) as client:
-        task = client.submit("never").id
-        events = client.events(task)
-        assert next(events).raw["status"] == "pending"
-        web.kill()
-        web = daemon.web()
-        threading.Timer(0.2, client.cancel, [task]).start()
-        assert [event.event for event in events][-1] == "end"
-    web.stop()
-
-
-def test_handlers_are_paused_and_resumed(client: Client) -> None:
-    assert [handler.type for handler in client.handlers.list()] == ["echo", "never", "other"]
-    paused = client.handlers.pause("other", until=datetime.now(UTC) + HOUR, reason="tests", wait=5)
-    assert paused.busy == [] and paused.paused and paused.paused.reason == "tests"
-    resumed = client.handlers.resume("other")
-    assert resumed and resumed.paused is None
-    paused = client.handlers.pause("other")
-    assert paused.paused and paused.paused.until is None
-    with pytest.raises(NotFound):
-        client.handlers.get("nothing")
-
-
-def test_nodes_are_drained_and_undrained(client: Client) -> None:
-    (node,) = client.nodes.list()
-    drained = client.nodes.drain(node.name, "never", reason="tests")
-    assert [served.drained and served.drained.reason for served in drained.handlers] == [None, "tests", None]
-    assert client.nodes.undrain(node.name, "never").drained is None
-    assert client.nodes.get(node.name).state == "alive"
-
-
-def test_operations_act_on_all_that_match(client: Client) -> None:
-    queued = client.submit_many({"type": "never", "tags": ["operated"]} for _ in range(30))
-    only = {"tag": "operated"}
-    assert client.operations.preview("priority", only, priority=3).matched == 30  # type: ignore[arg-type]
-    done = client.operations.wait(client.operations.set_priority({"tag": "operated"}, 3, limit=10))
-    assert (done.state, done.done, done.verb) == ("completed", 10, "priority")
-    for start, verb in (
-        (client.operations.cancel, "cancel"),
-        (client.operations.redrive, "redrive"),
-        (client.operations.delete, "delete"),
-    ):
-        done = client.operations.wait(start({"tag": "operated"}), timeout=60)
-        assert (done.state, done.done, done.verb) == ("completed", 30, verb)
-    with pytest.raises(NotFound):
-        client.get(queued[0])
-    with pytest.raises(Conflict):
-        client.operations.abort(done)
-    assert [each.verb for each in client.operations.list(limit=4)] == ["delete", "redrive", "cancel", "priority"]
-    with pytest.raises(BadRequest, match="filter"):
-        client.operations.delete({})
-
-
-def test_schedules_are_made_run_and_removed(client: Client) -> None:
-    made = client.schedules.put(
-        "nightly", type="never", cron="0 3 * * *", timezone="Europe/Rome", data={"n": 1}, tags=["s"]
-    )
-    assert (made.cron, made.data, len(made.next)) == ("0 3 * * *", {"n": 1}, 5)
-    assert client.schedules.pause("nightly").paused
-    assert client.schedules.resume("nightly").paused is None
-    task = client.get(client.schedules.run("nightly"))
-    assert (task.schedule, task.task_data, task.tags) == ("nightly", {"n": 1}, ["s"])
-    assert [each.name for each in client.schedules.list()] == ["nightly"]
-    assert task.id in [firing.task_id for firing in client.schedules.firings("nightly", limit=5) if firing.outcome]
-    client.schedules.delete("nightly")
-    with pytest.raises(NotFound):
-        client.schedules.get("nightly")
-
-
-def test_the_same_key_queues_one_task_and_many_tasks_once(client: Client) -> None:
-    assert client.submit("echo", idempotency_key="one").id == client.submit("echo", idempotency_key="one").id
-    tasks = [{"type": "echo", "data": {"n": n}} for n in range(1_500)]
-    first, second = (client.submit_many(tasks, idempotency_key="many") for _ in range(2))
-    assert first == second
-    with pytest.raises(BadRequest, match="used for another request"):
-        client.submit("echo", {"other": True}, idempotency_key="one")
-
-
-def test_a_unique_key_answers_the_task_that_has_it(client: Client) -> None:
-    first = client.submit("never", unique_key="only")
-    second = client.submit("never", unique_key="only")
-    assert (first.existing, second.existing, second.id) == (False, True, first.id)
-    batch = client.submit_many([{"type": "never", "unique_key": "only"}, {"type": "echo"}])
-    assert [each.existing for each in batch] == [True, False]
-
-
-def test_the_error_says_what_was_meant(client: Client) -> None:
-    with pytest.raises(BadRequest, match='did you mean "echo"') as refused:
-        client.submit("ecko", priority=1_000)
-    assert {fault.field for fault in refused.value.faults} == {"type", "priority"}
-    with pytest.raises(BadRequest, match=r"tasks\[1700\].priority"):
-        client.submit_many({"type": "echo", "priority": 1_000 if n == 1_700 else 1} for n in range(2_000))
-
-
-def test_nobody_there_is_unreachable(client: Client) -> None:
-    with (
-        Client("http://127.0.0.1:9", retries=1) as nobody,
-        pytest.raises(Unreachable, match=r"no answer from http://127\.0\.0\.1:9"),
-    ):
-        nobody.health()
-    assert client.health().workers == 1
-    assert client.metrics()["daemon_healthy"] is True
-    assert client.request("GET", "/api/tasks", limit=1, status=("completed", "failed"))
-    assert client.url == client.settings.url
-
-
-def test_a_wrong_key_is_not_allowed(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_AUTH="keys")
-    daemon.handler("echo")
-    key = daemon.manage("apikey", "create", "reader", "--scope", "tasks:read")
-    assert key.ends() == 0
-    web = daemon.web()
-    for wrong in (None, "wrong"):
-        with Client(daemon.base, wrong) as stranger, pytest.raises(NotAllowed, match="API key") as refused:
-            stranger.submit("echo")
-        assert refused.value.status == 401
-    web.stop()
 
 
 def test_the_async_client_does_the_same(daemon: Daemon) -> None:

@@ -15,7 +15,7 @@ from tasks_app.runner.docker.creates import CREATE_TIMEOUT, Create, Creates
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import TRANSPORT, Pipes
 from tasks_app.runner.docker.remover import DEPLOYMENT, Remover
-from tasks_app.runner.engine import EngineSlow
+from tasks_app.runner.engine import EngineSlow, Unavailable
 from tasks_app.runner.wire import Success
 from testkit.process import until
 from tests.docker.conftest import intruder

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from testkit.callback_receivers import SECRET, Receivers, as_json, callback_receivers, name_server, silent_server
+from testkit.callback_receivers import SECRET, Receivers, callback_receivers, name_server, silent_server
 from testkit.daemon import Daemon
 from testkit.needs import need_mounts, program
 from testkit.ports import free_port
 from testkit.process import Process, until
-from testkit.sizes import LARGE, size
-from tests.features.callbacks.javascript_library import javascript_verdicts
+from testkit.sizes import size
 
 pytestmark = [pytest.mark.one_broker("rows: no notification sends a callback"), pytest.mark.timeout(1200)]
 
@@ -92,7 +90,6 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
     deployment: Callable[..., Daemon],
     receivers: Receivers,
     silent: int,
-    tmp_path: Path,
 ) -> None:
     need_mounts("to give processes another resolv.conf")
     hosts = Hosts(receivers, silent, DEAD)
@@ -132,8 +129,6 @@ def test_each_end_is_told_at_least_once_whatever_receivers_do_and_whoever_is_kil
     assert {row["last_error"] for row in rows if kinds[row["task"]] == "refuse"} == {
         "no connection (Connection refused)"
     }
-    if LARGE:
-        assert set(javascript_verdicts(as_json(receivers), tmp_path)) == {"accepted"}
 
 
 def worker(daemon: Daemon) -> Process:

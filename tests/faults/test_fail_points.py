@@ -11,6 +11,7 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.process import Process, until
 from testkit.stores import SQLiteStore
+from tests.features.callbacks.kit import SECRET
 from tests.system.checker import faults
 
 pytestmark = [pytest.mark.database, pytest.mark.long("kills", seconds=180)]
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.database, pytest.mark.long("kills", seconds=180)]
 @pytest.fixture(scope="module")
 def served(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with its web server, for tests that start nodes and leave none."""
-    daemon = module_deployment(DAEMON_LEASE="6")
+    told = {"DAEMON_CALLBACK_SECRETS": SECRET, "DAEMON_CALLBACK_HOSTS": "127.0.0.1"}
+    daemon = module_deployment(DAEMON_LEASE="6", **told)
     daemon.handler("act")
     daemon.web()
     return daemon
@@ -120,3 +122,23 @@ def test_a_node_that_dies_while_it_counts_failures_counts_none_twice(served: Dae
 
 def ungrouped(daemon: Daemon) -> bool:
     return bool(daemon.rows("SELECT 1 FROM taskdaemon_task WHERE status = 'failed' AND failure_group IS NULL"))
+
+
+def test_a_node_that_dies_while_it_tells_of_ended_tasks_tells_each_end_once(served: Daemon) -> None:
+    daemon, address = served, {"callback_url": "http://127.0.0.1:9/"}
+    tasks = [{"type": "act", "data": {"do": "error"} if number % 2 else {}, **address} for number in range(20)]
+    assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
+    for place in ("inside_telling", "after_telling"):
+        node = worker_that_fails(daemon, f"{place}:kill:{daemon.home / place}")
+        assert node.ends() == -signal.SIGKILL
+    node = daemon.worker()
+    until(lambda: daemon.all_final() and not untold(daemon), what="the telling of all ends")
+    told = daemon.rows("SELECT task, event FROM taskdaemon_callback")
+    assert len({row["task"] for row in told}) == len(told) == 20
+    assert sorted(row["event"] for row in told) == ["task.completed"] * 10 + ["task.failed"] * 10
+    node.kill()
+
+
+def untold(daemon: Daemon) -> bool:
+    told = "callback_told IS NOT NULL AND callback_told = completed_at"
+    return bool(daemon.rows(f"SELECT 1 FROM taskdaemon_task WHERE callback_url IS NOT NULL AND NOT ({told})"))

@@ -33,19 +33,15 @@ class Host:
             _ip("address", "add", f"{self.there}/30", "dev", self._near)
             _ip("-n", self._space, "address", "add", f"{self.here}/30", "dev", self._far)
             self.set_near("up")
-            self.set_far("up")
+            _ip("-n", self._space, "link", "set", self._far, "up")
             _ip("-n", self._space, "link", "set", "lo", "up")
         except BaseException:
             self.close()
             raise
 
     def set_near(self, state: str) -> None:
-        """This machine's end of the cable: `up` or `down`."""
+        """This machine's end of the cable, and with it the cable: `up` or `down`."""
         _ip("link", "set", self._near, state)
-
-    def set_far(self, state: str) -> None:
-        """The host's own end of the cable: `up` or `down`."""
-        _ip("-n", self._space, "link", "set", self._far, state)
 
     def answer(self, answers: bool) -> None:
         """Whether what this machine sends reaches the host; what the host sends reaches this machine all the same."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from testkit import execution_log
-from testkit.daemon import Daemon, open_gate
+from testkit.daemon import Daemon
 from testkit.process import of_home, until
 
 pytestmark = [pytest.mark.system, pytest.mark.one_broker("rows of attempts")]
@@ -158,14 +158,3 @@ def test_a_running_task_that_is_deleted_loses_its_container_and_the_slot_works_o
     assert daemon.until_final(daemon.post("once"))["status"] == "completed"
     assert daemon.http.get(f"/api/tasks/{task}").status_code == 404
     assert daemon.attempts(task) == []
-
-
-def test_a_task_that_is_deleted_while_it_waits_is_never_begun(daemon: Daemon) -> None:
-    gate = daemon.gate()
-    first = daemon.post("once", {"do": "wait", "gate": str(gate)})
-    daemon.until_starts(first)
-    waits, after = daemon.post("once"), daemon.post("once")
-    assert daemon.http.delete(f"/api/tasks/{waits}").status_code == 204
-    open_gate(gate)
-    assert daemon.until_final(after)["status"] == "completed"
-    assert execution_log.starts(daemon.executions, waits) == []

@@ -39,8 +39,8 @@ def speaking(module_deployment: Callable[..., Daemon]) -> Daemon:
 
 @pytest.fixture(scope="module")
 def apart(module_deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment with a web server, whose nodes, which give back at once what they run, the tests start."""
-    daemon = with_handlers(module_deployment, DAEMON_DRAIN_TIMEOUT="0")
+    """A deployment with a web server, whose nodes the tests start."""
+    daemon = with_handlers(module_deployment)
     daemon.web()
     return daemon
 
@@ -51,9 +51,9 @@ def nodes(apart: Daemon) -> Nodes:
     return Nodes(apart)
 
 
-def with_handlers(make: Callable[..., Daemon], **environment: str) -> Daemon:
+def with_handlers(make: Callable[..., Daemon]) -> Daemon:
     """A deployment with the handlers `speak` and `markup`."""
-    daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD, **environment)
+    daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
     markup = ["sh", "-c", f"read line; echo {shlex.quote(MARKUP)}; cat"]
     for name, command in (("speak", ["python", str(SPEAKER)]), ("markup", markup)):
         with daemon.config.open("a") as file:
@@ -184,25 +184,6 @@ def test_a_cancelled_task_has_what_its_handler_said_last(speaking: Daemon) -> No
     found = ended(speaking, task)
     assert text(found, "stderr") == f"{lines(1, 'log', 2)}cleaning up\n"
     assert found[-1] == ("end", {"outcome": "cancelled"})
-
-
-def test_a_drained_node_leaves_attempts_with_an_end(apart: Daemon, nodes: Nodes) -> None:
-    node = nodes.living()
-    task = apart.post("speak", {"lines": 2, "waits": True})
-    until(lambda: events(apart, task))
-    node.stop()
-    found = ended(apart, task)
-    assert found[-1] == ("end", {"outcome": "released"}) and "cleaning up" in text(found, "stderr")
-
-
-def test_the_events_of_a_deleted_task_are_gone(speaking: Daemon) -> None:
-    task = speaking.post("speak", {"lines": 2, "waits": True})
-    until(lambda: events(speaking, task))
-    assert speaking.http.delete(f"/api/tasks/{task}").status_code == 204
-    assert events(speaking, task) == []
-    after = speaking.post("speak", {"lines": 30, "pause": 0.1})
-    speaking.until_final(after)  # by then its node has stopped the other one
-    assert events(speaking, task) == []
 
 
 def test_a_handler_that_prints_100_mb_costs_neither_the_nodes_memory_nor_the_table(speaking: Daemon) -> None:

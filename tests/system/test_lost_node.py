@@ -20,10 +20,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment with a web server and the handlers `act` and `once_more`, for the tests in turn."""
+    """A deployment with a web server and the handler `act`, for the tests in turn."""
     daemon = module_deployment()
     daemon.handler("act")
-    daemon.handler("once_more", instances=1, max_retries=1)
     daemon.web()
     return daemon
 
@@ -56,17 +55,6 @@ def test_a_living_neighbour_takes_over_what_a_killed_node_ran(daemon: Daemon, no
     nodes.new()
     first.kill()
     assert daemon.until_final(task)["attempts"] == 2
-
-
-def test_a_task_that_kills_its_node_each_time_fails_as_worker_lost(daemon: Daemon, nodes: Nodes) -> None:
-    task = daemon.post("once_more", {"do": "sleep", "seconds": 600})
-    for number in (1, 2):
-        node = nodes.living()
-        daemon.until_starts(task, number)
-        node.kill()
-    nodes.new()
-    found = daemon.until_final(task)
-    assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "worker_lost", 2)
 
 
 def test_a_result_that_cannot_be_written_is_kept_until_it_can(daemon: Daemon, nodes: Nodes) -> None:

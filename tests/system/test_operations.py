@@ -65,11 +65,6 @@ def operation(daemon: Daemon, identity: str) -> dict[str, Any]:
     return dict(daemon.http.get(f"/api/operations/{identity}").json())
 
 
-def until_done(daemon: Daemon, identity: str, count: int) -> None:
-    """Wait until it has moved at least so many."""
-    until(lambda: operation(daemon, identity)["done"] >= count, what=lambda: f"{operation(daemon, identity)}")
-
-
 def until_over(daemon: Daemon, identity: str, timeout: float = 60.0) -> dict[str, Any]:
     until(lambda: operation(daemon, identity)["state"] != "running", timeout, lambda: f"{operation(daemon, identity)}")
     return operation(daemon, identity)
@@ -101,34 +96,6 @@ def test_a_batch_whose_node_is_killed_before_the_commit_is_done_by_another_node(
     assert operation(daemon, identity)["done"] == pending(daemon) > 0
     nodes.new()
     assert until_over(daemon, identity)["done"] == TASKS
-    each_was_moved_once(daemon, before)
-
-
-def test_another_node_goes_on_with_the_operation_of_a_killed_one(daemon: Daemon, nodes: Nodes, before: int) -> None:
-    first = nodes.living()
-    identity = started(daemon, rate=800)
-    until_done(daemon, identity, 200)
-    first.kill()
-    assert operation(daemon, identity)["state"] == "running"
-    nodes.new()
-    found = until_over(daemon, identity)
-    assert (found["state"], found["done"], found["skipped"], found["failed"]) == ("completed", TASKS, {}, 0)
-    each_was_moved_once(daemon, before)
-
-
-def test_two_nodes_at_once_an_abort_and_the_rest(daemon: Daemon, nodes: Nodes, before: int) -> None:
-    first = nodes.living()
-    nodes.new()
-    identity = started(daemon, rate=500)
-    until_done(daemon, identity, 300)
-    assert daemon.http.post(f"/api/operations/{identity}/abort").json()["state"] == "aborted"
-    done = operation(daemon, identity)["done"]
-    assert pending(daemon) == done < TASKS
-    rest = started(daemon, rate=2000)
-    until_done(daemon, rest, 1)
-    first.stop()
-    found = until_over(daemon, rest)
-    assert (found["done"], found["skipped"], operation(daemon, identity)["done"]) == (TASKS - done, {}, done)
     each_was_moved_once(daemon, before)
 
 

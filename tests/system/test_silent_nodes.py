@@ -1,4 +1,4 @@
-"""Nodes of other hosts that fall silent: stopped for longer than their lease, vanished, or with other handlers.
+"""Nodes of other hosts that fall silent: stopped for longer than their lease, or vanished.
 
 Each node has a DAEMON_HOME of its own, so no lock file tells of it; the lease is short (DAEMON_LEASE).
 """
@@ -34,8 +34,6 @@ class Nodes:
         daemon.handler("act", max_retries=3)
         daemon.handler("once")
         daemon.web()
-        self._comment = daemon.home / "comment.toml"
-        self._comment.write_text("# The same\n" + daemon.config.read_text())
         self._hosts: dict[int, str] = {}
         self.living: list[Process] = []
 
@@ -51,7 +49,7 @@ class Nodes:
         """So many that live and are warm, or more."""
         self.living = [node for node in self.living if node.popen.poll() is None]
         while len(self.living) < count:
-            self.start(**({"HANDLER_CONFIG": str(self._comment)} if self.living else {}))
+            self.start()
         for node in self.living:
             hosts.name(self.daemon, node)
         self.daemon.until_warm()
@@ -109,18 +107,6 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(nodes: Node
     daemon.until_final(again)
     assert faults(daemon, [done, running, again]) == []
     assert first.popen.poll() is None, "it serves on"
-
-
-def test_nodes_with_different_handlers_toml_say_so(nodes: Nodes, daemon: Daemon) -> None:
-    nodes.warm()
-    until(lambda: daemon.http.get("/health").json()["workers"] == 2, what=daemon.health)
-    until(lambda: problems(daemon) == "", what=lambda: f"no problem, as a comment is no difference: {daemon.health()}")
-    other = daemon.home / "others.toml"
-    other.write_text(daemon.config.read_text() + "timeout = 7\n")
-    last = nodes.start(HANDLER_CONFIG=str(other))
-    word = "processes use different versions of handlers.toml"
-    until(lambda: word in problems(daemon) and hosts.name(daemon, last) in problems(daemon), what="a word in /health")
-    assert last.stop() == 0
 
 
 def test_a_host_that_vanished_is_told_of_until_it_is_retired(nodes: Nodes, daemon: Daemon) -> None:

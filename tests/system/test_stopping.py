@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from testkit.daemon import Daemon, open_gate
+from testkit.daemon import Daemon
 from testkit.process import Process, of_home, until
 
 pytestmark = [
@@ -166,17 +166,6 @@ def test_while_a_handler_is_in_its_grace_its_slot_takes_no_task_others_work_and_
     found = daemon.until_status(task, "processing")  # in the slot's next container
     assert found["attempts"] == 2
     assert pid(daemon.attempts(task)[0]) not in of_home(daemon.home)
-
-
-def test_a_task_that_is_cancelled_while_it_waits_is_never_begun(daemon: Daemon) -> None:
-    gate = daemon.gate()
-    first = daemon.post("act", {"do": "wait", "gate": str(gate)})
-    daemon.until_starts(first)
-    waits = daemon.post("act")
-    cancelled(daemon, waits)
-    open_gate(gate)
-    assert daemon.until_final(first)["status"] == "completed"
-    assert (daemon.task(waits)["attempts"], daemon.attempts(waits)) == (0, [])
 
 
 def test_a_drain_lets_a_handler_clean_up_and_leaves_nothing(up: tuple[Daemon, Process]) -> None:

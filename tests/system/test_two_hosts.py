@@ -113,8 +113,7 @@ def test_a_host_with_a_worker_alone_serves(two: Two) -> None:
 ONE_WAY = "in one direction"
 #: Where the cable is cut, and how it is mended.
 CUTS: dict[str, tuple[Callable[[Host], None], Callable[[Host], None]]] = {
-    "at this host": (lambda host: host.set_near("down"), lambda host: host.set_near("up")),
-    "at the other host": (lambda host: host.set_far("down"), lambda host: host.set_far("up")),
+    "in both directions": (lambda host: host.set_near("down"), lambda host: host.set_near("up")),
     ONE_WAY: (lambda host: host.answer(False), lambda host: host.answer(True)),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,6 @@ import httpx
 import pytest
 
 from testkit.daemon import Daemon, open_gate
-from testkit.ports import free_port
 from testkit.process import Process, until
 
 pytestmark = [
@@ -116,19 +114,6 @@ def test_a_post_and_reads_are_answered_when_their_task_ends(served: Daemon, call
     ended(served, "ended", before + 3)
 
 
-def test_a_final_task_is_not_waited_for(served: Daemon) -> None:
-    for how, status in (({}, "completed"), ({"do": "error"}, "failed")):
-        task = served.until_final(served.post("act", how))
-        read = served.http.get(f"/api/tasks/{task['id']}?wait={LONG}")
-        assert (read.json()["status"], read.json()) == (status, task)
-    assert (
-        served.http.post(f"/queue?wait={LONG}", json={"type": "act", "data": {"do": "error"}}).json()["task"][
-            "failure_reason"
-        ]
-        == "handler_error"
-    )
-
-
 def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients) -> None:
     post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
     task = newest_task(daemon)
@@ -161,23 +146,6 @@ def test_a_large_result_reaches_all_that_wait_for_it(served: Daemon, callers: Cl
     read = callers.begin("GET", f"/api/tasks/{newest_task(served)}?wait={LONG}")
     open_gate(gate)
     assert len(post.result().json()["task"]["result"]) == len(read.result().json()["result"]) == size
-
-
-def test_two_web_servers_see_the_same_end(served: Daemon, callers: Clients) -> None:
-    port = free_port()
-    other = served.manage("web", DAEMON_PORT=str(port))
-    base = f"http://127.0.0.1:{port}"
-    other.until(lambda: listens(port), "a listener")
-    task = served.post("act", {"do": "wait", "gate": str(gate := served.gate())})
-    calls = [callers.begin("GET", f"/api/tasks/{task}?wait={LONG}", each) for each in (base, served.base)]
-    open_gate(gate)
-    assert [call.result().json()["status"] for call in calls] == ["completed"] * 2
-    assert other.stop() == 0
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

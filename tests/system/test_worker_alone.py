@@ -76,9 +76,7 @@ def test_a_background_job_that_waits_for_its_database_ends_at_sigquit_and_not_at
     assert worker.ends() == -signal.SIGQUIT
 
 
-@pytest.mark.parametrize(
-    "words", [("-P", "threads"), ("-P", "prefork"), ("--pool=prefork",)], ids=lambda words: " ".join(words)
-)
+@pytest.mark.parametrize("words", [("-P", "threads"), ("--pool=prefork",)], ids=lambda words: " ".join(words))
 def test_a_pool_that_cannot_hold_a_node_is_refused_in_a_sentence(daemon: Daemon, words: tuple[str, ...]) -> None:
     # Prefork is Celery's own default, and it takes it to mean what is configured: to start one node in silence.
     worker = daemon.celery("worker", *words)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import timedelta
-from importlib import import_module
 from uuid import UUID
 
 import pytest
@@ -159,16 +158,6 @@ def test_a_redrive_and_a_prune_of_plain_tasks_send_no_statement_for_callbacks() 
         redrive(one.pk)
         assert sum(prune("failed", timezone.now() - timedelta(days=1))) == 1
     assert not any("taskdaemon_callback" in one["sql"] or "callback_told" in one["sql"] for one in queries)
-
-
-@pytest.mark.parametrize(
-    "name", ["postgresql.claim", "postgresql.moves", "postgresql.maintain", "sqlite.claim", "sqlite.moves"]
-)
-def test_no_statement_of_the_engine_knows_of_callbacks_but_the_insert_of_options(name: str) -> None:
-    module = import_module(f"tasks_app.queue.{name}")
-    texts = {key: text for key, text in vars(module).items() if isinstance(text, str) and "taskdaemon_" in text}
-    assert texts
-    assert {key for key, text in texts.items() if "callback" in text} <= {"INSERT_ROWS"}
 
 
 def test_the_error_of_a_crash_is_told_without_its_line_of_stderr() -> None:

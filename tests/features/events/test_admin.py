@@ -10,8 +10,7 @@ from django.utils import timezone
 
 from tasks_app.features.events.admin import MAX_EVENTS
 from tasks_app.queue.models import LiveEvent, Task
-from testkit.clients import logged_in
-from tests.admin.rows import HOSTILE, staff, task
+from tests.admin.rows import HOSTILE, task
 
 pytestmark = pytest.mark.django_db
 
@@ -74,14 +73,6 @@ def test_a_wrong_position_is_refused(admin: Client, after: str) -> None:
 @pytest.mark.parametrize("identity", ["0198c5d4-0000-7000-8000-000000000000", "nothing", "x/y"])
 def test_a_task_that_does_not_exist_is_a_404(admin: Client, identity: str) -> None:
     assert admin.get(f"/admin/tasks_app/task/{identity}/live").status_code == 404
-
-
-def test_only_who_may_see_the_task_may_follow_it() -> None:
-    one = task("processing")
-    address = f"/admin/tasks_app/task/{one.pk}/live"
-    assert logged_in(staff("viewer", "view_task", "view_payload")).get(address).status_code == 200
-    assert logged_in(staff("nodes", "view_node")).get(address).status_code == 403
-    assert Client(SERVER_NAME="localhost").get(address).status_code == 302
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_hundreds_of_thousands_of_distinct_errors_make_bounded_groups() -> None:
             "failed",
             last_error=f"error {'abcdefghij'[number % 10]}{'klmnopqrst'[number // 10 % 10]}{'uvwxyz'[number // 100]}",
         )
-    assert group_failures() == 600
+    assert sum(iter(group_failures, 0)) == 600, "a busy machine needs several calls"
     assert FailureGroup.objects.count() == MAX_GROUPS_PER_HANDLER + 1
 
 

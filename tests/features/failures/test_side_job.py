@@ -62,26 +62,3 @@ def test_a_beat_that_cannot_count_failures_is_a_beat_all_the_same_and_they_are_c
             assert beating.availability.trusts_silence()
     beating.beat()
     assert list(FailureGroup.objects.values_list("count", flat=True)) == [1]
-
-
-def test_what_a_beat_does_after_the_groups_is_done_although_they_fail(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail()
-    written: list[bool] = []
-    monkeypatch.setattr(beating.heartbeat._live_log, "write", lambda: written.append(True))
-    with without_groups():
-        beating.beat()
-    assert written == [True]
-
-
-def test_a_fault_of_the_program_is_logged_once_and_ends_no_heartbeat(
-    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fault() -> int:
-        raise ValueError("a bug")
-
-    monkeypatch.setattr(module, "group_failures", fault)
-    beating.beat()
-    beating.beat()
-    assert caplog.text.count("cannot count failures in their groups") == 1

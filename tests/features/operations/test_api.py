@@ -188,16 +188,6 @@ def test_an_empty_body_is_not_answered_with_what_another_call_takes(api: Client,
     assert answer.json() == {"error": "the body is empty; send a JSON object (/docs has examples)"}
 
 
-def test_every_fault_is_named_at_once(api: Client) -> None:
-    answer = post(api, "/api/tasks/delete", {"filter": {"status": "x", "tag": "a b"}, "rate": "fast"})
-    assert {each["field"] for each in answer.json()["details"]} == {"filter.status", "filter.tag", "rate"}
-
-
-def test_options_are_kept(api: Client) -> None:
-    operation = started(post(api, "/api/tasks/redrive", {"filter": {"type": "echo"}, "rate": 5, "limit": 7}))
-    assert (operation.rate, operation.limit, operation.canary, operation.stop_share) == (5.0, 7, None, None)
-
-
 def test_an_abort_ends_it_and_a_second_one_is_409(api: Client) -> None:
     tasks(3)
     operation = started(post(api, "/api/tasks/redrive", {"filter": {"status": "failed"}}))

@@ -36,29 +36,6 @@ def test_a_filter_is_the_same_after_it_was_stored() -> None:
         of_json({"colour": "red"})
 
 
-BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("redrive", {"wanted": TaskFilter(statuses=frozenset({"completed"}))}, "acts on tasks that are failed"),
-    ("cancel", {"wanted": TaskFilter(statuses=frozenset({"failed"}))}, "pending or processing"),
-    ("cancel", {"wanted": TaskFilter(reasons=frozenset({"oom"}))}, "only failed ones have a failure_reason"),
-    ("priority", {}, "priority is missing"),
-    ("redrive", {"priority": 5}, "priority belongs to priority, not to redrive"),
-    ("priority", {"priority": 101}, "from 0 to 100"),
-    ("delete", {"rate": 0.0}, "rate must be"),
-    ("delete", {"rate": float("nan")}, "rate must be"),
-    ("delete", {"limit": 0}, "limit must be"),
-    ("redrive", {"canary": 101}, "canary must be"),
-    ("redrive", {"stop_share": 1.5}, "stop_share must be"),
-    ("cancel", {"canary": 5}, "canary belongs to redrive"),
-    ("delete", {"stop_share": 0.5}, "stop_share belongs to redrive"),
-]
-
-
-@pytest.mark.parametrize(("verb", "fields", "sentence"), BAD)
-def test_a_plan_that_contradicts_itself_is_refused(verb: str, fields: dict[str, Any], sentence: str) -> None:
-    [(_, said)] = Plan(verb, **{"wanted": TaskFilter(priority_min=1), **fields}).faults()
-    assert sentence in said
-
-
 @pytest.mark.django_db
 @pytest.mark.parametrize("verb", ["redrive", "cancel", "delete", "priority"])
 def test_a_preview_counts_what_the_operation_then_does(verb: str) -> None:

@@ -12,17 +12,15 @@ from django.utils import timezone
 
 from tasks_app.admin.dashboard import board
 from tasks_app.audit import AuditEntry
-from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.submit import submit
 from testkit.clients import logged_in
-from testkit.rows import node
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 PAUSES = "/admin/tasks_app/handlerpause/"
 PAUSE, RESUME = f"{PAUSES}pause/?handler=echo", f"{PAUSES}resume/?handler=echo"
-ONE = "/admin/tasks_app/node/one"
 
 
 def audited() -> list[tuple[str, str, str, str]]:
@@ -149,15 +147,6 @@ def test_an_address_that_means_more_than_one_type_is_refused(admin: Client, quer
     assert not HandlerPause.objects.exists()
 
 
-def test_what_is_not_paused_is_said_at_once_and_no_question_asked(admin: Client) -> None:
-    submit("echo")
-    assert "Not paused: echo." in admin.get(RESUME, follow=True).text
-    admin.post(PAUSE)
-    old = hidden(admin.get(RESUME).text)
-    logged_in(staff("bob", "change_task")).post(RESUME)
-    assert "Not paused: echo: bob has resumed it." in admin.post(RESUME, {"seen": old}, follow=True).text
-
-
 @pytest.mark.parametrize("name", [HOSTILE, "", "a/b?c&d#e", "‮", "ä" * 100])
 def test_a_type_of_any_name_can_be_paused_from_its_row(admin: Client, name: str) -> None:
     task(task_type=name)
@@ -175,45 +164,9 @@ def test_a_pause_that_has_ended_is_not_listed(admin: Client) -> None:
     assert "alice" not in admin.get(PAUSES).text and "alice" not in admin.get("/admin/").text
 
 
-def test_a_viewer_sees_pauses_and_drains_and_changes_nothing() -> None:
-    viewer = logged_in(staff("vic", "view_task", "view_node"))
-    node("one", pools={})
-    HandlerPause.objects.create(handler="echo", paused_at=timezone.now(), paused_by="alice")
-    assert "alice" in viewer.get(PAUSES).text
-    for page in ("/admin/", PAUSES, f"{ONE}/change/"):
-        text = viewer.get(page).text
-        assert "handler=" not in text and "/drain/" not in text
-    for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
-        assert viewer.get(address).status_code == 403
-        assert viewer.post(address, {"until": ""}).status_code == 403
-    assert HandlerPause.objects.count() == 1 and not Node.objects.get().drain_requested_at and audited() == []
-
-
-def test_change_is_the_permission_to_pause_and_to_drain() -> None:
-    operator = logged_in(staff("otto", "change_task", "view_node"))
-    node("one", pools={})
-    submit("echo")
-    assert PAUSE in operator.get("/admin/").text
-    assert operator.post(PAUSE, {"until": ""}).status_code == 302
-    assert RESUME in operator.get(PAUSES).text
-    assert operator.post(f"{ONE}/drain/").status_code == 302
-    assert HandlerPause.objects.exists() and Node.objects.get().drain_requested_at
-
-
 def test_without_a_permission_on_tasks_pauses_are_not_shown() -> None:
     user = logged_in(staff("nina"))
     assert user.get(PAUSES).status_code == 403 and user.post(PAUSE).status_code == 403
-
-
-def test_without_a_login_or_a_token_nothing_is_done() -> None:
-    node("one", pools={})
-    user: Any = staff("otto", "change_task")
-    for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
-        assert 'name="password"' in Client(SERVER_NAME="localhost").post(address).text
-        strict = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
-        strict.force_login(user)
-        assert strict.post(address, {"until": ""}).status_code == 403
-    assert not HandlerPause.objects.exists() and audited() == []
 
 
 @pytest.mark.parametrize("page", ["node/%00/change", "node/%00/history", "node/%00/drain", "handlerpause/%00/change"])

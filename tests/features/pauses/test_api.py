@@ -143,18 +143,6 @@ def test_a_pause_is_a_problem_of_a_healthy_system_and_a_number_in_the_metrics(ap
     assert (handlers["echo"]["paused"], handlers["prime"]["paused"]) == (True, False)
 
 
-def test_why_says_who_paused_since_when_and_until_when(api: Client) -> None:
-    node("one", pools={"echo": pool(2, 2)})
-    [task] = submitted(50)
-    said = post(api, PAUSE, '{"until": "2100-01-31T09:00:00Z"}').json()["paused"]
-    [reason] = api.get(f"/api/tasks/{task}/why").json()["reasons"]
-    assert reason.pop("sentence").startswith("its type is paused by (no API key) since ")
-    said["given_reason"] = said.pop("reason")
-    assert reason == {"reason": "paused", **said}
-    post(api, RESUME)
-    assert api.get(f"/api/tasks/{task}/why").json()["reasons"][0]["reason"] == "ready"
-
-
 def test_only_a_request_that_asks_for_a_wait_is_told_what_is_busy(api: Client) -> None:
     node("one", pools={"echo": pool(2, 2)})
     [identity] = submitted(50)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import timedelta
-from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +14,6 @@ from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause
 from testkit.rows import node
 from tests.features.commands import audited, run
-from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -64,30 +60,6 @@ def test_an_unknown_type_is_refused_with_those_that_exist(verb: str) -> None:
     with pytest.raises(CommandError, match=r'no handler is named "ecoh"; there are .*; did you mean "echo"\?'):
         run(verb, "ecoh")
     assert audited() == []
-
-
-def test_a_wait_says_which_node_is_busy_until_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    node("one")
-    submit(5)
-    tasks = take(5, node="one")
-    steps: list[Callable[[], object]] = [
-        lambda: HandlerPause.objects.update(paused_at=store().moment()[1] - timedelta(seconds=60)),
-        lambda: end(tasks[:4], node="one"),
-        lambda: end(tasks[4:], node="one"),
-    ]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: steps.pop(0)()))
-    ids = [task.id for task in tasks]
-    busy = [f"one runs 5 tasks: {', '.join(ids[:3])}, ...", f"one runs 1 task: {ids[4]}"]
-    assert run("pause", "echo", "--wait").splitlines()[1:] == [*busy, "no node runs a task of echo"]
-
-
-def test_a_wait_whose_time_is_over_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    node("one")
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=count().__next__, sleep=lambda _: None))
-    with pytest.raises(CommandError, match="the time is over; echo stays paused; one is about to notice") as over:
-        run("pause", "echo", "--wait", "--timeout", "3s")
-    assert over.value.returncode == 124
-    assert HandlerPause.objects.exists()
 
 
 def test_a_wait_ends_if_the_type_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:

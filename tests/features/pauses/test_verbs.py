@@ -28,7 +28,7 @@ from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from testkit.rows import node
-from tests.queue.moves.kit import row, submitted, success, take, together
+from tests.queue.moves.kit import submitted, success, take, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -178,12 +178,6 @@ def test_pauses_and_resumes_at_the_same_time_leave_one_row_or_none() -> None:
         together(*[lambda: pause("echo", ALICE, timedelta(seconds=60))] * 3, *[lambda: resume("echo", BOB)] * 2)
         assert HandlerPause.objects.count() in (0, 1)
         resume("echo", BOB)
-
-
-def test_a_paused_types_tasks_are_accepted_and_stay_pending() -> None:
-    pause("echo", ALICE)
-    [task] = submitted(50)
-    assert row(task).status == "pending"
 
 
 def settled_pause(handler: str) -> None:
