@@ -127,6 +127,13 @@ def refuse(faults: Faults, name: str, valid: str, given: str) -> None:
 # The kinds of fields of a body.
 
 
+def json_object(name: str, value: Any, faults: Faults) -> Any:
+    """Reads a JSON object (`Field.read`)."""
+    if not isinstance(value, dict):
+        refuse(faults, name, "a JSON object", kind(value))
+    return value
+
+
 def integer(low: int, high: int | None, help: str, valid: str = "") -> Field:
     """An integer. `high` None: of any size."""
     valid = valid or f"an integer from {low} to {high}"

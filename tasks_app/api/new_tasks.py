@@ -11,9 +11,9 @@ from rest_framework import serializers
 
 from tasks_app.api import fields, repeats
 from tasks_app.api.errors import Invalid, TooLarge
-from tasks_app.field import Faults, Field, check_unknown, integer, kind, near, read_body, refuse, shown
+from tasks_app.field import Faults, Field, check_unknown, integer, json_object, kind, near, read_body, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.options.engine import OBJECT, json_object
+from tasks_app.options.engine import OBJECT
 from tasks_app.options.known import given
 from tasks_app.queue.submission import NewTask, TaskOptions, too_large
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tasks_app.field import MAX_NAMED, Faults, Field, integer, kind, moment, number, refuse, shown
+from tasks_app.field import MAX_NAMED, Faults, Field, integer, json_object, kind, moment, number, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
 from tasks_app.options.option import Line, Option
@@ -155,13 +155,6 @@ def _tags(name: str, value: Any, faults: Faults) -> tuple[str, ...]:
     if len(value) > MAX_TAGS:
         faults.append((name, f"{name} must have at most {MAX_TAGS} tags, not {len(value):,}"))
     return tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
-
-
-def json_object(name: str, value: Any, faults: Faults) -> Any:
-    """Reads a JSON object."""
-    if not isinstance(value, dict):
-        refuse(faults, name, "a JSON object", kind(value))
-    return value
 
 
 def _metadata(name: str, value: Any, faults: Faults) -> Any:
