@@ -120,6 +120,23 @@ async def answered(task: asyncio.Task[None]) -> None:
     await asyncio.wait_for(asyncio.shield(task), 30)
 
 
+def test_logins_take_two_threads_and_others_are_answered_meanwhile(server: Server) -> None:
+    async def scenario() -> None:
+        async with server.serving():
+            logins = [server.begin(Client(*LOGIN)) for _ in range(10)]
+            assert await server.until_taken(MAX_LOGINS) == ["/admin/login/"] * MAX_LOGINS
+            for method in ("GET", "POST"):
+                await answered(server.begin(Client(method, "/quick")))
+                assert await server.until_taken() == ["/quick"]
+            assert not any(login.done() for login in logins) and server.taken.empty()
+            server.answer(1)
+            assert await server.until_taken() == ["/admin/login/"]  # the next one has its thread
+            server.answer(9)
+            await asyncio.wait_for(asyncio.gather(*logins), 30)
+
+    asyncio.run(scenario())
+
+
 def test_a_login_behind_too_many_others_is_refused_at_once(server: Server) -> None:
     crowd = [Client(*LOGIN) for _ in range(MAX_LOGINS + MAX_WAITING_LOGINS)]
     program, browser = Client(*LOGIN), Client(*LOGIN, accept="text/html,*/*;q=0.8")
