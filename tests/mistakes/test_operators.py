@@ -288,8 +288,6 @@ MISTAKES = (
             "Unknown command", "'statsu'", "manage.py help", "Did you mean status?"),
     mistake("a worker for no handler", Start("worker --handler prim"),
             "--handler prim", "not in handlers.toml", "which has", "prime"),
-    mistake("a post to no server", Start("post prime", {"DAEMON_PORT": "1"}, code=1),
-            "nothing answers", "at http://127.0.0.1:1/queue", "Connection refused", "start the daemon (manage.py up"),
     mistake("a misspelt type", Call("POST", "/queue", '{"type": "atc"}'),
             "400", 'no handler is named "atc"', "handlers.toml has act", 'did you mean "act"?'),
     mistake("JSON with single quotes", Call("POST", "/queue", "{'type': 'act'}"),
