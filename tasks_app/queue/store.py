@@ -19,6 +19,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
+from tasks_app.queue.rooms import HeldRow, Room
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
@@ -397,4 +398,17 @@ class Store(Protocol):
         """The clock in the rows of held tasks: no question about tasks that wait on a clock reads them.
 
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
+        """
+
+    def alone_filling(self) -> None:
+        """Wait until this is the only transaction that fills, until the end of the caller's; it needs one.
+
+        53. What the others before it have committed is seen by the statements that follow.
+        """
+
+    def best_held(self, rooms: Sequence[Room], order: Selection, limit: int) -> list[HeldRow]:
+        """Of each key its best held tasks by `order`, as many as it has room for; the best over all keys first, and at
+        most `limit`.
+
+        54. Few more rows are read than it returns, however many are held.
         """

@@ -36,6 +36,10 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "ADD_EVENTS": "Stores the log and the progress of running attempts.",
             "END_EVENTS": "Stores the last live events of attempts.",
         },
+        "fill": {
+            "ALONE": "Waits until no other session fills.",
+            "best_held_statement": "Reads the best held tasks of keys that have room.",
+        },
         "claim": {
             "claim_one_type": "Claims the best ready tasks of a type for a node.",
             "claim_by_type": "Claims the best ready tasks of each of several types for a node.",
@@ -112,6 +116,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "ADD_EVENTS": "Stores the log and the progress of running attempts.",
             "END_EVENTS": "Stores the last live events of attempts.",
         },
+        "fill": {"best_held_statement": "Reads the best held tasks of a key that has room."},
         "claim": {
             "best_of_type": "Reads the best ready tasks of a type.",
             "places_of_type": "Reads only their positions, for a node with a limit over all types.",
