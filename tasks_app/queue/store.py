@@ -19,7 +19,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
-from tasks_app.queue.rooms import HeldRow, Room
+from tasks_app.queue.sql import Filled
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
@@ -400,15 +400,15 @@ class Store(Protocol):
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
         """
 
-    def alone_filling(self) -> None:
-        """Wait until this is the only transaction that fills, until the end of the caller's; it needs one.
+    def fill(self, limits: Mapping[str, int], order: Selection) -> Filled:
+        """held -> ready: of the keys that are due the best tasks by `order`, as many as have no permit yet of those
+        that `limits` allows each key of a type. Tasks that never ran get new positions, in that order over all keys.
 
-        53. What the others before it have committed is seen by the statements that follow.
+        53. Never more tasks of a key have a permit than the limit allows, whatever runs at the same time.
+        54. Few more rows are read than become ready, however many are held.
         """
 
-    def best_held(self, rooms: Sequence[Room], order: Selection, limit: int) -> list[HeldRow]:
-        """Of each key its best held tasks by `order`, as many as it has room for; the best over all keys first, and at
-        most `limit`.
-
-        54. Few more rows are read than it returns, however many are held.
+    def give_up(self, tasks: Sequence[UUID]) -> None:
+        """Remove the permits of these tasks, and note that their keys are due, in the caller's transaction; it needs
+        one. Waits for no fill.
         """

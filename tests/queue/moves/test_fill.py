@@ -12,10 +12,9 @@ from django.db import connection
 from tasks_app.queue import held
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.fill import Limits, fill, give_up, note
+from tasks_app.queue.fill import Key, Limits, fill, give_up, note
 from tasks_app.queue.models import Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
-from tasks_app.queue.rooms import Key
 from tests.queue.moves.kit import submitted, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -36,7 +35,7 @@ def keyed(key: str, *priorities: int) -> list[UUID]:
 
 
 def filled(most: int | None, order: Selection = "fifo") -> None:
-    limits: Limits = {"echo": most}
+    limits: Limits = {} if most is None else {"echo": most}
     while fill(lambda: limits, order):
         pass
 
@@ -86,15 +85,6 @@ def test_without_a_limit_all_tasks_of_a_key_become_ready() -> None:
     assert not HeldTask.objects.exists() and not FillDue.objects.exists()
 
 
-def test_what_is_more_than_one_fill_makes_ready_stays_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.queue.fill.MAX_TASKS", 3)
-    tasks = keyed("ada", *[50] * 4) + keyed("bob", *[50] * 4)
-    assert fill(lambda: {"echo": None}, "fifo") == 2
-    assert len(take(99)) == 3 and FillDue.objects.exists()
-    filled(None)
-    assert {UUID(task.id) for task in take(99)} == set(tasks[3:])
-
-
 def test_an_end_that_another_session_commits_during_a_fill_is_seen_by_the_next() -> None:
     first, second = keyed("ada", 50, 50)
     filled(1)
@@ -115,43 +105,9 @@ def test_an_end_that_another_session_commits_during_a_fill_is_seen_by_the_next()
     thread = threading.Thread(target=end)
     thread.start()
     assert began.wait(30)
-    note_seen = fill(lambda: {"echo": 1}, "fifo")
+    filled(1)
     may_commit.set()
     thread.join()
-    assert note_seen == 0 and running() == {}
+    assert running() == {}
     filled(1)
     assert running() == {"ada": [second]}
-
-
-def test_two_fills_at_once_give_one_permit() -> None:
-    """The second waits for the lock of the first, and then counts its permit."""
-    tasks = keyed("ada", 50, 50)
-    if store().single_writer:
-        pytest.skip("one writer at a time")
-    asked, go_on, done = threading.Event(), threading.Event(), []
-
-    def slow() -> Limits:
-        asked.set()
-        assert go_on.wait(30)
-        return {"echo": 1}
-
-    def run(limits: object) -> None:
-        try:
-            done.append(fill(limits, "fifo"))  # type: ignore[arg-type]
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(limits,)) for limits in (slow, lambda: {"echo": 1})]
-    threads[0].start()
-    assert asked.wait(30)
-    threads[1].start()
-    with connection.cursor() as cursor:
-        waiting = 0
-        while not waiting:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            waiting = cursor.fetchone()[0]
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert sorted(done) == [0, 1]
-    assert running() == {"ada": tasks[:1]}
