@@ -69,7 +69,7 @@ class AttemptStarter:
 
 
 class CallResults:
-    """Turns the result of each call into the attempt's. Called by slots in several threads."""
+    """Turns the result of each call into the result of its attempt. Slots call it in several threads."""
 
     def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
         """`put` gets the results that are to be settled. It never blocks."""
@@ -85,7 +85,7 @@ class CallResults:
         if result.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
             error, last_words = result.error or "", ""
             if result.kind is OutcomeKind.CRASH:
-                # Apart: crashes that differ only in their last words are one kind of line for the limit on lines.
+                # Separate: for the limit on lines, crashes that differ only in their last words are one kind of line.
                 error, last_words = split_stderr(error)
             log.warning(
                 "attempt failed", **task.in_log, outcome=str(result.kind), error=error,
@@ -120,7 +120,7 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
 
 
 def _told_by(outcome: Outcome) -> dict[str, Any]:
-    """The fields of a result that only such an outcome has."""
+    """The fields that only a result with this outcome has."""
     if isinstance(outcome, Success):
         return {"result": outcome.json, "result_size": outcome.size}
     error = _storable(outcome.error)[:MAX_ERROR_CHARS]
@@ -148,7 +148,7 @@ def _storable(text: str) -> str:
 
 
 class Settling:
-    """Settles results, and tells the rest of the node what came of them.
+    """Settles results, and tells the rest of the node how they ended.
 
     For any thread, on its own connection. Raises what `settle` raises.
     """
@@ -189,7 +189,7 @@ class Settling:
         renew(self._node, (), [result.task.id for result in batch])
 
     def try_without_result(self, result: AttemptResult) -> None:
-        """Do the same settle without the result, and undo it. Passes only if the database works."""
+        """Do the same settle without the result, and undo the settle. Passes only if the database works."""
         try_settle(self._node, [result.without_result(result.kind)])
 
     def end_as_bad_reply(self, result: AttemptResult, error: Exception, tried: str = "") -> None:
@@ -206,7 +206,7 @@ class Settling:
         except STATEMENT_ERRORS as second:
             if store().refusal(second) is not DatabaseRefusal.VALUE:
                 raise
-            # It refuses what the handler has written besides.
+            # The database also refuses the log or the progress of the attempt.
             self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
 
     def release(self, results: Sequence[AttemptResult], why: str) -> None:

@@ -98,7 +98,7 @@ class NodeStep(bootsteps.StartStopStep):
         tell("process_starts", False)
 
     def _queues(self, types: Iterable[str]) -> list[Queue]:
-        """Of the notifications about tasks of these types."""
+        """The queues of the notifications about tasks of these types."""
         return [queue_for(self._deployment, name) for name in types]
 
     def stop(self, worker: Any) -> None:
@@ -137,7 +137,7 @@ def _deployment() -> str:
 
 @signals.celeryd_init.connect
 def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
-    """Earlier than the step: by then a prefork pool has forked, and prevents the process from exiting."""
+    """Runs earlier than the step: at the step a prefork pool has forked, and prevents the process from exiting."""
     pool = options.get("pool") or options.get("pool_cls") or conf.worker_pool
     name = "prefork" if _asks_for_prefork(sys.argv) else getattr(pool, "__module__", str(pool))
     if not name.endswith("solo"):
@@ -175,9 +175,9 @@ _say = celery_worker.safe_say
 
 
 def _say_no_signals(message: str, file: Any = sys.__stderr__) -> None:
-    """Of what Celery prints past the log, leave out what it says of signals: the node logs what it does at one.
+    """Leave out the lines about signals that Celery prints past the log: the node logs what it does at a signal.
 
-    What is left are the stacks of all threads, at SIGUSR1.
+    The stacks of all threads, at SIGUSR1, are still printed.
     """
     if file is not sys.__stdout__:
         _say(message, file)

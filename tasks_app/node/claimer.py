@@ -1,6 +1,6 @@
-"""Claims tasks for a node: as many as its slots can start, and fewer of what the database refuses.
+"""Claims tasks for a node: as many as its slots can start, and fewer of a type whose claims the database refuses.
 
-It reads large data apart, and gives back lost claims.
+Reads large data by separate statements, and gives back lost claims.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
-#: A type is left out after a refusal: for a growing time, and so many times as long as the refused claim has taken. No
-#: other type is claimed during that.
+#: A type is left out after a refusal: for a growing time, and at least for so many times as long as the refused claim
+#: has taken. No other type is claimed during the refused claim.
 MIN_LEFT_OUT_SECONDS, MAX_LEFT_OUT_SECONDS, LEFT_OUT_RATIO = 1.0, 60.0, 4.0
 #: So many refused claims of one type in a row are a problem.
 MIN_REFUSALS = 3
@@ -67,7 +67,7 @@ class Claimer:
     def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
         """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
 
-        Raises DatabaseError, also if it cannot be read what is on hold.
+        Raises DatabaseError, also if the types on hold cannot be read.
         """
         store().configure_session(durable=False)
         with bare_writing(durable=False) if self._locks else nullcontext():
@@ -156,7 +156,7 @@ class ClaimLimits:
                 log.info("the database takes claims of a type again", handler=name)
 
     def keep(self, types: Set[str]) -> None:
-        """These are served from now on: what is known of others counts no more."""
+        """The node serves these types from now on: forget the refusals of all others."""
         for name in self._refused.keys() - types:
             del self._refused[name]
 
@@ -214,7 +214,7 @@ class LargeData:
 
 
 class LostClaims:
-    """Gives back what claims have taken whose replies were lost: the database stood still, or the connection ended.
+    """Gives back the tasks of claims whose replies were lost: the database stood still, or the connection ended.
 
     Only for the dispatcher's thread: between a claim and the start of its tasks, these would look lost too.
     """

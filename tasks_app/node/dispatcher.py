@@ -1,6 +1,6 @@
 """The dispatcher: one thread that claims tasks for the free slots and starts them.
 
-What it does next is decided by `plan`, from plain values: no thread, no clock, no database.
+`plan` decides the next steps from plain values: it uses no thread, no clock and no database.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from tasks_app.queue.store import UNAVAILABLE_ERRORS
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 
-#: Between two polls without a notification: if no other node serves the same handlers, and if one does.
+#: Between two polls without a notification: if no other node serves the same handlers, and if another does.
 POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
 #: If more tasks are ready than slots are free, results are written once there are this many, or after this time: this
 #: delays no task, and a batch costs the database little more than a single result.
 WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 100, 0.01
-#: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
+#: A notification for a type on hold may say that the hold has ended, so the holds are read again, but not more often
+#: than this.
 HOLD_SECONDS = 0.1
 #: More than a node has slots.
 MANY = 1_000_000
-#: How long results are gathered before they are written, and how long it waits for each further one.
+#: How long the dispatcher gathers results before a write, and how long it waits for each further result.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001
 #: Why a claimed task goes back unstarted.
 ON_HOLD = "its type was paused, or its node drained, while it was claimed"
@@ -63,7 +64,8 @@ class State(NamedTuple):
     #: The types that are paused or drained, all if the node is drained, and for how many seconds that has been known.
     on_hold: Set[str] = frozenset()
     on_hold_age: float = 0.0
-    #: Of limited types: how many more tasks may run, as far as is known, and for how many seconds none may start.
+    #: For types with a limit: how many more tasks may run, as far as is known, and for how many seconds no task may
+    #: start.
     places: Mapping[str, int] = {}
     allowed_in: Mapping[str, float] = {}
 
@@ -83,7 +85,7 @@ class Plan(NamedTuple):
     poll: bool = False
     #: Write results before anything is claimed.
     write_first: bool = False
-    #: How many tasks to claim, by type, and how many in all; None: as many as that.
+    #: How many tasks to claim, by type, and how many in all; None: the sum over the types.
     claim: Mapping[str, int] = {}
     limit: int | None = None
     #: Write results once the claimed tasks have started, so that handlers work during the write.
@@ -128,8 +130,8 @@ def _write_at(state: State, now: float) -> float:
     results = state.results
     if results.urgent or results.number >= WRITE_BATCH_SIZE:
         return now
-    # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
-    # Of a type on hold no task waits for a slot, and none of a type whose limit lets none start.
+    # A type that was only marked may have fewer ready tasks than slots, so its results do not wait. No task waits for a
+    # slot if its type is on hold or if the type's limit lets no task start.
     if not results.types <= state.ready or results.types & (state.on_hold | state.full | state.allowed_in.keys()):
         return now
     return min(state.write_at, now + WRITE_DELAY_SECONDS)
@@ -146,13 +148,14 @@ def _free_slots(state: State) -> Mapping[str, int]:
     # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
     # type with the best task.
     asked = types if state.cap is None else state.free.keys() - excluded
-    # A type may be marked that a reload has removed.
+    # A marked type may have been removed by a reload.
     free = {name: min(state.free.get(name, 0), state.places.get(name, MANY)) for name in asked}
     return {name: number for name, number in free.items() if number > 0}
 
 
 def _next_allowed(state: State) -> float:
-    """In how many seconds a type may start that has tasks and free slots and may not now; inf without such a type."""
+    """In how many seconds the first type may start that has tasks and free slots but may not start now; inf if there is
+    none."""
     types = (state.ready | state.marked) & state.allowed_in.keys() - state.on_hold - state.full
     return min((state.allowed_in[name] for name in types if state.free.get(name)), default=math.inf)
 
@@ -187,9 +190,9 @@ class Dispatcher:
         lost_claims: LostClaims,
         writes_results: bool,
     ) -> None:
-        """`cap`: the most tasks that run at once. `poll` returns those of some types that have ready tasks: a
-        notification may be lost, or reach another node that is busy. `writes_results`: in this thread, not in the
-        result writer's."""
+        """`cap`: the most tasks that run at once. `poll` gets types, and returns the types among them that have ready
+        tasks: a notification may be lost, or reach another node that is busy. `writes_results`: in this thread, not in
+        the result writer's."""
         self._pools, self._cap = pools, cap
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
         self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
@@ -270,7 +273,7 @@ class Dispatcher:
         """Begin to work by a new generation, and go on with what the last ones have changed in the pools."""
         generation = self._next
         if generation is not None and generation is not self._generation:
-            # A type that comes may have tasks that nobody tells of.
+            # A new type may have tasks for which no notification comes.
             self._ready = (self._ready & generation.types) | (generation.types - self._pools.keys())
             self._pools = self._starter.pools = generation.pools
             self._ready_types.types = generation.types
@@ -322,7 +325,7 @@ class Dispatcher:
         try:
             for slots in self.claim_limits.statements(todo.claim):
                 if (claim := self._claim(slots, limit)) is None:
-                    self._reactor.interrupt()  # the next round asks in another way
+                    self._reactor.interrupt()  # the next round claims in another way
                     continue
                 # A type that was marked during the claim is not lost: the mark is taken with the next plan.
                 self._ready.difference_update(exhausted(slots, limit, [task.task_type for task in claim.tasks]))

@@ -1,4 +1,4 @@
-"""What a node serves since its start or its last reload, and how a reload changes it.
+"""A generation: the handlers that a node serves since its start or its last reload. A reload replaces it.
 
 A generation is immutable. The dispatcher swaps it between two of its rounds, when no claimed task waits for a slot, so
 that no round sees parts of two generations, and none takes a lock.
@@ -38,7 +38,7 @@ class Generation:
 
 
 def served(handlers: Mapping[str, Handler], only: Collection[str]) -> Mapping[str, Handler]:
-    """Those of the handlers that a node serves. `only`: their names, if it was told any."""
+    """The handlers among these that a node serves. `only`: the names of the handlers to serve; none: all."""
     return {name: handler for name, handler in handlers.items() if not only or name in only}
 
 
@@ -65,7 +65,7 @@ class Reload:
         #: Set by the thread that ends the node.
         self._ended = threading.Event()
         # Written under the lock, as a whole; any thread reads them.
-        #: Those that the node serves.
+        #: The handlers that the node serves.
         self.handlers: Mapping[str, Handler] = {}
         #: All that there have been: that of a removed handler has no slots, or its last tasks.
         self.pools: Mapping[str, Pool] = {}
@@ -105,7 +105,8 @@ class Reload:
     def replace(self, names: Collection[str]) -> None:
         """Replace the containers of these handlers, although nothing in handlers.toml has changed.
 
-        And of others whose image has the same name, if that means another image now.
+        Also replaces the containers of other handlers whose image has the same name, if the name means another image
+        now.
         """
         with self._lock:
             chosen = {name: self.handlers[name] for name in names if name in self.handlers}
@@ -113,7 +114,7 @@ class Reload:
                 self._replace(chosen, self._moved_images(chosen))
 
     def waits_for(self) -> str | None:
-        """What keeps a reload from being in use, beside running tasks, in a sentence; None: nothing. Thread-safe."""
+        """Why a reload is not in use yet, apart from running tasks, in a sentence; None: it is. Thread-safe."""
         sentences = [self.image_names.problem()]
         for name in self.handlers:
             if (reason := self.pools[name].waits_for()) is not None:
@@ -159,27 +160,27 @@ class Reload:
         return generation
 
 
-#: How long a reload waits for the engine. What it says later is done then.
+#: How long a reload waits for the engine. A later answer takes effect when it comes.
 RESOLVE_SECONDS = 1.0
 #: Between two questions to an engine that does not answer.
 RETRY_SECONDS = 5.0
 
 
 class _Question:
-    """What these names of images mean now."""
+    """The question which images these names mean now."""
 
     def __init__(self, images: Set[str]) -> None:
         self.images = images
         #: `heard`: the engine has answered or failed. `over`: it is no longer asked.
         self.heard, self.over = threading.Event(), threading.Event()
-        #: The images that mean others than before; None: the engine has not said so yet.
+        #: The names that mean another image than before; None: the engine has not answered yet.
         self.moved: Set[str] | None = None
         #: The reload has not waited any longer.
         self.late = False
 
 
 class ImageNames:
-    """Has the engine say anew, at a reload, what names of images mean.
+    """Asks the engine anew, at a reload, which images the names mean.
 
     Threads of its own ask, so that a reload does not wait for an engine that does not answer.
     """
@@ -188,7 +189,7 @@ class ImageNames:
         """`late` gets the images that have moved if the engine has answered too late for the reload."""
         self._engine, self._late = engine, late
         self._lock = threading.Lock()
-        #: The last one. By the thread that reloads.
+        #: The last question. Written by the thread that reloads.
         self._question = _Question(frozenset())
         self._problem: str | None = None
 
@@ -197,7 +198,7 @@ class ImageNames:
         return self._problem
 
     def ask(self, images: Set[str]) -> Set[str]:
-        """Resolve these names anew. Returns those that mean another image, if the engine answers in time."""
+        """Resolve these names anew. Returns the names that mean another image, if the engine answers in time."""
         self.end()
         self._question = question = _Question(images)
         if not images:

@@ -69,8 +69,8 @@ class Heartbeat:
         """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
         `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks. `reloads`: gets what `manage.py reload` asks. `threads`: those of features, which are told what is
-        due.
+        its tasks. `reloads`: gets the requests of `manage.py reload`. `threads`: the threads of features, which are
+        told what is due.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
         self._leases, self._on_hold = leases, on_hold
@@ -78,7 +78,7 @@ class Heartbeat:
         self._threads, self._reloads = threads, reloads
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
-        # Everything below is written by the thread of `run`.
+        # The thread of `run` writes everything below.
         self._starting = True
         self._updated_at = float("-inf")
         #: How far the database's clock is ahead of this host's, at least and at most.
@@ -125,21 +125,21 @@ class Heartbeat:
 
         True if tasks that are late may be left, because the time of the beat was up: the next one is due at once.
         """
-        # What the node's own tasks depend on.
+        # The duties on which the node's own tasks depend.
         self._update()
         sent_at = store().elapsed()
         work = store().due_work(self._record.name)
         self._on_hold.update(work.on_hold, sent_at)
         self._compare_clocks(sent_at, work.now)
         self._kill_taken_away()
-        # What tasks wait for, and the threads of features.
+        # The duties for which tasks wait, and the threads of features.
         self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
         self._share_and_retire(work)
         self._reloads.on_beat(work.reload)
         for thread in self._threads:
             thread.on_beat(work)
-        # What is over, and the store's own maintenance.
+        # Cleaning up after things that have ended, and the store's own maintenance.
         more = self._expire_and_forget(work)
         for name in store().maintain():
             self._mark_ready(name)
@@ -187,7 +187,7 @@ class Heartbeat:
         # No other node runs these, so that they need no lease while their handlers clean up.
         self._in_flight.renewed([key for key in gone if key[0] in over], now)
         self._in_flight.kill(lambda key, _: key in gone and key[0] in over, KillReason.CANCELLED)
-        # Not one that has been claimed again since: a crash of the database had undone its claim.
+        # This kills no attempt that has been claimed again since: a crash of the database had undone its claim.
         self._in_flight.kill(
             lambda key, attempt: key in gone and key[0] not in over and attempt is running[key], KillReason.TAKEN_AWAY
         )
@@ -200,7 +200,7 @@ class Heartbeat:
 
     def _take_over(self, others: Collection[str], leases: bool) -> None:
         dead = [name for name in others if is_dead(self._home, name)]
-        if dead:  # one question, and none while all live
+        if dead:  # this asks once, and not at all while all nodes live
             dead = self._record.sharing_locks(dead)
         # A container may still hold an unread request, and would run it beside the next attempt.
         dead = [name for name in dead if self._containers_removed(name)]
@@ -234,7 +234,7 @@ MIN_RUN_SECONDS = 1.0
 #: An attempt's events are written at most every so many parts of the time that it has run, so that their number grows
 #: with the logarithm of that time: 1,000 writes in the first 1,000 seconds, 5,500 in the first day.
 MAX_WRITES_A_RUN = 1000
-#: Of logs in one statement. Further attempts are written at the next beat.
+#: The bytes of logs in one statement. Further attempts are written at the next beat.
 MAX_STATEMENT_BYTES = 64 * MAX_LOG_BYTES
 
 
@@ -254,11 +254,11 @@ class LiveLog:
 
     def __init__(self, node: str, in_flight: InFlightTasks) -> None:
         self._node, self._in_flight = node, in_flight
-        #: Attempts that have run for MIN_RUN_SECONDS, those first that were written the longest ago.
+        #: Attempts that have run for MIN_RUN_SECONDS; first the attempts whose events were written the longest ago.
         self._followed: dict[AttemptKey, _Followed] = {}
 
     def write(self) -> None:
-        """Store what is new, by one statement; none if nothing is. Raises DatabaseError."""
+        """Store new logs and progress by one statement; sends none if nothing is new. Raises DatabaseError."""
         now = store().elapsed()
         running = self._in_flight.running()
         self._follow(running, now)

@@ -41,11 +41,12 @@ class InFlightTasks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Written under the lock. The dispatcher adds to the first; the threads that report results move attempts to the
-        # second; the one that writes results removes them from there. The heartbeat sets the ends of leases.
+        # Written under the lock. The dispatcher adds to `_running`; the threads that report results move attempts to
+        # `_unsaved`; the thread that writes results removes them from there. The threads that renew leases set their
+        # ends.
         self._running: dict[AttemptKey, RunningAttempt] = {}
         self._unsaved: set[AttemptKey] = set()
-        #: Those of the second whose leases are longer. By the threads that write results.
+        #: The attempts in `_unsaved` whose leases are longer. Written by the threads that write results.
         self._prolonged: set[AttemptKey] = set()
         self._changed = threading.Condition(self._lock)
 
@@ -72,7 +73,7 @@ class InFlightTasks:
         return True
 
     def is_taken_away(self, task: ClaimedTask) -> bool:
-        """True if it still runs here, but is being stopped: another verb ended it, or its claim was undone."""
+        """True if the attempt still runs here, but is being stopped: another verb ended it, or its claim was undone."""
         attempt = self._running.get((task.id, task.attempt))
         return attempt is not None and attempt.taken_away
 
@@ -116,7 +117,7 @@ class InFlightTasks:
             return dict.fromkeys([*self._running, *self._unsaved])
 
     def prolonged(self) -> list[AttemptKey]:
-        """Those of them whose leases must be longer."""
+        """The attempts among `leased` whose leases must be longer."""
         with self._lock:
             return [*self._prolonged]
 

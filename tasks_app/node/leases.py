@@ -28,8 +28,7 @@ RENEWAL_SECONDS = LEASE_SECONDS / 3
 TRUST_SECONDS = LEASE_SECONDS / 3
 #: If a renewal is later than this, the database counts as unavailable meanwhile.
 MAX_RENEWAL_DELAY_SECONDS = RENEWAL_SECONDS * 0.75
-#: A node says as often in its row that it lives, however long its leases are. A third of
-#: `system_reading.SILENCE_SECONDS`.
+#: A node updates its row at least this often, however long its leases are. A third of `system_reading.SILENCE_SECONDS`.
 MAX_INTERVAL_SECONDS = 10.0
 #: The part of RENEWAL_SECONDS between two renewals, so that three fit into a lease.
 PART = 0.95
@@ -73,7 +72,7 @@ class Leases:
         self._retrying = Retrying("renew the leases", max_seconds=1.0)
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
-        #: Set by that one and by the heartbeat.
+        #: Set by the thread that stops the node and by the heartbeat.
         self._due = threading.Event()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What ended deployments of a DAEMON_HOME have left: containers, FIFOs, and the keys of their notifications on Redis.
+"""The leftovers of ended deployments of a DAEMON_HOME: containers, FIFOs, and the keys of their notifications on Redis.
 
 For `manage.py clean`. Nothing is found of a living node, of another DAEMON_HOME, or of a deployment that has never had
 a node in this one.
@@ -106,7 +106,7 @@ def _folder(domain: str) -> str:
 
 
 def _why_it_stays(home: Path, here: str, node: str, domain: str) -> str | None:
-    """Why a container stays, whose node may live; None if the node has ended."""
+    """Why a container stays whose node may live; None if the node has ended."""
     try:
         if is_gone(home, here, node, domain, trusts_silence=lambda: True):
             return None

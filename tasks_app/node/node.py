@@ -42,8 +42,8 @@ log = structlog.get_logger(__name__)
 
 #: After the drain time: for the handlers to clean up, and for an engine that is slow to kill the containers.
 RELEASE_SECONDS = DRAIN_GRACE_SECONDS + 10.0
-#: The last of them, in which tasks whose large results are not written yet go back: a little more than a statement may
-#: take that writes one.
+#: In the last part of that time, tasks whose large results are not written yet go back: a little more than a statement
+#: may take that writes such a result.
 GIVE_BACK_SECONDS = 12.0
 #: How long the end of a node waits for the answers to creates, and then tries once more to remove containers.
 LAST_REMOVALS_SECONDS = 2.0
@@ -117,7 +117,7 @@ class Node:
             self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
             self._dispatcher.set_shared, self._containers_removed, AskedReloads(watcher), self._feature_threads,
         )  # fmt: skip
-        # Written by the threads that start the node, reload and drain it: the last one once no other does.
+        # Written by the threads that start the node, reload and drain it; by the draining thread once no other writes.
         self._threads: dict[str, threading.Thread] = {}
         self._lock: NodeLock | None = None
         #: Written by a signal handler.
@@ -186,8 +186,8 @@ class Node:
 
         Returns a sentence for each container that the engine has not removed in time; mostly there is none.
 
-        What is needed ends after what needs it: a claim starts a task, a task ends with a result, and until the result
-        is written its lease is renewed.
+        Each part ends after the parts that need it: a claim starts a task, a task ends with a result, and until the
+        result is written its lease is renewed.
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
@@ -203,7 +203,7 @@ class Node:
         until = time.monotonic() + timeout
         # 2. No running tasks, then no unsaved results. The leases of both are renewed.
         self._end_tasks(timeout)
-        # 3. What served them. Only results that the database did not take are left; their leases run out.
+        # 3. The threads that served them. Only results that the database did not take are left; their leases run out.
         self._result_writer.stop()
         self._heartbeat.stop()
         self._leases.stop()

@@ -1,5 +1,5 @@
-"""The types of which a node may claim tasks: those that may have ready ones, without those that are on hold, and of
-those with a limit no more than it allows."""
+"""The types of which a node may claim tasks: types that may have ready tasks, without the types on hold. Of a type with
+a limit no more tasks are claimed than the limit allows."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ReadyTypes:
     """Types that may have ready tasks: marked in any thread, taken by the dispatcher."""
 
     def __init__(self, types: Collection[str], interrupt: Callable[[], None]) -> None:
-        """`types`: those that this node serves. `interrupt`: ends the dispatcher's wait."""
+        """`types`: the types that this node serves. `interrupt`: ends the dispatcher's wait."""
         self._interrupt = interrupt
         #: Replaced by the dispatcher.
         self.types: Collection[str] = types
-        #: Any thread appends; only the dispatcher's removes.
+        #: Any thread appends; only the dispatcher's thread removes.
         self._marked: deque[str] = deque()
         #: By type. Written by Celery's consumer.
         self.notifications: Counter[str] = Counter()
@@ -56,8 +56,8 @@ class ReadyTypes:
 
 
 class HoldReading(NamedTuple):
-    """`types`: those on hold, all of the node's if it is drained. `drained_types`: those that it is drained for.
-    `at`: when the reading was sent, on `Store.elapsed`. `limits`: those of the node's types."""
+    """`types`: the types on hold; if the node is drained, all its types. `drained_types`: the types for which it is
+    drained. `at`: when the reading was sent, on `Store.elapsed`. `limits`: the limits of the node's types."""
 
     types: Set[str] = frozenset()
     drained: bool = False
@@ -77,11 +77,11 @@ class HoldReading(NamedTuple):
 
     @property
     def places(self) -> Mapping[str, int]:
-        """How many more tasks of a type may run, where that is limited."""
+        """How many more tasks may run, for each type with such a limit."""
         return {name: limit.places for name, limit in self.limits.items() if limit.places is not None}
 
     def allowed_in(self) -> Mapping[str, float]:
-        """For how many seconds from now no task of a type may start, of those types for which that is so."""
+        """The seconds from now during which no task may start, for each type of which none may start now."""
         if not self.limits:
             return {}
         age = self.age
@@ -95,14 +95,14 @@ class TypesOnHold:
     """
 
     def __init__(self, node: str, types: Collection[str], mark_ready: Callable[[str], None]) -> None:
-        """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold, and each that
-        has places again."""
+        """`types`: the types that this node serves. `mark_ready`: gets each type that is no longer on hold, and each
+        type that has places again."""
         self._node, self._mark_ready = node, mark_ready
         self._lock = threading.Lock()
         # Written under the lock.
         self._types: Set[str] = frozenset(types)
         self._last = HoldReading()
-        #: What the last one was made of; None before the first.
+        #: The values from which the last reading was made; None before the first.
         self._read: OnHold | None = None
         #: The last reading that no claim is older than. Written by the dispatcher.
         self._noticed = HoldReading()
@@ -113,12 +113,12 @@ class TypesOnHold:
         return self._last
 
     def read(self) -> None:
-        """Read them now. Raises DatabaseError."""
+        """Read the types on hold now. Raises DatabaseError."""
         at = store().elapsed()
         self.update(store().on_hold(self._node), at)
 
     def update(self, read: OnHold, at: float) -> None:
-        """What a statement that was sent at `at` has read. Thread-safe."""
+        """Take the rows that a statement has read, which was sent at `at`. Thread-safe."""
         with self._lock:
             before = self._last
             if at < before.at:
@@ -132,7 +132,7 @@ class TypesOnHold:
             self._mark_ready(name)
 
     def serve(self, types: Set[str]) -> None:
-        """The node serves these types from now on: one that comes may be on hold."""
+        """The node serves these types from now on: a new type may be on hold."""
         with self._lock:
             self._types = types
             if self._read is not None:

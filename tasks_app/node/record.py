@@ -20,11 +20,11 @@ from tasks_app.queue.node_models import Deployment, Node, RevisionCommand
 from tasks_app.queue.reloads import RevisionColumns
 from tasks_app.runner.pool import Pool
 
-#: How many commands of revisions are stored: those that were used last.
+#: How many commands of revisions are stored: the most recently used.
 KEEP_COMMANDS = 10_000
-#: What the row of a node that has stopped says.
+#: The values in the row of a node that has stopped.
 STOPPED: Mapping[str, Any] = {"stopped_at": Now(), "draining": False, "pools": {}, "problems": []}
-#: What is said if `deployment_id` raises Deployment.DoesNotExist.
+#: The message for the case that `deployment_id` raises Deployment.DoesNotExist.
 NO_DEPLOYMENT = (
     "the database has lost the row of its deployment (table taskdaemon_deployment), which the first migration writes: "
     "restore a backup, or begin with an empty database"
@@ -73,7 +73,8 @@ class NodeRecord:
         self.pools: Mapping[str, Pool] = pools
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
-        #: Commands that are not stored yet, by revision; and the revisions of those that are. By the heartbeat.
+        #: The commands that are not stored yet, by revision; and the revisions whose commands are stored. Written by
+        #: the heartbeat.
         self._commands: dict[str, str | None] = {}
         self._stored: set[str] = set()
         #: Written by `start_draining`, in the thread that stops the node.
@@ -116,7 +117,7 @@ class NodeRecord:
             self._revision.wrote()
 
     def write_commands(self) -> None:
-        """Store the commands of the revisions of which containers were started, if they are new."""
+        """Store the commands of the revisions whose containers were started, if they are new."""
         for pool in self.pools.values():
             self._commands |= pool.new_commands()
         if len(self._stored) > KEEP_COMMANDS:
@@ -139,7 +140,7 @@ class NodeRecord:
             Node.objects.filter(pk=self.name).update(**STOPPED)
 
     def sharing_locks(self, names: Collection[str]) -> list[str]:
-        """Those of these nodes to which a lock file here with their name belongs, sorted. Sends one statement."""
+        """The nodes among these whose lock files would be in this DAEMON_HOME, sorted. Sends one statement."""
         there = Node.objects.filter(pk__in=names, lock_domain=self.domain)
         return list(there.order_by("pk").values_list("pk", flat=True))
 
@@ -166,7 +167,7 @@ class NodeRecord:
         }
 
     def _uses(self) -> dict[str, Any]:
-        """The columns of what it uses of handlers.toml."""
+        """The columns about the part of handlers.toml that the node uses."""
         columns = self._revision.values()
         return columns | {"digest": columns["revision"]["digest"]}
 

@@ -28,7 +28,7 @@ MIN_REFUSALS, MIN_SECONDS = 3, 300.0
 
 @dataclass
 class RefusedResult:
-    """A result, when it is tried next, and its refusals in a row. Moments are on the monotonic clock."""
+    """A result, the time of its next try, and its refusals in a row. Moments are on the monotonic clock."""
 
     result: AttemptResult
     due: float
@@ -37,18 +37,20 @@ class RefusedResult:
     reason: str = ""
 
     def add(self, at: float) -> None:
-        """It was refused, and the same settle without it has passed just after that."""
+        """Note a refusal of the result: just after it the same settle without the result has passed."""
         if not self.refusals:
             self.first_at = at
         self.refusals += 1
 
     def is_at_fault(self, at: float) -> bool:
-        """Whether its refusals show that, and not that the database is slow for some minutes."""
+        """Whether the refusals are the result's fault, and do not only show that the database is slow for some
+        minutes."""
         return self.refusals >= MIN_REFUSALS and at - self.first_at > MIN_SECONDS
 
 
 class RefusedResults:
-    """A thread with a connection of its own, which it closes when no result is left. Others pass by meanwhile."""
+    """A thread with a connection of its own, which it closes when no result is left. Other results are written
+    meanwhile."""
 
     def __init__(self, settling: Settling, written: Callable[[], None] = lambda: None) -> None:
         """`written` is called once a result has ended."""
@@ -58,7 +60,7 @@ class RefusedResults:
         # What follows is written under its lock.
         self._waiting: list[RefusedResult] = []
         self._draining = self._giving_back = self._stopping = False
-        #: What the results have in all, and their types.
+        #: The bytes of all the results, and their types.
         self.bytes = 0
         self.types: Set[str] = frozenset()
 
@@ -117,7 +119,7 @@ class RefusedResults:
             connection.close()
 
     def _next(self) -> RefusedResult | None:
-        """The one that is due first, once it is due; None: stop."""
+        """The result that is due first, once it is due; None: stop."""
         with self._changed:
             while not self._stopping:
                 if not self._waiting:

@@ -32,8 +32,9 @@ log = structlog.get_logger(__name__)
 
 #: A larger result takes the database longer than a commit does, and is written apart from the small ones.
 MAX_SMALL_BYTES = 64 * 1024
-#: If more results wait, or if they have more bytes, nothing is claimed. With more bytes of large results no task of
-#: their types is. That is some three of the largest results; those of the tasks that run already come on top.
+#: If more results wait, or if they have more bytes, nothing is claimed. With more bytes of large results, no task of
+#: their types is claimed. That is some three of the largest results; the results of tasks that run already are added to
+#: them.
 MAX_BACKLOG, MAX_BACKLOG_BYTES = 1000, 32 * 1024 * 1024
 #: Results written in one statement.
 MAX_BATCH_SIZE = 200
@@ -95,7 +96,7 @@ class ResultWriter:
         if lane.has_thread and (large or not self._reactor.in_turn()):
             lane.wake()
         else:
-            self._reactor.interrupt()  # it reads all that is there, then writes or wakes the thread
+            self._reactor.interrupt()  # the dispatcher reads all waiting results, then writes them or wakes the thread
 
     def wake(self) -> None:
         """Let the thread write the small results that wait. Never blocks."""
@@ -146,7 +147,7 @@ class ResultWriter:
         self._alone.stop()
 
     def write(self) -> None:
-        """Write what waits, in the calling thread. What cannot be written waits for the next call."""
+        """Write the waiting results, in the calling thread. A result that cannot be written waits for the next call."""
         for lane in (self._small, self._large):
             if len(lane.queue):
                 lane.write()
@@ -184,7 +185,7 @@ class ResultLane:
         self._giving_back = False
 
     def wake(self) -> None:
-        """Let the thread write what waits. Never blocks."""
+        """Let the thread write the waiting results. Never blocks."""
         self._wake_ups.put(None)
 
     def stop(self) -> None:
@@ -202,7 +203,7 @@ class ResultLane:
         self.has_thread = True
         try:
             while not self._stopping or (len(self.queue) and not self._gave_up):
-                # What has come during a write waits too: the dispatcher knows for how long.
+                # Results that came during a write wait too: the dispatcher knows for how long.
                 if not self._write_next() and not self._stopping:
                     self._wait()
         finally:
@@ -307,13 +308,13 @@ class ResultQueue:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # What follows is written under the lock.
-        #: Each with the bytes that a settle writes for it.
+        #: Each result with the bytes that a settle writes for it.
         self._waiting: deque[tuple[AttemptResult, int]] = deque()
         self._size = BatchSize(MAX_BATCH_SIZE)
-        #: The types of what waits.
+        #: The types of the results that wait.
         self.types: Set[str] = frozenset()
         self._has_immediate_retry = self._has_failed = False
-        #: What waits or is being written: how many, and their bytes.
+        #: The number and the bytes of the results that wait or are being written.
         self.unwritten = self.bytes = 0
         #: The bytes of the last batch.
         self._taken = 0
@@ -324,7 +325,7 @@ class ResultQueue:
 
     @property
     def urgent(self) -> bool:
-        """Whether one of them makes its task ready at once, or the last write has failed."""
+        """Whether one of the results makes its task ready at once, or the last write has failed."""
         return self._has_immediate_retry or self._has_failed
 
     def put(self, result: AttemptResult) -> None:
@@ -356,7 +357,7 @@ class ResultQueue:
         return batch
 
     def written(self, batch: Sequence[AttemptResult]) -> None:
-        """The batch is written, or somebody else cares for it."""
+        """The batch is written, or other code has taken its results."""
         with self._lock:
             self.unwritten -= len(batch)
             self.bytes -= self._taken

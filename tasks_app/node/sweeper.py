@@ -35,7 +35,7 @@ class Sweeper:
         self._engine, self._home, self._domain, self._trusts_silence = engine, home, domain, trusts_silence
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
-        #: Set by that one and by the heartbeat, cleared by the sweeper's.
+        #: Set by the thread that stops the node and by the heartbeat, cleared by the sweeper's thread.
         self._requested = threading.Event()
         #: When the containers of a dead node were first asked for. Written by the heartbeat.
         self._requested_at: dict[str, float] = {}
@@ -49,7 +49,8 @@ class Sweeper:
         self._requested.set()
 
     def containers_removed(self, node: str) -> bool:
-        """True if no container of a dead node of this host can still start what it was sent; else requests a sweep.
+        """True if no container of a dead node of this host can still start a task that it was sent; else requests a
+        sweep.
 
         Also true after 10 s without success, because the tasks cannot wait longer. Only for the heartbeat's thread.
         """
@@ -108,5 +109,5 @@ def is_gone(home: Path, here: str, node: str, domain: str, trusts_silence: Calla
     stopped_at, its_clock, age = row
     if stopped_at is not None:
         return True
-    # Another clock is that of an earlier boot of the only host that SQLite has.
+    # A row with another clock is from an earlier boot of the only host that SQLite has.
     return its_clock != store().clock_id() or (age > DEAD_AFTER_SECONDS and trusts_silence())

@@ -1,7 +1,7 @@
 """The threads of a node: what they do while the database is unavailable, and what features do in them.
 
-They try again, and log one line for each outage. A side job is what the heartbeat does beside its duties: no task waits
-for it, and its failure costs no beat.
+They try again, and log one line for each outage. A side job is work of the heartbeat beside its duties: no task waits
+for a side job, and its failure costs no beat.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Retrying:
 class OutageGuard:
     """Runs a side job, so that no failure of it and no slow call costs a beat. For the heartbeat's thread.
 
-    Its failure is no sign that the silence of other nodes means nothing: the database may refuse this statement alone.
+    If the job fails, the node still trusts the silence of other nodes: the database may refuse this statement alone.
     """
 
     def __init__(self, operation: str, retry_seconds: float, max_call_seconds: float = MAX_CALL_SECONDS) -> None:
@@ -95,7 +95,7 @@ class OutageGuard:
         return False
 
 
-# What features do in a node beside its duties: side jobs of its heartbeat, and threads.
+# The work of features in a node beside its duties: side jobs of its heartbeat, and threads.
 
 
 class SideJob(Protocol):
