@@ -1,6 +1,6 @@
 """Writes src/taskdaemon_client/_options.py of the platform's declarations: python client/generate_options.py.
 
-A test runs it with --check. What an option is made of, see tasks_app/options/option.py.
+A test runs it with --check. tasks_app/options/option.py says what an option has.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def keywords(name: str, text: str, options: Iterable[Option]) -> str:
 
 
 def of_the_command(option: Option) -> dict[str, Any]:
-    """What `tdctl submit` makes an option of."""
+    """The arguments of an option of `tdctl submit`."""
     several = option.reads().schema["type"] == "array"
     words = {"words": [f"--{option.word.lower()}"], "multiple": True} if several else {}
     return {**words, "metavar": option.word, "help": option.brief}
@@ -72,13 +72,17 @@ def source() -> str:
     shown = [f"    {name}: {python(option.answer or {}, ANSWERED)} = None" for name, option in in_answers().items()]
     parts = [
         HEAD,
-        keywords("LastingTaskOptions", "Those that a schedule gives to each of its tasks, too.", lasting),
-        keywords("SingleTaskOptions", "Those of a single task.", single),
+        keywords(
+            "LastingTaskOptions",
+            "Options of a task that a schedule may have, too.",
+            lasting,
+        ),
+        keywords("SingleTaskOptions", "Options of a single task, which no schedule has.", single),
         '@dataclass(frozen=True, kw_only=True)\nclass ShownOptions:\n    """The options that a task shows."""\n\n',
         *(f"{line}\n" for line in shown),
-        "\n\n#: Those that a task shows as they were given.\n",
+        "\n\n#: The options that a task shows as they were given.\n",
         f"SHOWN = {tuple(option.name for option in options if option.answer is not None)!r}\n",
-        "#: Those of `tdctl submit`: what click makes an option of.\n",
+        "#: The options of `tdctl submit`: the arguments of click's options.\n",
         f"COMMAND: dict[str, dict[str, Any]] = { {option.name: of_the_command(option) for option in options}!r}\n",
     ]
     return tidy("".join(parts))

@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ DOCKER_LEFTOVERS_MODULE = "tasks_app.runner.docker.leftovers"
 DOCKER_FIFOS_MODULE = "tasks_app.runner.docker.fifos"
 #: The file in DAEMON_HOME with the ids of its deployments, one a line.
 DEPLOYMENTS = "deployments"
+#: Of that file are read: 30,000 ids.
+MAX_BYTES = 1024 * 1024
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -38,16 +41,27 @@ def remember(home: Path, deployment: str) -> None:
     """Note in DAEMON_HOME that this deployment has used it. A disk that is full prevents no start."""
     with suppress(OSError):
         if deployment not in remembered(home):
-            with (home / DEPLOYMENTS).open("a") as file:
+            with os.fdopen(_opened(home, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "w") as file:
                 file.write(f"{deployment}\n")
 
 
 def remembered(home: Path) -> Set[str]:
     """The ids of the deployments that have used a DAEMON_HOME."""
     try:
-        return {line for line in (home / DEPLOYMENTS).read_text().split() if _ID.fullmatch(line)}
+        with os.fdopen(_opened(home, os.O_RDONLY), "rb") as file:
+            return {line for line in file.read(MAX_BYTES).decode().split() if _ID.fullmatch(line)}
     except (OSError, UnicodeDecodeError):
         return frozenset()
+
+
+def _opened(home: Path, flags: int) -> int:
+    """The file, as a descriptor. Raises OSError, also if it is no regular file: a FIFO waits, and /dev/zero has no
+    end."""
+    descriptor = os.open(home / DEPLOYMENTS, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{home / DEPLOYMENTS} is no regular file")
+    return descriptor
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What a task may ask for, each declared once (option.py)."""
+"""The options of tasks, each declared once (option.py)."""

@@ -14,7 +14,7 @@ from tasks_app.options.option import Option, OptionTable
 
 @cache
 def options() -> tuple[Option, ...]:
-    """All of them: first those that callers give, each time in the order of their declarations."""
+    """All options: first those of callers, then the others, both in the order of their declarations."""
     every = [*ENGINE, *(option for listed in registered("options") for option in listed)]
     names = [option.name for option in every]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -24,29 +24,29 @@ def options() -> tuple[Option, ...]:
 
 @cache
 def named() -> Mapping[str, Option]:
-    """All of them by their names."""
+    """All options by their names."""
     return {option.name: option for option in options()}
 
 
 @cache
 def given() -> Mapping[str, Option]:
-    """Those that callers give, by their names, in the order in which faults name them."""
+    """The options that callers give, by their names, in the order in which faults name them."""
     return {option.name: option for option in options() if option.field is not None}
 
 
 @cache
 def stored() -> tuple[Option, ...]:
-    """Those that have a column of a task's row."""
+    """The options that have a column of a task's row."""
     return tuple(option for option in options() if option.column)
 
 
 @cache
 def tables() -> Mapping[str, OptionTable]:
-    """The tables of those that have one, by their names."""
+    """The tables of the options that have a table, by the names of the options."""
     return {option.name: import_string(option.table) for option in options() if option.table}
 
 
 @cache
 def in_answers() -> Mapping[str, Option]:
-    """Those that a task object has, by their names."""
+    """The options that a task object shows, by their names."""
     return {option.name: option for option in options() if option.answer is not None}

@@ -1,8 +1,8 @@
 """Tasks that a feature follows: it is told of their moves, in the transactions of these, and before their rows go.
 
-A column of the row says whether a task is followed. A task that is not costs no statement more. All that a hook does
-belongs to the move: it is committed with it, once. What follows from an end is work for a transaction after it: a
-`moved` writes a row that a side job or a thread finds (`Feature.due_work`), and locks nothing that others wait for.
+A column of the row says whether a task is followed. An unfollowed task costs no further statement. All that a hook does
+belongs to the move: both are committed together, once. Work that an end causes belongs to a later transaction: `moved`
+writes a row that a side job or a thread finds (`Feature.due_work`), and locks nothing for which others wait.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Leaves(NamedTuple):
 def follow(ids: Collection[UUID]) -> int:
     """From now on these tasks are followed; in the caller's write transaction. Returns how many of them are stored.
 
-    A task may have ended by then: read its status after this call. Nothing follows a task no more.
+    A task may have ended by then: read its status after this call. A task stays followed until its row is removed.
     """
     return Task.objects.filter(pk__in=ids).update(followed=True)
 

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 
 class LastingTaskOptions(TypedDict, total=False):
-    """Those that a schedule gives to each of its tasks, too."""
+    """Options of a task that a schedule may have, too."""
 
     #: If it has not been started in so many seconds, it fails as `expired`. More than `delay`.
     expires_in: float | None
@@ -28,7 +28,7 @@ class LastingTaskOptions(TypedDict, total=False):
 
 
 class SingleTaskOptions(TypedDict, total=False):
-    """Those of a single task."""
+    """Options of a single task, which no schedule has."""
 
     #: Start it in so many seconds at the earliest.
     delay: float | None
@@ -53,9 +53,9 @@ class ShownOptions:
     scheduled_for: datetime | None = None
 
 
-#: Those that a task shows as they were given.
+#: The options that a task shows as they were given.
 SHOWN = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key", "callback_url")
-#: Those of `tdctl submit`: what click makes an option of.
+#: The options of `tdctl submit`: the arguments of click's options.
 COMMAND: dict[str, dict[str, Any]] = {
     "delay": {"metavar": "SECONDS", "help": "It does not start before: 90, 15m, 2h, 7d."},
     "run_at": {"metavar": "MOMENT", "help": "The same as a moment: 2026-01-31T09:00:00Z."},

@@ -1,4 +1,4 @@
-"""The option of a task that its end is told."""
+"""The option `callback_url`: the end of a task is told to this address."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ OPTIONS = (
         brief="Is told when the task has ended.",
         word="URL",
     ),
-    # The id of the API key whose own secret signs what is told; null: the deployment's secrets do.
+    # The id of the API key whose own secret signs the callback; null: the deployment's secrets sign it.
     Option(name="callback_key", column="callback_key", in_json=False, exported=False),
 )

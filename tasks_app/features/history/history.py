@@ -303,7 +303,7 @@ def _plain(steps: Sequence[_Step], name: str) -> Values:
 
 
 def _queue(steps: Sequence[_Step]) -> dict[str, Values]:
-    """Held tasks are left out where no feature has held one."""
+    """Held tasks are left out if there was none in all this time."""
     queue = {name: _plain(steps, name) for name in ("ready", "waiting", "held")}
     if not any(queue["held"]):
         del queue["held"]

@@ -1,4 +1,4 @@
-"""The options that the tasks of schedules have: no caller asks for them."""
+"""The options that schedules give to their tasks: no caller may ask for them."""
 
 from tasks_app.options.engine import MOMENT
 from tasks_app.options.option import Option
