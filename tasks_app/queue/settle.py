@@ -114,7 +114,7 @@ def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, in
 def _count_unfollowed(
     node: str, followed: list[AttemptResult], kept: Sequence[Settled], dropped: Sequence[AttemptResult]
 ) -> dict[str, int]:
-    """As `_count`, for unfollowed tasks. Results of followed tasks, which the settle has dropped, come to `followed`."""
+    """As `_count`, for unfollowed tasks. Results of followed tasks, which the settle dropped, come to `followed`."""
     followed.clear()
     if dropped:
         rows = Task.objects.running_among(result.task.id for result in dropped).values_list("pk", "attempts")
