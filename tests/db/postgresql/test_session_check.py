@@ -100,7 +100,11 @@ def ask_after_the_server_ended_the_session() -> None:
 
 
 def test_a_session_that_the_server_ended_in_a_transaction_is_no_bug() -> None:
-    with pytest.raises(OperationalError, match="idle-in-transaction") as raised:
-        ask_after_the_server_ended_the_session()
-    connection.close()
+    for _ in range(9):  # the kernel may drop the server's reason, once its socket is closed and the statement arrives
+        with pytest.raises(OperationalError) as raised:
+            ask_after_the_server_ended_the_session()
+        connection.close()
+        if "idle-in-transaction" in str(raised.value):
+            break
+    assert "idle-in-transaction" in str(raised.value)
     assert crash(raised.value, "POST").status_code == 503
