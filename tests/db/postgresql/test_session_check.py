@@ -100,11 +100,14 @@ def ask_after_the_server_ended_the_session() -> None:
 
 
 def test_a_session_that_the_server_ended_in_a_transaction_is_no_bug() -> None:
-    for _ in range(9):  # the kernel may drop the server's reason, once its socket is closed and the statement arrives
+    error: Exception | None = None
+    # Once the server has closed its socket, the kernel may drop the reason when the next statement arrives.
+    for _ in range(9):
         with pytest.raises(OperationalError) as raised:
             ask_after_the_server_ended_the_session()
+        error = raised.value
         connection.close()
-        if "idle-in-transaction" in str(raised.value):
+        if "idle-in-transaction" in str(error):
             break
-    assert "idle-in-transaction" in str(raised.value)
-    assert crash(raised.value, "POST").status_code == 503
+    assert error is not None and "idle-in-transaction" in str(error)
+    assert crash(error, "POST").status_code == 503
