@@ -74,9 +74,10 @@ class WebBeat:
     def _run(self) -> None:
         backoff = Backoff(2 * BEAT_SECONDS, MAX_BACKOFF_SECONDS)
         try:
-            stopping = False
+            # The first beat comes at once: until its row is written, `clean` and the dashboard take it for absent.
+            pause, stopping = 0.0, False
             while not stopping:
-                stopping = self._stop.wait(backoff.pause or BEAT_SECONDS)
+                stopping = self._stop.wait(pause)
                 try:
                     process.flush()
                     store().maintain()
@@ -90,6 +91,7 @@ class WebBeat:
                         logger.warning("cannot write the counts of this process; they are kept: %s", error)
                     backoff.failed()
                     connection.close()
+                pause = backoff.pause or BEAT_SECONDS
         finally:
             connection.close()
 

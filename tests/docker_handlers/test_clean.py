@@ -110,6 +110,7 @@ def test_with_broker_the_keys_of_ended_deployments_are_removed_and_no_others(
     server.set(foreign, "x", ex=600)
     worker, web = daemon.worker(), daemon.web()
     worker.kill()
+    until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_web_process"), what="the row of the web process")
     daemon.post("child")
     mine, words = f"*{daemon.identity}*", f"keys taskdaemon.{daemon.identity}* on Redis"
     until(lambda: server.keys(mine), what="a notification that nobody reads")
