@@ -96,6 +96,9 @@ class Feature(AppConfig):
     #: {table: dotted path}: the tables of handlers.toml that it reads, each by a function (`ReadTable` in
     #: `tasks_app/handlers/handlers_toml.py`). `conf.handlers().tables` has what it returns.
     tables: Mapping[str, str] = MappingProxyType({})
+    #: Its keys of a handler in handlers.toml: a mapping of `FurtherKey` (`tasks_app/handlers/keys.py`) by their names.
+    #: `Handler.further` has the values of those that a handler has. No container depends on them.
+    handler_keys: str = ""
     #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
     #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
@@ -130,8 +133,10 @@ class Feature(AppConfig):
             raise TypeError(f"{cls.__module__}.{cls.__name__}: Feature has no attribute {', '.join(unknown)}")
 
     def ready(self) -> None:
-        """Say which tables of handlers.toml there are: the file is read once all features are loaded."""
+        """Say which tables and keys of handlers.toml there are: the file is read once all features are loaded."""
         handlers_toml.further_tables = {**(handlers_toml.further_tables or {}), **self.tables}
+        keys = (self.handler_keys,) if self.handler_keys else ()
+        handlers_toml.further_keys = (*(handlers_toml.further_keys or ()), *keys)
 
 
 class BulkAct(NamedTuple):
