@@ -83,10 +83,13 @@ class Feature(AppConfig):
     ended_tasks: Mapping[str, str] = MappingProxyType({})
     #: An SQL query of all databases for its limits of types, read together with what is on hold. A row has `type`,
     #: `places` (how many more of its tasks may run, over all nodes; null: any number) and `seconds` (how long none of
-    #: its tasks may start; null: one may). `{now}` are seconds on the clock of leases, `{wall}` is the time of day.
-    #: A node claims no more tasks than there are places, to save claims that would find nothing; the feature must
-    #: see to it that no more start.
+    #: its tasks may start, not above 0 if one may, and the next one later; null: any number may at once). `{now}` are
+    #: seconds on the clock of leases, `{wall}` is the time of day. A node claims no more tasks than there are places,
+    #: to save claims that would find nothing; a `gate` sees to it that no more start.
     start_limits: str = ""
+    #: A `Gate` (`tasks_app/queue/gates.py`): asked within each claim of types that have such a limit, how many of their
+    #: tasks may start.
+    gate: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
     #: A function or class that gets the name of a web process and returns a function: what each web process does about

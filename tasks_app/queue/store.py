@@ -220,7 +220,8 @@ class Store(Protocol):
         Within it Django may assume autocommit, so `on_commit` callbacks may run at once, and only `writing` may be
         nested. Within a transaction it is `writing`. `one_statement`: it needs no transaction if the store has none.
         25. Not `durable`: a commit that need not wait for the disk. It survives the death of every process; a power cut
-            may undo it, together with all that was committed after it.
+            may undo it, together with all that was committed after it. A `durable` one of more than one statement
+            waits, also on a connection that was configured otherwise.
         """
 
     def configure_session(self, durable: bool = True) -> None:

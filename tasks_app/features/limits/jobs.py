@@ -52,7 +52,7 @@ def write_changed(handlers: Handlers) -> None:
     with writing():
         _lock()
         rows = Limit.objects.in_bulk()
-        for name, limits in limits_of(handlers).items():
+        for name, limits in sorted(limits_of(handlers).items()):
             _write(rows.get(name), name, limits, handlers.revision)
 
 
@@ -63,7 +63,7 @@ def write_of_newest() -> None:
     with writing():
         _lock()
         rows = Limit.objects.in_bulk()
-        for name, (revision, limits) in _orphans().items():
+        for name, (revision, limits) in sorted(_orphans().items()):
             _write(rows.get(name), name, limits, revision)
 
 
@@ -100,7 +100,7 @@ def _write(row: Limit | None, name: str, limits: HandlerLimits, revision: str) -
 
 
 def _lock() -> None:
-    """One transaction at a time writes limits."""
+    """One transaction at a time writes limits; it locks them in the order in which claims do."""
     Deployment.objects.select_for_update().first()
 
 

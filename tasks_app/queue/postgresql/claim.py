@@ -150,7 +150,8 @@ def claim(
         session.claimed(order, priorities)
     policies = {request.task_type: request.policy for request in requests}
     return [
-        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None)) for row in rows
+        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None, False))
+        for row in rows
     ]
 
 
