@@ -55,7 +55,7 @@ class Gate(NamedTuple):
     `opened`: gets types, sorted, and returns what it lets through of those that it limits. It may lock rows for which
     claims wait; the transaction is short, and one with an `interval` waits for the disk. `started`: gets the node, the
     tasks that were claimed of these types, and what `opened` has returned. `ended`: gets the (id, attempt) whose
-    permits end; some may have none.
+    permits end; some may have none. It is called within `bare_writing` too, so it begins no transaction of Django's.
     """
 
     opened: Callable[[Sequence[str]], Mapping[str, Opening]]
@@ -83,8 +83,7 @@ def tell_gates(node: str, tasks: Sequence[ClaimedTask], openings: Mapping[str, O
 def end_permits(attempts: Sequence[tuple[UUID, int]]) -> None:
     """The permits of these attempts end, in the caller's write transaction."""
     for gate in registered("gate") if attempts else ():
-        with _django():
-            gate.ended(attempts)
+        gate.ended(attempts)
 
 
 def _django() -> AbstractContextManager[None]:

@@ -353,7 +353,8 @@ def sent(act: Callable[[], Any]) -> int:
     return len(statements)
 
 
-#: The statements of each way of a task that nobody follows, on SQLite and on PostgreSQL: as many as before followers.
+#: The statements of each way of a task that nobody follows, on SQLite and on PostgreSQL: as many as before followers,
+#: and one of a rescue that ends permits.
 COSTS = {
     "success": (4, 1),
     "success in a bare transaction": (4, 3),
@@ -362,8 +363,8 @@ COSTS = {
     "retry at once": (4, 1),
     "retry after a pause": (4, 1),
     "release": (4, 1),
-    "final rescue": (10, 10),
-    "rescue": (9, 9),
+    "final rescue": (11, 11),
+    "rescue": (10, 10),
     "cancel of a ready task": (4, 3),
     "cancel of a waiting task": (4, 3),
     "cancel of a held task": (4, 3),
