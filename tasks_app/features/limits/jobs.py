@@ -16,6 +16,8 @@ import structlog
 from django.db.models.functions import Now
 
 from tasks_app import conf
+from tasks_app.features.limits import lost_permits
+from tasks_app.features.limits.lost_permits import LostPermits
 from tasks_app.features.limits.models import Limit, LimitFile
 from tasks_app.features.limits.settings import HandlerLimits, limits_of
 from tasks_app.handlers.handlers_toml import Handlers
@@ -134,11 +136,16 @@ class Limits:
     """A node's side job."""
 
     def __init__(self, node: str) -> None:
-        self._write = WriteLimits()
+        self._write, self._lost = WriteLimits(), LostPermits()
+        self._look = OutageGuard("look for permits of dead nodes", retry_seconds=lost_permits.LOOK_SECONDS)
+        self._look_at = float("-inf")
 
     def run(self, work: DueWork) -> None:
-        """Write the limits of the node's file. Raises nothing."""
+        """Write the limits of the node's file, and look for permits that have run out. Raises nothing."""
         self._write.run()
+        if (now := store().elapsed()) >= self._look_at:
+            self._look_at = now + lost_permits.LOOK_SECONDS
+            self._look.run(self._lost.look)
 
 
 def web_job(process: str) -> Callable[[], None]:
