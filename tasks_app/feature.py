@@ -90,6 +90,9 @@ class Feature(AppConfig):
     #: A `Gate` (`tasks_app/queue/gates.py`): asked within each claim of types that have such a limit, how many of their
     #: tasks may start.
     gate: str = ""
+    #: A `Quota` (`tasks_app/api/admission.py`): asked before the tasks of a request are stored, for types that it
+    #: limits.
+    quota: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
     #: A function or class that gets the name of a web process and returns a function: what each web process does about

@@ -10,6 +10,7 @@ class Limits(Feature):
     name = "tasks_app.features.limits"
     start_limits = START_LIMITS
     gate = "tasks_app.features.limits.gate.gate"
+    quota = "tasks_app.features.limits.queue_limit.open_tasks"
     handler_keys = "tasks_app.features.limits.settings.KEYS"
     side_jobs = "tasks_app.features.limits.jobs.Limits"
     web_jobs = "tasks_app.features.limits.jobs.web_job"

@@ -45,6 +45,10 @@ class Process:
         self._job._look_at = float("-inf")
         self._job.run()
 
+    def registers(self) -> None:
+        """It says which limits its file has, and looks for nothing."""
+        self._job._tell(self.handlers)
+
     def reloads(self, handlers: Handlers) -> None:
         """Its file changes while it runs."""
         self.handlers = handlers
@@ -135,7 +139,7 @@ def test_of_several_processes_the_newest_counts_that_has_the_handler(tmp_path: P
     third = Process("third", file(tmp_path, other=""), 1)
     for process in (third, second, first):
         use(process.handlers)
-        process._job._register.run(lambda process=process: process._job._tell(process.handlers))
+        process.registers()
     first.beats()
     assert in_force() == {"echo": HandlerLimits(max_running=4), "gone": HandlerLimits(max_running=1)}
     second.ends()
