@@ -256,4 +256,7 @@ def _say(old: Handlers, new: Handlers, runs_tasks: bool) -> None:
 
 
 def _changes(old: Handler, new: Handler) -> list[str]:
-    return [key.name for key in fields(Handler) if getattr(old, key.name) != getattr(new, key.name)]
+    names = [key.name for key in fields(Handler) if key.name != "further"]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    further = sorted(old.further.keys() | new.further.keys())
+    return changed + [key for key in further if old.further.get(key) != new.further.get(key)]

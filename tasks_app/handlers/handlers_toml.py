@@ -20,10 +20,10 @@ from typing import Any
 import tomli
 
 from tasks_app.handlers import keys
-from tasks_app.handlers.keys import shared_target, shown, unknown, unusable_capabilities
+from tasks_app.handlers.keys import OTHER_NAMES, FurtherKey, shared_target, shown, unknown, unusable_capabilities
 from tasks_app.handlers.mistakes import handler_inside, of_quotes
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
-from tasks_app.handlers.words import nearest, retention
+from tasks_app.handlers.words import ALIKE, VERY_ALIKE, nearest, retention
 
 MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
@@ -36,7 +36,7 @@ is_name = re.compile(NAME_PATTERN).fullmatch
 _NOT_RUN = frozenset(
     {
         "name", "description", "cwd", "sources", "instances", "mount_rules", "timeout_limit", "retries_limit",
-        "retention_completed", "retention_failed",
+        "retention_completed", "retention_failed", "further",
     }
 )  # fmt: skip
 #: Fields that say nothing about the file and what it names.
@@ -57,6 +57,9 @@ ReadTable = Callable[
 ]
 #: The dotted paths of these functions, by the tables' names; None: it is not known yet which tables there are.
 further_tables: dict[str, str] | None = None
+#: The dotted paths of what features add to the keys of a handler: each of a mapping of `FurtherKey` by the keys' names;
+#: None: it is not known yet which keys there are.
+further_keys: tuple[str, ...] | None = None
 
 
 class HandlersError(Exception):
@@ -137,6 +140,8 @@ class Handler:
     mount_rules: MountRules = NO_MOUNTS
     #: Identifies the contents of the files below `cwd` that the command of a child process names; blank: it names none.
     sources: str = ""
+    #: The keys of features that it has (`Feature.handler_keys`), as JSON values.
+    further: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def longest_timeout(self) -> float:
@@ -236,6 +241,13 @@ class _Reading:
         self._path = path
         self._positions = positions
         self._defaults = defaults
+        self._further_keys: dict[str, FurtherKey] = {}
+        for mapping in further_keys or ():
+            self._further_keys |= resolve_name(mapping)
+        self._known = [*KEYS, *self._further_keys]
+        self._other_names = OTHER_NAMES | {
+            other: name for name, key in self._further_keys.items() for other in key.other_names
+        }
 
     def file(self, tables: dict[str, Any]) -> dict[str, Handler]:
         further = further_tables or {}
@@ -305,8 +317,16 @@ class _Reading:
         values: dict[str, Any] = {**vars(self._defaults)}
         wrong = set()
         nested = False
+        further: dict[str, Any] = {}
         for key, value in table.items():
             known = KEYS.get(key)
+            if (added := self._further_keys.get(key)) is not None:
+                try:
+                    further[key] = added.check(value)
+                except ValueError as error:
+                    for sentence in error.args:
+                        self._key(name, key, sentence)
+                continue
             if known is None and (inner := handler_inside(key, value)):
                 nested = True
                 meant = "-".join((name, *inner))
@@ -317,7 +337,8 @@ class _Reading:
                 )
                 continue
             if known is None:
-                self._key(name, key, unknown(key, KEYS))
+                if further_keys is not None or nearest(key, KEYS, VERY_ALIKE):  # else it may be a feature's
+                    self._key(name, key, unknown(key, self._known, self._other_names))
                 continue
             try:
                 values[key] = known["check"](value)
@@ -339,13 +360,16 @@ class _Reading:
         if shared := shared_target(values):
             self._key(name, "mounts", f"something else is mounted on {shared} too; choose another path")
         if "image" not in table and "command" not in table and not nested:
-            others = [key for key in table if key not in KEYS]
-            if not any(nearest(key, ["image", "command"]) for key in others):
+            others = [key for key in table if key not in self._known]
+            alike = VERY_ALIKE if further_keys is None else ALIKE
+            if not any(nearest(key, ["image", "command"], alike) for key in others):
                 self._key(name, "", "has neither `image` nor `command`; one of them is needed")
         if len(self.faults) > before:
             return None
         cwd = self._path.resolve().parent
-        return Handler(name=name, cwd=cwd, sources=self._sources(values, cwd), **values)
+        return Handler(
+            name=name, cwd=cwd, sources=self._sources(values, cwd), further=MappingProxyType(further), **values
+        )
 
     def _sources(self, values: Mapping[str, Any], cwd: Path) -> str:
         named = [] if values.get("image") else named_files(values["command"], cwd)

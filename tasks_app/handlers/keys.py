@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, Mount, normal
 from tasks_app.handlers.words import nearest
@@ -35,6 +35,14 @@ Check = Callable[[Any], Any]
 """Returns the typed value. Raises ValueError with a sentence for each fault, if possible with what was meant."""
 
 
+class FurtherKey(NamedTuple):
+    """A key of a handler that a feature reads (`Feature.handler_keys`). `check` returns a JSON value. `other_names`:
+    what other tools call the key."""
+
+    check: Check
+    other_names: tuple[str, ...] = ()
+
+
 #: A registry, a name, a tag, a digest, as the engine reads them.
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
@@ -56,15 +64,15 @@ _GPUS = "is not supported yet: a container gets no GPU; leave it out, and let th
 NOT_YET = dict.fromkeys(("gpu", "gpus", "gpu_count", "device_requests"), _GPUS)
 
 
-def unknown(word: str, known: Iterable[str]) -> str:
+def unknown(word: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str:
     """What is said of a key that there is not."""
-    return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known)}"
+    return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known, other_names)}"
 
 
-def hint(word: str, known: Iterable[str]) -> str:
+def hint(word: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str:
     """`did you mean "x"?`, or a list of the known words."""
     known = list(known)
-    other = OTHER_NAMES.get(word.lower().replace("-", "_"))
+    other = other_names.get(word.lower().replace("-", "_"))
     close = other if other in known else nearest(word, known)
     return f'did you mean "{close}"?' if close else f"known are {', '.join(known)}"
 

@@ -10,11 +10,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+#: How alike two words are of which one was probably meant by the other, and surely.
+ALIKE, VERY_ALIKE = 0.6, 0.8
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+
+def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
     """The known word that was probably meant, whatever its case, with `_` or `-`; None if none is close."""
     normal = {_normal(name): name for name in known}
-    close = difflib.get_close_matches(_normal(word), list(normal), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(_normal(word), list(normal), n=1, cutoff=alike)
     return normal[close[0]] if close else None
 
 

@@ -153,9 +153,17 @@ class Settling:
     For any thread, on its own connection. Raises what `settle` raises.
     """
 
-    def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
-        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
+    def __init__(
+        self,
+        node: str,
+        in_flight: InFlightTasks,
+        mark_ready: Callable[[str], None],
+        gave_back: Callable[[Sequence[str]], None] = lambda types: None,
+    ) -> None:
+        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once. `gave_back`: gets the
+        types of permits that have ended."""
         self._node, self._in_flight, self._mark_ready = node, in_flight, mark_ready
+        self._gave_back = gave_back
 
     def settle(self, batch: Sequence[AttemptResult]) -> None:
         """Write results, outside of a transaction."""
@@ -174,6 +182,8 @@ class Settling:
         if ARMED:
             fail_point("after_settle")
         self._in_flight.settled(*[result.task for result in batch])
+        if permits := [result.task.task_type for result in batch if result.task.permit]:
+            self._gave_back(permits)
         for result in batch:
             if result.makes_ready:
                 self._mark_ready(result.task.task_type)

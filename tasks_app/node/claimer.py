@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
@@ -20,7 +21,7 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
-from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
+from tasks_app.queue.claim import LEASE_SECONDS, claim, claim_limited, running_tasks
 from tasks_app.queue.current import bare_writing, store
 from tasks_app.queue.large_values import data_of
 from tasks_app.queue.models import Task
@@ -48,6 +49,8 @@ class Claim(NamedTuple):
     tasks: list[ClaimedTask]
     lease_from: float
     not_to_start: Set[str] = frozenset()
+    #: How many tasks of a type the claim has asked for, where that is less than it was told to.
+    asked: Mapping[str, int] = MappingProxyType({})
 
 
 class Claimer:
@@ -70,23 +73,36 @@ class Claimer:
         Raises DatabaseError, also if it cannot be read what is on hold.
         """
         store().configure_session(durable=False)
-        with bare_writing(durable=False) if self._locks else nullcontext():
+        if not self._locks and self._on_hold.last.too_old:
+            self._on_hold.read()
+        known = self._on_hold.last
+        limited, apart = slots.keys() & known.limits.keys(), slots.keys() & known.apart
+        # The moment of a start must not be lost, or the next one follows too soon.
+        transaction = bare_writing(durable=bool(apart)) if self._locks or limited else nullcontext()
+        with store().claiming(self._order) if limited else nullcontext(), transaction:
             # With the lock held: on SQLite the wait for it may be long.
-            if self._on_hold.last.too_old:
+            if self._locks and self._on_hold.last.too_old:
                 self._on_hold.read()
             on_hold = self._on_hold.last
+            # What has got a limit since is claimed the next time, in a transaction that suits it.
+            unsuited = (on_hold.limits.keys() - limited) | (on_hold.apart - apart)
             lease_from = store().elapsed()
             requests = [
                 ClaimRequest(name, free, self.policies[name])
                 for name, free in slots.items()
-                if name not in on_hold.types
+                if name not in on_hold.types and name not in unsuited
             ]
-            tasks = claim(self._node, requests, self._order, limit)
+            if limited:
+                tasks, asked, limits = claim_limited(self._node, requests, self._order, limit, limited)
+                self._on_hold.claimed(limits, lease_from)
+            else:
+                tasks, asked = claim(self._node, requests, self._order, limit), {}
+        asked = {**asked, **dict.fromkeys(slots.keys() & unsuited, 0)}
         if not tasks:
-            return Claim(tasks, lease_from)
+            return Claim(tasks, lease_from, asked=asked)
         if ARMED:
             fail_point("after_claim")
-        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold))
+        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold), asked)
 
 
 @dataclass
@@ -248,5 +264,5 @@ class LostClaims:
 def _claimed(task: Task) -> ClaimedTask:
     return ClaimedTask(
         str(task.pk), task.task_type, "", task.attempts, task.priority, task.position, task.retries,
-        task.wait_seconds or 0.0, Policy.of(task),
+        task.wait_seconds or 0.0, Policy.of(task), permit=True,
     )  # fmt: skip

@@ -253,6 +253,8 @@ class Dispatcher:
             todo = self._plan()
         if todo.poll:
             self._ready.update(self._poll(self._pools))
+            if self._on_hold.last.limits:
+                self._on_hold.read()  # another node may have given places back, of which nobody tells
             self._polled_at = time.monotonic()
             todo = self._plan()
         self._lost_claims.give_back()
@@ -320,16 +322,17 @@ class Dispatcher:
     def _claim_and_start(self, todo: Plan) -> None:
         limit, unsent = todo.limit, False
         try:
-            for slots in self.claim_limits.statements(todo.claim):
+            for slots in self._statements(todo):
                 if (claim := self._claim(slots, limit)) is None:
                     self._reactor.interrupt()  # the next round asks in another way
                     continue
                 # A type that was marked during the claim is not lost: the mark is taken with the next plan.
-                self._ready.difference_update(exhausted(slots, limit, [task.task_type for task in claim.tasks]))
+                asked = {**slots, **claim.asked}
+                self._ready.difference_update(exhausted(asked, limit, [task.task_type for task in claim.tasks]))
                 unsent |= self._start(claim)
                 if limit is not None:
                     limit -= len(claim.tasks)
-                if claim.tasks and slots is not todo.claim:
+                if claim.tasks and (slots is not todo.claim or claim.asked):
                     self._reactor.interrupt()  # it asked for less than there are slots
         except UNAVAILABLE_ERRORS:
             self._lost_claims.claim_failed()
@@ -338,6 +341,19 @@ class Dispatcher:
             # Send the rest before a write, for which the handlers would wait.
             self._reactor.turn(NEXT_RESULT_SECONDS)
             self._reactor.interrupt()  # the next round handles what this turn has read
+
+    def _statements(self, todo: Plan) -> list[Mapping[str, int]]:
+        """What is claimed by one statement each. Without a cap types do not compete: a type with a limit goes apart,
+        because its claim may wait for others."""
+        statements = self.claim_limits.statements(todo.claim)
+        if todo.limit is not None or not (limited := todo.claim.keys() & self._on_hold.last.limits.keys()):
+            return statements
+        apart: list[Mapping[str, int]] = []
+        for slots in statements:
+            free = {name: count for name, count in slots.items() if name not in limited}
+            apart += [free] if free else []
+            apart += [{name: count} for name, count in slots.items() if name in limited]
+        return apart
 
     def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim | None:
         """Claim tasks by one statement; None if the database refuses it."""

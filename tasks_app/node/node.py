@@ -79,7 +79,9 @@ class Node:
         chosen = served(handlers, only)
         self.ready_types = ReadyTypes(chosen, self._reactor.interrupt)
         on_hold = TypesOnHold(self.name, chosen, self.ready_types.mark)
-        self._result_writer = ResultWriter(self.name, self.in_flight, self.ready_types.mark, self._reactor)
+        self._result_writer = ResultWriter(
+            self.name, self.in_flight, self.ready_types.mark, self._reactor, on_hold.gave_back
+        )
         call_results = CallResults(self.in_flight, self._result_writer.put)
 
         def make_pool(handler: Handler) -> Pool:

@@ -69,12 +69,17 @@ class ResultWriter:
     """Keeps each result until the database has saved it, or has dropped it because the attempt is no longer current."""
 
     def __init__(
-        self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None], reactor: Reactor
+        self,
+        node: str,
+        in_flight: InFlightTasks,
+        mark_ready: Callable[[str], None],
+        reactor: Reactor,
+        gave_back: Callable[[Sequence[str]], None] = lambda types: None,
     ) -> None:
-        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once. `reactor`: knows when
-        the dispatcher reads results, and lets it go on with its round."""
+        """`mark_ready` and `gave_back`: see `Settling`. `reactor`: knows when the dispatcher reads results, and lets it
+        go on with its round."""
         self._reactor = reactor
-        settling = Settling(node, in_flight, mark_ready)
+        settling = Settling(node, in_flight, mark_ready, gave_back)
         self._alone = RefusedResults(settling, reactor.interrupt)
         self._small = ResultLane(settling, self._alone.add)
         self._large = ResultLane(settling, self._alone.add, reactor.interrupt, large=True)

@@ -64,7 +64,7 @@ class ClaimedTask(NamedTuple):
     seconds from ready to claimed.
 
     `claim_sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the
-    settle copies it into the attempt's row without reading the task's.
+    settle copies it into the attempt's row without reading the task's. `permit`: it may have one (`queue/gates.py`).
     """
 
     id: str
@@ -78,6 +78,7 @@ class ClaimedTask(NamedTuple):
     policy: Policy
     claim_sent_at: float | None = None
     started_at: str | None = None
+    permit: bool = False
 
     @property
     def in_log(self) -> dict[str, Any]:

@@ -14,18 +14,19 @@ from typing import Any, NamedTuple
 
 class StartLimit(NamedTuple):
     """Of one type. `places`: how many more of its tasks may run, over all nodes; None: any number. `seconds`: from the
-    reading on, none of its tasks may start for so long.
+    reading on, none of its tasks may start for so long. `apart`: no two of them start at once.
 
     Places save claims that would find nothing: a claim decides, by what it sees.
     """
 
     places: int | None = None
     seconds: float = 0.0
+    apart: bool = False
 
     def and_also(self, other: StartLimit) -> StartLimit:
         """Both."""
         places = [its for its in (self.places, other.places) if its is not None]
-        return StartLimit(min(places, default=None), max(self.seconds, other.seconds))
+        return StartLimit(min(places, default=None), max(self.seconds, other.seconds), self.apart or other.apart)
 
 
 class OnHold(NamedTuple):
@@ -43,7 +44,8 @@ class OnHold(NamedTuple):
         paused, drained_types = (frozenset(json.loads(read[name] or "[]")) for name in ("paused", "drained_types"))
         limits: dict[str, StartLimit] = {}
         for name, places, seconds in json.loads(read["limits"] or "[]"):
-            limits[name] = StartLimit(places, seconds or 0.0).and_also(limits.get(name, StartLimit()))
+            limit = StartLimit(places, max(seconds or 0.0, 0.0), seconds is not None)
+            limits[name] = limit.and_also(limits.get(name, StartLimit()))
         return cls(paused, bool(read["drained"]), drained_types, limits)
 
 

@@ -21,6 +21,7 @@ from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
 from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.followed import Moved, lock_followers, tell_followers
+from tasks_app.queue.gates import end_permits
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, Status, Task
@@ -43,6 +44,19 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(result.task.id, result.task.attempt, result.ended_by_verb): result for result in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
+    if permitted := [result for result in results if result.task.permit]:
+        # In a transaction of their own, so that the others' statements stay the same.
+        with writing():
+            kept = _settle_all(node, permitted)
+            end_permits([(UUID(result.task.id), result.task.attempt) for result in permitted])
+        return kept | _settle_all(node, [result for result in results if not result.task.permit])
+    return _settle_all(node, results)
+
+
+def _settle_all(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """As `settle`, for attempts whose permits are seen to."""
+    if not results:
+        return set()
     if all(
         result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
     ):
@@ -53,7 +67,7 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     with writing():
         kept = _settle(node, watched)
         end_live_events([result.live for result in watched if result.live])
-    return kept | settle(node, [result for result in results if not result.live])
+    return kept | _settle_all(node, [result for result in results if not result.live])
 
 
 def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:

@@ -220,7 +220,8 @@ class Store(Protocol):
         Within it Django may assume autocommit, so `on_commit` callbacks may run at once, and only `writing` may be
         nested. Within a transaction it is `writing`. `one_statement`: it needs no transaction if the store has none.
         25. Not `durable`: a commit that need not wait for the disk. It survives the death of every process; a power cut
-            may undo it, together with all that was committed after it.
+            may undo it, together with all that was committed after it. A `durable` one of more than one statement
+            waits, also on a connection that was configured otherwise.
         """
 
     def configure_session(self, durable: bool = True) -> None:
@@ -400,6 +401,12 @@ class Store(Protocol):
         """The clock in the rows of held tasks: no question about tasks that wait on a clock reads them.
 
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
+        """
+
+    def claiming(self, order: Selection) -> AbstractContextManager[None]:
+        """Around a write transaction of this thread in which it claims.
+
+        54. The claim reads no more than one without a transaction, whoever holds a snapshot.
         """
 
     def savepoint(self) -> AbstractContextManager[None]:

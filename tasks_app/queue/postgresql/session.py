@@ -113,13 +113,20 @@ def configure_session(durable: bool = True) -> None:
 # Write transactions.
 
 
+#: In a session whose commits do not wait for the disk: the commit of this transaction does.
+DURABLE = "SET LOCAL synchronous_commit = on"
+
+
 def writing() -> AbstractContextManager[None]:
     return _write(in_transaction=True)
 
 
 def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
     """One statement needs no transaction, which saves two round trips."""
-    return _write(in_transaction=not one_statement or connections[DEFAULT_DB_ALIAS].in_atomic_block)
+    here = connections[DEFAULT_DB_ALIAS]
+    in_transaction = not one_statement or here.in_atomic_block
+    session = here.connection
+    return _write(in_transaction, durable and in_transaction and session is not None and False in session.configured)
 
 
 def savepoint() -> AbstractContextManager[None]:
@@ -127,12 +134,15 @@ def savepoint() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _write(in_transaction: bool) -> Iterator[None]:
+def _write(in_transaction: bool, make_durable: bool = False) -> Iterator[None]:
     here = connections[DEFAULT_DB_ALIAS]
     try:
         with here.wrap_database_errors:
             if in_transaction:
                 with transaction.atomic():
+                    if make_durable:
+                        with here.cursor() as cursor:
+                            cursor.execute(DURABLE)
                     yield
             else:
                 here.close_if_health_check_failed()

@@ -422,7 +422,19 @@ SELECT
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
-  NULL AS limits;
+  (SELECT json_agg(json_build_array(type, places, seconds))::text FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > extract(epoch from clock_timestamp())::float8 THEN 0
+    ELSE held.last_start + held.interval - extract(epoch from clock_timestamp())::float8 END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- on_hold_statement (readings.py)
 -- Reads what a node must not start.
@@ -430,7 +442,19 @@ SELECT
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
-  NULL AS limits;
+  (SELECT json_agg(json_build_array(type, places, seconds))::text FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > extract(epoch from clock_timestamp())::float8 THEN 0
+    ELSE held.last_start + held.interval - extract(epoch from clock_timestamp())::float8 END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- reading_statement, fifo (readings.py)
 -- Reads counters and queues, for metrics and the dashboard, from where indexes begin.
@@ -759,6 +783,10 @@ SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_b
 -- not_durable (session.py)
 -- The same, for a thread whose commits need not wait for the disk.
 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET synchronous_commit = off;
+
+-- durable (session.py)
+-- Lets the commit of this transaction wait for the disk, in a session whose commits do not.
+SET LOCAL synchronous_commit = on;
 
 -- read_seconds (session.py)
 -- Reads the server's clock.

@@ -185,7 +185,19 @@ SELECT
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
-  NULL AS limits;
+  (SELECT json_group_array(json_array(type, places, seconds)) FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > :now THEN 0
+    ELSE held.last_start + held.interval - :now END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- on_hold_statement (readings.py)
 -- Reads what a node must not start.
@@ -193,7 +205,19 @@ SELECT
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
-  NULL AS limits;
+  (SELECT json_group_array(json_array(type, places, seconds)) FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > :now THEN 0
+    ELSE held.last_start + held.interval - :now END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- reading (readings.py)
 -- Reads counters and queues, for metrics and the dashboard.

@@ -84,6 +84,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
         "session": {
             "PLANNER_SETTINGS": "Settings of the session of a thread that claims or settles.",
             "NOT_DURABLE": "The same, for a thread whose commits need not wait for the disk.",
+            "DURABLE": "Lets the commit of this transaction wait for the disk, in a session whose commits do not.",
             "READ_SECONDS": "Reads the server's clock.",
             "READ_MOMENT": "Reads the server's clock and the time of day, of one moment.",
             "LIFT": "Lets a statement take longer.",
