@@ -56,6 +56,7 @@ class Heartbeat:
         self,
         record: NodeRecord,
         home: Path,
+        *,
         in_flight: InFlightTasks,
         availability: Availability,
         leases: Leases,

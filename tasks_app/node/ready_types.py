@@ -47,6 +47,11 @@ class ReadyTypes:
             self._marked.append(name)
             self._interrupt()
 
+    def read(self) -> Collection[str]:
+        """The types that have ready tasks: a notification may be lost, or reach another node that is busy. Raises
+        DatabaseError."""
+        return store().ready_types(list(self.types))
+
     def take(self) -> Set[str]:
         """The types marked since the last call. For the dispatcher's thread."""
         taken = set()

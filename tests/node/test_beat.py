@@ -73,8 +73,9 @@ class BeatingNode:
         self.in_flight = InFlightTasks()
         self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
-            self.record, home, self.in_flight, self.availability, self.leases, self.on_hold, self.marked_ready.append,
-            self.shared.append, lambda _: True, AskedReloads(self.watcher),
+            self.record, home, in_flight=self.in_flight, availability=self.availability, leases=self.leases,
+            on_hold=self.on_hold, mark_ready=self.marked_ready.append, set_shared=self.shared.append,
+            containers_removed=lambda _: True, reloads=AskedReloads(self.watcher),
         )  # fmt: skip
 
     def beat(self) -> bool:
@@ -322,7 +323,7 @@ def test_an_attempt_whose_undone_claim_is_repeated_while_the_beat_reads_goes_on(
     slot = begin(beating.in_flight, task, store().elapsed())
 
     def claimed_again(node: str, ids: object) -> set[tuple[str, int]]:
-        assert beating.in_flight.adopt(task, store().elapsed())
+        assert beating.in_flight.continues(task, store().elapsed())
         return set()  # what was there before
 
     monkeypatch.setattr(module, "still_held", claimed_again)

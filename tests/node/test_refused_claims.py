@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -13,70 +12,36 @@ from psycopg.errors import QueryCanceled
 
 from tasks_app.audit import Actor
 from tasks_app.features.pauses.verbs import pause
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer
-from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LostClaims
-from tasks_app.node.dispatcher import ON_HOLD, Dispatcher
-from tasks_app.node.generation import policies_of
-from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
-from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.claimer import ClaimLimits
+from tasks_app.node.dispatcher import ON_HOLD
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
-from tasks_app.runner.reactor import Reactor
+from tests.node.dispatching import Dispatching
 from tests.queue.moves.kit import row
 from tests.queue.store.kit import too_slow_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 
-class Starter(AttemptStarter):
-    """Records which tasks are started, and starts none. Writes what is released."""
+class Node(Dispatching):
+    """A dispatcher with 8 free slots for each of two handlers. Writes what is given back."""
 
     def __init__(self) -> None:
-        super().__init__({}, InFlightTasks(), self._settle)
-        self.started: list[ClaimedTask] = []
+        super().__init__({"echo": 8, "prime": 8}, self._settle)
         self.released: list[AttemptResult] = []
+        self.limits, self.large = self.claimer.limits, self.claimer.large_data
 
     def _settle(self, result: AttemptResult) -> None:
         self.released.append(result)
         settle("node", [result])
 
-    def start(self, task: ClaimedTask, sent_at: float) -> bool:
-        self.started.append(task)
-        return False
-
-    @property
-    def ids(self) -> list[str]:
-        return [task.id for task in self.started]
-
-
-class Node:
-    """A dispatcher with 8 free slots for each of two handlers."""
-
-    def __init__(self) -> None:
-        pools: Any = {name: SimpleNamespace(free=lambda: 8) for name in ("echo", "prime")}
-        handlers = {name: Handler(name=name, command=("cat",)) for name in pools}
-        self.reactor, self.starter = Reactor(), Starter()
-        self.types = ReadyTypes(pools, self.reactor.interrupt)
-        self.on_hold = on_hold = TypesOnHold("node", pools, self.types.mark)
-        writer = ResultWriter("node", InFlightTasks(), self.types.mark, self.reactor)
-        claimer = Claimer("node", policies_of(handlers), "fifo", on_hold)
-        self.dispatcher = Dispatcher(
-            pools, self.reactor, InFlightTasks(), None, claimer, self.starter,
-            self.types, on_hold, lambda types: store().ready_types(list(types)), writer,
-            LostClaims("node", InFlightTasks(), self.starter.release), False,
-        )  # fmt: skip
-        self.limits, self.large = self.dispatcher.claim_limits, self.dispatcher.large_data
-
     def rounds(self, count: int) -> None:
         for _ in range(count):
             for name in ("echo", "prime"):
-                self.types.mark(name)
+                self.ready_types.mark(name)
             self.dispatcher.round()
 
 
@@ -165,7 +130,7 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
     monkeypatch.setattr(node.large, "read", pausing)
     node.rounds(1)
     assert node.starter.ids == []
-    assert [(each.error, each.pause) for each in node.starter.released] == [(ON_HOLD, 0.0)] * 2
+    assert [(each.error, each.pause) for each in node.released] == [(ON_HOLD, 0.0)] * 2
 
 
 def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

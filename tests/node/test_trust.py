@@ -90,8 +90,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     leases = Leases("me", Path(), in_flight, availability)
     monkeypatch.setattr(module, "registered", lambda _: ())  # no side jobs
     heartbeat = Heartbeat(
-        record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True,
-        AskedReloads(Watcher()),
+        record, Path(), in_flight=in_flight, availability=availability, leases=leases, on_hold=on_hold,
+        mark_ready=lambda _: None, set_shared=lambda _: None, containers_removed=lambda _: True,
+        reloads=AskedReloads(Watcher()),
     )  # fmt: skip
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
     monkeypatch.setattr(store(), "elapsed", lambda: found.now)
