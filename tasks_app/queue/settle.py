@@ -43,25 +43,22 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(result.task.id, result.task.attempt, result.ended_by_verb): result for result in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
-    if all(
-        result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
-    ):
-        return _move(node, [(result, COMPLETED) for result in results])
     if not (watched := [result for result in results if result.live]):
-        return _settle(node, results)
+        return _end(node, results)
     # In a transaction of their own, so that the others' statements stay the same.
     with writing():
-        kept = _settle(node, watched)
+        kept = _end(node, watched)
         end_live_events([result.live for result in watched if result.live])
-    return kept | settle(node, [result for result in results if not result.live])
+    return kept | _end(node, [result for result in results if not result.live])
 
 
-def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """As `settle`, for attempts whose live events are seen to, if they have any."""
-    kept = {(result.task.id, result.task.attempt) for result in results if result.ended_by_verb}
-    if kept:
+def _end(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """End attempts, each in the way of its kind; their live events are not touched."""
+    kept: set[tuple[str, int]] = set()
+    if ended := [result for result in results if result.ended_by_verb]:
         with writing():
-            keep_log(node, [result for result in results if result.ended_by_verb])
+            keep_log(node, ended)
+        kept = {(result.task.id, result.task.attempt) for result in ended}
         results = [result for result in results if not result.ended_by_verb]
     results = [charged_after_releases(result) for result in results]
     if unread := [without_known_log(result) for result in results if result.unread]:
@@ -83,7 +80,7 @@ def _move(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
     if not settled:
         return set()
     followed: list[AttemptResult] = []
-    kept = store().settle(node, settled, partial(_count_unfollowed, node, followed))
+    kept = store().write_results(node, settled, partial(_count_unfollowed, node, followed))
     return kept | _move_followed(node, _decided(followed)) if followed else kept
 
 
@@ -91,7 +88,7 @@ def _move_followed(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]
     """Move followed tasks, and tell their followers, in one transaction."""
     with writing():
         lock_followers([UUID(result.task.id) for result, _ in settled])
-        kept = store().settle(node, settled, partial(_count, node), followed=True)
+        kept = store().write_results(node, settled, partial(_count, node), followed=True)
         tell_followers(
             Moved.after(UUID(task.id), task.task_type, decision)
             for (task, *_), decision in settled
