@@ -26,11 +26,14 @@ log = structlog.get_logger(__name__)
 MAX_ERROR_CHARS = 2048
 
 
-class AttemptStarter:
-    """Sends a claimed task to a container. A task that cannot be started is given back."""
+class Attempts:
+    """Sends a claimed task to a container, and turns the result of its call into the attempt's.
+
+    A task that cannot be started is given back.
+    """
 
     def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
-        """`put` gets the result of an attempt that was not started."""
+        """`put` gets the results that are to be settled. It never blocks."""
         self._in_flight, self._put = in_flight, put
 
     def start(self, task: ClaimedTask, pool: Pool, lease_from: float) -> bool:
@@ -63,16 +66,8 @@ class AttemptStarter:
         self._in_flight.end(task)
         self._put(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))
 
-
-class CallResults:
-    """Turns the result of each call into the attempt's. Called by slots in several threads."""
-
-    def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
-        """`put` gets the results that are to be settled. It never blocks."""
-        self._in_flight, self._put = in_flight, put
-
     def receive(self, call_result: CallResult) -> None:
-        """A call is over. Never blocks."""
+        """A call is over. Called by slots in several threads; never blocks."""
         task = call_result.call.token
         result = attempt_result(call_result)
         self._in_flight.end(task)

@@ -50,6 +50,54 @@ class Claim(NamedTuple):
     not_to_start: Set[str] = frozenset()
 
 
+class Claimer:
+    """Claims are committed without waiting for the disk.
+
+    A power cut may undo a claim, and the task then runs again, which at-least-once delivery allows. The death of this
+    process undoes none. Results are written durably.
+    """
+
+    def __init__(self, node: str, order: Selection, on_hold: TypesOnHold) -> None:
+        self._node, self._order, self._on_hold = node, order, on_hold
+        self.limits, self.large_data = ClaimLimits(), LargeData()
+        #: With one writer at a time, a claim takes the write lock.
+        self._locks = store().single_writer
+
+    def take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim | None:
+        """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
+
+        None if the database refuses it; `limits` then has other statements. Raises DatabaseError if the database is
+        unavailable, also if it cannot be read what is on hold.
+        """
+        begun = time.monotonic()
+        try:
+            taken = self._take(slots, policies, limit)
+        except DatabaseError as error:
+            if not self.limits.refused(slots, error, time.monotonic() - begun):
+                raise
+            return None
+        self.limits.taken(slots)
+        return taken
+
+    def _take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim:
+        store().configure_session(durable=False)
+        with bare_writing(durable=False) if self._locks else nullcontext():
+            # With the lock held: on SQLite the wait for it may be long.
+            if self._on_hold.last.too_old:
+                self._on_hold.read()
+            on_hold = self._on_hold.last
+            lease_from = store().elapsed()
+            requests = [
+                ClaimRequest(name, free, policies[name]) for name, free in slots.items() if name not in on_hold.types
+            ]
+            tasks = claim(self._node, requests, self._order, limit)
+        if not tasks:
+            return Claim(tasks, lease_from)
+        if ARMED:
+            fail_point("after_claim")
+        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold))
+
+
 @dataclass
 class RefusedType:
     """A type of which a claim was refused. `most`: how many tasks that claim asked for, `count`: how many the next one
@@ -172,54 +220,6 @@ class LargeData:
         """Which task cannot be read and why, in one sentence; None if there is none. Thread-safe."""
         now = time.monotonic()
         return next((text for text, until in self._unreadable.copy().values() if until > now), None)
-
-
-class Claimer:
-    """Claims are committed without waiting for the disk.
-
-    A power cut may undo a claim, and the task then runs again, which at-least-once delivery allows. The death of this
-    process undoes none. Results are written durably.
-    """
-
-    def __init__(self, node: str, order: Selection, on_hold: TypesOnHold) -> None:
-        self._node, self._order, self._on_hold = node, order, on_hold
-        self.limits, self.large_data = ClaimLimits(), LargeData()
-        #: With one writer at a time, a claim takes the write lock.
-        self._locks = store().single_writer
-
-    def take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim | None:
-        """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
-
-        None if the database refuses it; `limits` then has other statements. Raises DatabaseError if the database is
-        unavailable, also if it cannot be read what is on hold.
-        """
-        begun = time.monotonic()
-        try:
-            taken = self._take(slots, policies, limit)
-        except DatabaseError as error:
-            if not self.limits.refused(slots, error, time.monotonic() - begun):
-                raise
-            return None
-        self.limits.taken(slots)
-        return taken
-
-    def _take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim:
-        store().configure_session(durable=False)
-        with bare_writing(durable=False) if self._locks else nullcontext():
-            # With the lock held: on SQLite the wait for it may be long.
-            if self._on_hold.last.too_old:
-                self._on_hold.read()
-            on_hold = self._on_hold.last
-            lease_from = store().elapsed()
-            requests = [
-                ClaimRequest(name, free, policies[name]) for name, free in slots.items() if name not in on_hold.types
-            ]
-            tasks = claim(self._node, requests, self._order, limit)
-        if not tasks:
-            return Claim(tasks, lease_from)
-        if ARMED:
-            fail_point("after_claim")
-        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold))
 
 
 class LostClaims:

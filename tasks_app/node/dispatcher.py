@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from django.db import Error, connection
 
-from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.attempts import Attempts
 from tasks_app.node.claimer import Claim, Claimer, LostClaims
 from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
@@ -183,18 +183,16 @@ class Dispatcher:
         on_hold: TypesOnHold,
         claimer: Claimer,
         lost_claims: LostClaims,
-        starter: AttemptStarter,
+        attempts: Attempts,
         result_writer: ResultWriter,
     ) -> None:
         """`first`: the generation with which the node starts. `cap`: the most tasks that run at once."""
         self._cap, self._reactor, self._in_flight = cap, reactor, in_flight
         self._ready_types, self._on_hold = ready_types, on_hold
         self._claimer, self._lost_claims = claimer, lost_claims
-        self._starter, self._result_writer = starter, result_writer
+        self._attempts, self._result_writer = attempts, result_writer
         #: Written by `stop`, in any thread.
         self._stopping = False
-        #: Written by the heartbeat.
-        self._shared = False
         #: Written by the thread that reloads.
         self._next = first
         # What follows is written by the dispatcher's thread.
@@ -215,10 +213,6 @@ class Dispatcher:
         """Work by this generation from the next round on. For the thread that reloads."""
         self._next = generation
         self._reactor.interrupt()
-
-    def set_shared(self, shared: bool) -> None:
-        """Whether other nodes serve these handlers. For the heartbeat's thread."""
-        self._shared = shared
 
     def run(self) -> None:
         """The thread: until `stop`."""
@@ -289,7 +283,7 @@ class Dispatcher:
             results=self._result_writer.waiting(),
             write_at=self._last.write_at,
             writes_results=self._result_writer.by_dispatcher,
-            shared=self._shared,
+            shared=self._ready_types.shared,
             polled_at=self._polled_at,
             on_hold=on_hold.types,
             on_hold_age=on_hold.age,
@@ -350,19 +344,19 @@ class Dispatcher:
         unsent, large, pools = False, [], self._generation.pools
         for task in claim.tasks:
             if task.task_type in claim.not_to_start:
-                self._starter.give_back(task, ON_HOLD)
+                self._attempts.give_back(task, ON_HOLD)
             elif task.task_data is None:
                 large.append(task)
-            elif self._starter.start(task, pools[task.task_type], claim.lease_from):
+            elif self._attempts.start(task, pools[task.task_type], claim.lease_from):
                 unsent = True
         for task in large:  # none of the others waits for their data
             read = self._claimer.large_data.read(task)
             if self._on_hold.last.too_old:  # to read it may have taken seconds
                 self._on_hold.read()
             if not isinstance(read, ClaimedTask):
-                self._starter.give_back(task, "its data could not be read", read)
+                self._attempts.give_back(task, "its data could not be read", read)
             elif task.task_type in self._on_hold.last.types:
-                self._starter.give_back(task, ON_HOLD)
+                self._attempts.give_back(task, ON_HOLD)
             else:
-                unsent |= self._starter.start(read, pools[task.task_type], claim.lease_from)
+                unsent |= self._attempts.start(read, pools[task.task_type], claim.lease_from)
         return unsent

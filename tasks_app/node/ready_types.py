@@ -30,6 +30,8 @@ class ReadyTypes:
         self._interrupt = interrupt
         #: Replaced by the dispatcher.
         self.types: Collection[str] = types
+        #: Whether other nodes serve these types too. Written by the heartbeat.
+        self.shared = False
         #: Any thread appends; only the dispatcher's removes.
         self._marked: deque[str] = deque()
         #: By type. Written by Celery's consumer.

@@ -11,7 +11,7 @@ from tasks_app.conf.watching import watcher
 from tasks_app.db.node_lock import lock_domain
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.node.attempts import AttemptStarter, CallResults
+from tasks_app.node.attempts import Attempts
 from tasks_app.node.claimer import Claimer, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.generation import Generation, Reload, served
@@ -76,7 +76,7 @@ def wire(
 
     # Where results go: from a slot to the result writer, and from there to the database.
     result_writer = ResultWriter(name, in_flight, mark_ready=ready_types.mark, reactor=reactor)
-    call_results = CallResults(in_flight, put=result_writer.put)
+    attempts = Attempts(in_flight, put=result_writer.put)
 
     # What is served.
     def make_pool(handler: Handler) -> Pool:
@@ -85,7 +85,7 @@ def wire(
             engine,
             reactor,
             on_free=reactor.interrupt,
-            on_result=call_results.receive,
+            on_result=attempts.receive,
             ready_after=ready_after,
             may_begin=partial(on_hold.may_begin, handler.name),
         )
@@ -94,7 +94,6 @@ def wire(
 
     # How tasks come to slots.
     claimer = Claimer(name, order, on_hold)
-    starter = AttemptStarter(in_flight, put=result_writer.put)
     dispatcher = Dispatcher(
         generation,
         cap=cap,
@@ -103,8 +102,8 @@ def wire(
         ready_types=ready_types,
         on_hold=on_hold,
         claimer=claimer,
-        lost_claims=LostClaims(name, in_flight, give_back=starter.give_back),
-        starter=starter,
+        lost_claims=LostClaims(name, in_flight, give_back=attempts.give_back),
+        attempts=attempts,
         result_writer=result_writer,
     )
     reload = Reload(generation, engine, make_pool, swap=dispatcher.swap, only=frozenset(only))
@@ -139,8 +138,7 @@ def wire(
         availability=availability,
         leases=leases,
         on_hold=on_hold,
-        mark_ready=ready_types.mark,
-        set_shared=dispatcher.set_shared,
+        ready_types=ready_types,
         containers_removed=sweeper.containers_removed,
         reloads=AskedReloads(watcher),
         threads=feature_threads,

@@ -43,22 +43,25 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(result.task.id, result.task.attempt, result.ended_by_verb): result for result in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
+    if all(
+        result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
+    ):
+        return _move(node, [(result, COMPLETED) for result in results])
     if not (watched := [result for result in results if result.live]):
-        return _end(node, results)
+        return _settle(node, results)
     # In a transaction of their own, so that the others' statements stay the same.
     with writing():
-        kept = _end(node, watched)
+        kept = _settle(node, watched)
         end_live_events([result.live for result in watched if result.live])
-    return kept | _end(node, [result for result in results if not result.live])
+    return kept | settle(node, [result for result in results if not result.live])
 
 
-def _end(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """End attempts, each in the way of its kind; their live events are not touched."""
-    kept: set[tuple[str, int]] = set()
-    if ended := [result for result in results if result.ended_by_verb]:
+def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """As `settle`, for attempts whose live events are seen to, if they have any."""
+    kept = {(result.task.id, result.task.attempt) for result in results if result.ended_by_verb}
+    if kept:
         with writing():
-            keep_log(node, ended)
-        kept = {(result.task.id, result.task.attempt) for result in ended}
+            keep_log(node, [result for result in results if result.ended_by_verb])
         results = [result for result in results if not result.ended_by_verb]
     results = [charged_after_releases(result) for result in results]
     if unread := [without_known_log(result) for result in results if result.unread]:

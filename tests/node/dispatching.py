@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.attempts import Attempts
 from tasks_app.node.claimer import Claimer, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.generation import Generation
@@ -26,7 +26,7 @@ def generation(free: Mapping[str, int], **settings: Any) -> Generation:
     return Generation(handlers, pools)
 
 
-class Starter(AttemptStarter):
+class Starts(Attempts):
     """Records which tasks are started, and starts none."""
 
     def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
@@ -59,11 +59,11 @@ class Dispatching:
         self.ready_types = ReadyTypes(free, self.reactor.interrupt)
         self.on_hold = TypesOnHold("node", free, self.ready_types.mark)
         self.claimer = Claimer("node", "fifo", self.on_hold)
-        self.starter = Starter(self.in_flight, put)
-        self.lost_claims = LostClaims("node", self.in_flight, self.starter.give_back)
+        self.attempts = Starts(self.in_flight, put)
+        self.lost_claims = LostClaims("node", self.in_flight, self.attempts.give_back)
         self.result_writer = ResultWriter("node", self.in_flight, self.ready_types.mark, self.reactor)
         self.dispatcher = Dispatcher(
             generation(free), cap=None, reactor=self.reactor, in_flight=self.in_flight, ready_types=self.ready_types,
-            on_hold=self.on_hold, claimer=self.claimer, lost_claims=self.lost_claims, starter=self.starter,
+            on_hold=self.on_hold, claimer=self.claimer, lost_claims=self.lost_claims, attempts=self.attempts,
             result_writer=self.result_writer,
         )  # fmt: skip

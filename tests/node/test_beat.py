@@ -56,7 +56,7 @@ class BeatingNode:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.marked_ready: list[str] = []
-        self.shared: list[bool] = []
+        self.ready_types = cast(Any, SimpleNamespace(mark=self.marked_ready.append, shared=False))
         self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None, notice=None)
         self.commands: dict[str, str | None] = {}
         self.pools: Any = {
@@ -74,7 +74,7 @@ class BeatingNode:
         self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
             self.record, home, in_flight=self.in_flight, availability=self.availability, leases=self.leases,
-            on_hold=self.on_hold, mark_ready=self.marked_ready.append, set_shared=self.shared.append,
+            on_hold=self.on_hold, ready_types=self.ready_types,
             containers_removed=lambda _: True, reloads=AskedReloads(self.watcher),
         )  # fmt: skip
 
@@ -232,9 +232,10 @@ def test_while_tasks_that_are_late_are_left_the_next_beat_follows_at_once(
 def test_a_beat_reports_whether_other_nodes_serve_the_same_handlers(beating: BeatingNode) -> None:
     beating.node("stopped", stopped_at=PAST)
     beating.beat()
+    assert not beating.ready_types.shared
     beating.node("beside me")
     beating.beat()
-    assert beating.shared == [False, True]
+    assert beating.ready_types.shared
 
 
 def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: BeatingNode) -> None:

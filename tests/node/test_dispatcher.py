@@ -51,7 +51,7 @@ class Parts(Dispatching):
         self.not_to_start: Set[str] = frozenset()
         self.during_claim: Callable[[], object] = lambda: None
         super().__init__({"echo": 1, "other": 0}, self._given_back, reactor)
-        self.starter.then = lambda task, _: self.done.append(f"start {task.id}")
+        self.attempts.then = lambda task, _: self.done.append(f"start {task.id}")
         self.result_writer.by_dispatcher = False
         asked: list[tuple[object, str, Callable[..., object]]] = [
             (self.claimer, "take", self._take),
@@ -135,7 +135,7 @@ def test_a_generation_is_in_force_from_the_next_round_on_as_a_whole(parts: Parts
     parts.dispatcher.round()
     assert generation.in_force.is_set()
     assert parts.done == ["claim {'resize': 2}", "start a"], "a type that comes may have tasks that nobody tells of"
-    assert (parts.policies["resize"].timeout, parts.starter.pools) == (7.0, [pool])
+    assert (parts.policies["resize"].timeout, parts.attempts.pools) == (7.0, [pool])
     parts.ready_types.mark("echo")
     parts.dispatcher.round()
     parts.dispatcher.round()

@@ -69,7 +69,7 @@ def released(task: ClaimedTask) -> AttemptResult:
 
 def test_a_task_is_started_before_the_results_are_written(parts: Parts) -> None:
     ended, ready, seen = other(), submit("echo"), []
-    parts.starter.then = lambda task, _: seen.append((task.id, row(task).status, row(ended).status))
+    parts.attempts.then = lambda task, _: seen.append((task.id, row(task).status, row(ended).status))
     parts.result_writer.put(success(ended, "7"))
     parts.round()
     assert seen == [(str(ready), "processing", "processing")]
@@ -86,7 +86,7 @@ def test_a_task_that_goes_back_is_ready_for_the_next_claim(
     parts.round()
     monkeypatch.setattr(parts.ready_types, "read", _raising(AssertionError("it has waited for a poll")))
     parts.dispatcher.round()
-    assert parts.starter.ids == [ended.id] and row(ended).attempts == 2
+    assert parts.attempts.ids == [ended.id] and row(ended).attempts == 2
 
 
 def test_a_task_that_goes_back_is_not_overtaken_by_a_later_one(parts: Parts) -> None:
@@ -94,7 +94,7 @@ def test_a_task_that_goes_back_is_not_overtaken_by_a_later_one(parts: Parts) -> 
     parts.result_writer.put(failure(ended))
     parts.round()
     parts.round()
-    assert parts.starter.ids == [ended.id, str(later)]
+    assert parts.attempts.ids == [ended.id, str(later)]
 
 
 def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_one_write_takes(
@@ -105,9 +105,9 @@ def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_on
     for task in ended[:3]:
         parts.result_writer.put(success(task))
     parts.result_writer.put(failure(ended[3]))
-    while not parts.starter.started:
+    while not parts.attempts.started:
         parts.round()
-    assert parts.starter.ids == [ended[3].id], later
+    assert parts.attempts.ids == [ended[3].id], later
 
 
 def test_a_result_whose_task_goes_back_is_urgent_until_it_is_written(result_writer: ResultWriter) -> None:
@@ -152,9 +152,9 @@ def test_results_that_a_write_leaves_are_written_at_once(parts: Parts, monkeypat
 def test_a_dispatcher_that_is_stopped_in_a_round_leaves_results_to_the_result_writers_thread(parts: Parts) -> None:
     ended, _ = other(), submit("echo")
     parts.result_writer.put(success(ended))
-    parts.starter.then = lambda *_: parts.dispatcher.stop()
+    parts.attempts.then = lambda *_: parts.dispatcher.stop()
     parts.round()
-    assert parts.starter.started and parts.result_writer.waiting().number == 1
+    assert parts.attempts.started and parts.result_writer.waiting().number == 1
 
 
 def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_the_time_of_a_claim_counts_from_the_lock_and_not_from_the_wait_for_it(
             yield
 
     monkeypatch.setattr("tasks_app.node.claimer.bare_writing", slow)
-    parts.starter.then = lambda _, sent_at: had.append(sent_at)
+    parts.attempts.then = lambda _, sent_at: had.append(sent_at)
     submit("echo")
     parts.round()
     assert had[1] >= had[0]
@@ -211,9 +211,9 @@ def test_results_are_written_though_a_claim_is_refused_but_not_if_the_database_i
             parts.round()
         assert row(ended).status == "completed"
     ready = submit("echo")
-    while not parts.starter.started:
+    while not parts.attempts.started:
         parts.round()
-    assert parts.starter.ids == [str(ready)], "it claims the same again"
+    assert parts.attempts.ids == [str(ready)], "it claims the same again"
 
 
 def test_results_are_kept_if_the_lock_or_the_connection_fails(
@@ -263,13 +263,13 @@ def test_large_results_are_written_apart_and_before_a_claim_if_they_have_too_man
     parts.result_writer.put(success(small))
     waiting, seen = parts.result_writer.waiting(), list[str]()
     assert (waiting.number, waiting.large_types) == (1, {"other"}) and waiting.large_bytes > MAX_BACKLOG_BYTES
-    parts.starter.then = lambda *_: seen.extend(row(task).status for task in (small, *large))
+    parts.attempts.then = lambda *_: seen.extend(row(task).status for task in (small, *large))
     for _ in range(3):  # after slow writes it polls before it claims
         if not seen:
             parts.round()
     assert seen == ["completed", "completed", "processing"], "the first of the large ones made room"
     parts.round()
-    assert [row(task).status for task in large] == ["completed"] * 2 and parts.starter.ids == [str(ready)]
+    assert [row(task).status for task in large] == ["completed"] * 2 and parts.attempts.ids == [str(ready)]
     assert parts.result_writer.waiting() == NO_RESULTS
 
 

@@ -86,8 +86,8 @@ def test_large_data_is_read_by_itself_after_the_other_tasks_have_started(node: N
     large = old(12_000, 8)
     small = str(submit("prime"))
     node.rounds(1)
-    assert node.starter.ids == [small, *large]
-    assert {len(task.task_data or "") for task in node.starter.started[1:]} == {12_000 * 311 + 7}
+    assert node.attempts.ids == [small, *large]
+    assert {len(task.task_data or "") for task in node.attempts.started[1:]} == {12_000 * 311 + 7}
     assert node.limits.problem() is None and node.large.problem() is None
 
 
@@ -96,20 +96,20 @@ def test_a_task_whose_data_cannot_be_read_waits_and_others_of_its_type_run(node:
     other = str(submit("echo"))
     with too_slow_for("task_data"):
         node.rounds(1)
-    assert node.starter.ids == [other]
+    assert node.attempts.ids == [other]
     now = row(slow)
     assert (now.status, now.due is not None, now.retries, now.attempts) == ("pending", True, 0, 1)
     assert f"the data of the task {slow} of 'echo' cannot be read (canceling statement" in (node.large.problem() or "")
     Task.objects.filter(pk=slow).update(due=None, due_at=None)
     node.rounds(1)
-    assert node.starter.ids == [other, slow]
-    assert node.starter.started[1].attempt == 2
+    assert node.attempts.ids == [other, slow]
+    assert node.attempts.started[1].attempt == 2
 
 
 def test_data_with_more_bytes_than_a_node_reads_is_not_read(node: Node) -> None:
     [huge] = old(230_000)
     node.rounds(1)
-    assert node.starter.ids == []
+    assert node.attempts.ids == []
     problem = node.large.problem() or ""
     assert "cannot be read (it has 71,530,007 bytes as text; at most 67,108,864 are read)" in problem
     assert row(huge).status == "pending"
@@ -129,7 +129,7 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
 
     monkeypatch.setattr(node.large, "read", pausing)
     node.rounds(1)
-    assert node.starter.ids == []
+    assert node.attempts.ids == []
     assert [(each.error, each.pause) for each in node.released] == [(ON_HOLD, 0.0)] * 2
 
 
@@ -139,11 +139,11 @@ def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkey
     echo, prime = [str(submit("echo")) for _ in range(4)], [str(submit("prime")) for _ in range(4)]
     with refusing(more_than=1):
         node.rounds(2)
-        assert node.starter.ids == prime, "the first statement was for both types, the second for this one"
+        assert node.attempts.ids == prime, "the first statement was for both types, the second for this one"
         node.rounds(4)
-    assert node.starter.ids[:5] == [*prime, echo[0]]
+    assert node.attempts.ids[:5] == [*prime, echo[0]]
     node.rounds(8)
-    assert node.starter.ids == [*prime, *echo]
+    assert node.attempts.ids == [*prime, *echo]
     assert node.limits.statements({"echo": 8, "prime": 8}) == [{"echo": 8, "prime": 8}]
     assert node.limits.problem() is None
 
@@ -157,10 +157,10 @@ def test_a_type_that_cannot_be_claimed_is_a_problem_and_others_go_on(node: Node,
         for number in range(6):
             prime = str(submit("prime"))
             node.rounds(1)
-            assert number == 0 or prime in node.starter.ids
+            assert number == 0 or prime in node.attempts.ids
         assert "refuses to claim tasks of 'echo' (too much for this server)" in (node.limits.problem() or "")
     node.rounds(2)
-    assert stuck in node.starter.ids and node.limits.problem() is None
+    assert stuck in node.attempts.ids and node.limits.problem() is None
 
 
 def test_a_type_that_was_refused_is_left_out_for_longer_than_its_claim_has_cost_others(

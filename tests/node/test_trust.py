@@ -20,7 +20,7 @@ from tasks_app.node import leases as leases_module
 from tasks_app.node.heartbeat import CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import RENEWAL_SECONDS, TRUST_SECONDS, Availability, Leases
-from tasks_app.node.ready_types import TypesOnHold
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
@@ -91,7 +91,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     monkeypatch.setattr(module, "registered", lambda _: ())  # no side jobs
     heartbeat = Heartbeat(
         record, Path(), in_flight=in_flight, availability=availability, leases=leases, on_hold=on_hold,
-        mark_ready=lambda _: None, set_shared=lambda _: None, containers_removed=lambda _: True,
+        ready_types=ReadyTypes([], lambda: None), containers_removed=lambda _: True,
         reloads=AskedReloads(Watcher()),
     )  # fmt: skip
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
