@@ -83,7 +83,7 @@ class NodeStep(bootsteps.StartStopStep):
         on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
         remember(env.home, self._deployment)
-        parts = wire(
+        self.node = _node = node = wire(
             self.handlers,
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
             home=env.home,
@@ -91,11 +91,11 @@ class NodeStep(bootsteps.StartStopStep):
             only=self._only,
             cap=env.workers,
             broker_problem=worker.consumer.problem,
+            on_types=lambda types: worker.consumer.serve(self._queues(types)),
         )
-        self.node = _node = node = Node(parts, lambda types: worker.consumer.serve(self._queues(types)))
-        worker.app.task(parts.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
+        worker.app.task(node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
         node.start()
-        watcher.start(lambda _, new: node.reload(new), node.replace, REMOVALS_AFTER_SECONDS)
+        watcher.start(lambda _, new: node.serve(new), node.replace, REMOVALS_AFTER_SECONDS)
         tell("process_starts", False)
 
     def _queues(self, types: Iterable[str]) -> list[Queue]:

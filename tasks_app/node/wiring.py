@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Set
 from functools import partial
 from pathlib import Path
 
@@ -18,36 +17,16 @@ from tasks_app.node.generation import Generation, Reload, served
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import Availability, Leases
+from tasks_app.node.node import Node
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.sweeper import Sweeper
-from tasks_app.node.threads import NodeThread
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.reloads import AskedReloads, RevisionColumns
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
-
-
-@dataclass(frozen=True)
-class NodeParts:
-    """The parts that a node starts, tells of its end, and stops."""
-
-    name: str
-    home: Path
-    engine: Engine
-    reactor: Reactor
-    in_flight: InFlightTasks
-    ready_types: ReadyTypes
-    result_writer: ResultWriter
-    dispatcher: Dispatcher
-    reload: Reload
-    record: NodeRecord
-    leases: Leases
-    sweeper: Sweeper
-    heartbeat: Heartbeat
-    feature_threads: Sequence[NodeThread]
 
 
 def wire(
@@ -60,11 +39,13 @@ def wire(
     cap: int | None = None,
     ready_after: float = 1.0,
     broker_problem: Callable[[], str | None] = lambda: None,
-) -> NodeParts:
-    """Make the parts of a node; none of them has a thread yet.
+    on_types: Callable[[Set[str]], None] = lambda types: None,
+) -> Node:
+    """Make a node and its parts; none of them has a thread yet.
 
     `make_engine` gets the node's name and lock domain. `only`: the handlers to serve; none: all of them. `cap`: the
-    most tasks that run at once. `broker_problem`: why no notification can arrive.
+    most tasks that run at once. `broker_problem`: why no notification can arrive. `on_types` gets the types that a
+    reload has the node serve.
     """
     name, domain = new_name(), lock_domain(home)
     engine, reactor, in_flight = make_engine(name, domain), Reactor(), InFlightTasks()
@@ -143,7 +124,7 @@ def wire(
         reloads=AskedReloads(watcher),
         threads=feature_threads,
     )
-    return NodeParts(
+    return Node(
         name=name,
         home=home,
         engine=engine,
@@ -158,4 +139,5 @@ def wire(
         sweeper=sweeper,
         heartbeat=heartbeat,
         feature_threads=feature_threads,
+        on_types=on_types,
     )

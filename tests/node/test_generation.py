@@ -186,7 +186,6 @@ import django
 django.setup()
 from pathlib import Path
 from tasks_app.handlers.handlers_toml import Defaults, Handler, load
-from tasks_app.node.node import Node
 from tasks_app.node.wiring import wire
 from tasks_app.runner.process_engine import ProcessEngine
 
@@ -199,12 +198,12 @@ class Engine(ProcessEngine):
 
 home = Path(sys.argv[1])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(wire(handlers, lambda *_: Engine(), home=home, order="fifo"))
+node = wire(handlers, lambda *_: Engine(), home=home, order="fifo")
 node.start()
-assert not Engine.swept.wait(0.5) and node.parts.sweeper.containers_removed("dead")
-node.reload({**handlers, "image": Handler(name="image", image="image:1")})
+assert not Engine.swept.wait(0.5) and node.sweeper.containers_removed("dead")
+node.serve({**handlers, "image": Handler(name="image", image="image:1")})
 assert Engine.swept.wait(20)
-assert not node.parts.sweeper.containers_removed("dead")
+assert not node.sweeper.containers_removed("dead")
 os._exit(0)
 """
 
