@@ -60,18 +60,29 @@ class Claimer:
     process undoes none. Results are written durably.
     """
 
-    def __init__(self, node: str, policies: Mapping[str, Policy], order: Selection, on_hold: TypesOnHold) -> None:
+    def __init__(self, node: str, order: Selection, on_hold: TypesOnHold) -> None:
         self._node, self._order, self._on_hold = node, order, on_hold
+        self.limits, self.large_data = ClaimLimits(), LargeData()
         #: With one writer at a time, a claim takes the write lock.
         self._locks = store().single_writer
-        #: Replaced by the dispatcher.
-        self.policies = policies
 
-    def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
+    def take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim | None:
         """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
 
-        Raises DatabaseError, also if it cannot be read what is on hold.
+        None if the database refuses it; `limits` then has other statements. Raises DatabaseError if the database is
+        unavailable, also if it cannot be read what is on hold.
         """
+        begun = time.monotonic()
+        try:
+            taken = self._take(slots, policies, limit)
+        except DatabaseError as error:
+            if not self.limits.refused(slots, error, time.monotonic() - begun):
+                raise
+            return None
+        self.limits.taken(slots)
+        return taken
+
+    def _take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim:
         store().configure_session(durable=False)
         if not self._locks and self._on_hold.last.too_old:
             self._on_hold.read()
@@ -88,7 +99,7 @@ class Claimer:
             unsuited = (on_hold.limits.keys() - limited) | (on_hold.apart - apart)
             lease_from = store().elapsed()
             requests = [
-                ClaimRequest(name, free, self.policies[name])
+                ClaimRequest(name, free, policies[name])
                 for name, free in slots.items()
                 if name not in on_hold.types and name not in unsuited
             ]
@@ -235,18 +246,18 @@ class LostClaims:
     Only for the dispatcher's thread: between a claim and the start of its tasks, these would look lost too.
     """
 
-    def __init__(self, node: str, in_flight: InFlightTasks, release: Callable[[ClaimedTask, str], None]) -> None:
-        self._node, self._in_flight, self._release = node, in_flight, release
+    def __init__(self, node: str, in_flight: InFlightTasks, give_back: Callable[[ClaimedTask, str], None]) -> None:
+        self._node, self._in_flight, self._give_back = node, in_flight, give_back
         self._search_at = self._until = float("-inf")
 
-    def claim_failed(self) -> None:
+    def suspect(self) -> None:
         """A claim has failed. A server that stood still may execute it later, so its tasks are sought for a lease's
         time."""
         if store().is_server:  # otherwise a claim ends in this process, or is undone
             self._until = store().elapsed() + LEASE_SECONDS
 
-    def give_back(self) -> None:
-        """If a claim has failed lately: release the tasks that this node has and does not run.
+    def search(self) -> None:
+        """If a claim has failed lately: give back the tasks that this node has and does not run.
 
         Otherwise each would wait until its lease is over, and spend a retry.
         """
@@ -258,7 +269,7 @@ class LostClaims:
         known = self._in_flight.leased()
         for task in tasks:
             if (str(task.pk), task.attempts) not in known:
-                self._release(_claimed(task), "the reply to its claim was lost, and it was not begun")
+                self._give_back(_claimed(task), "the reply to its claim was lost, and it was not begun")
 
 
 def _claimed(task: Task) -> ClaimedTask:

@@ -30,6 +30,8 @@ class ReadyTypes:
         self._interrupt = interrupt
         #: Replaced by the dispatcher.
         self.types: Collection[str] = types
+        #: Whether other nodes serve these types too. Written by the heartbeat.
+        self.shared = False
         #: Any thread appends; only the dispatcher's removes.
         self._marked: deque[str] = deque()
         #: By type. Written by Celery's consumer.
@@ -46,6 +48,11 @@ class ReadyTypes:
         if name in self.types:
             self._marked.append(name)
             self._interrupt()
+
+    def read(self) -> Collection[str]:
+        """The types that have ready tasks: a notification may be lost, or reach another node that is busy. Raises
+        DatabaseError."""
+        return store().ready_types(list(self.types))
 
     def take(self) -> Set[str]:
         """The types marked since the last call. For the dispatcher's thread."""

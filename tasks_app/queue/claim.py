@@ -46,7 +46,7 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     requests = [request for request in requests if request.count > 0]
     if not requests or cap == 0:
         return []
-    claimed = store().claim(node, requests, order, cap, LEASE_SECONDS)
+    claimed = store().take_ready(node, requests, order, cap, LEASE_SECONDS)
     if order == "priority":
         claimed.sort(key=lambda task: (-task.priority, task.position))
     else:

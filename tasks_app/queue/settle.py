@@ -97,7 +97,7 @@ def _move(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
     if not settled:
         return set()
     followed: list[AttemptResult] = []
-    kept = store().settle(node, settled, partial(_count_unfollowed, node, followed))
+    kept = store().write_results(node, settled, partial(_count_unfollowed, node, followed))
     return kept | _move_followed(node, _decided(followed)) if followed else kept
 
 
@@ -105,7 +105,7 @@ def _move_followed(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]
     """Move followed tasks, and tell their followers, in one transaction."""
     with writing():
         lock_followers([UUID(result.task.id) for result, _ in settled])
-        kept = store().settle(node, settled, partial(_count, node), followed=True)
+        kept = store().write_results(node, settled, partial(_count, node), followed=True)
         tell_followers(
             Moved.after(UUID(task.id), task.task_type, decision)
             for (task, *_), decision in settled

@@ -96,7 +96,7 @@ class Store(Protocol):
         6. All are stored or none. Positions follow the order of `new`.
         """
 
-    def claim(
+    def take_ready(
         self, node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
     ) -> list[ClaimedTask]:
         """pending -> processing: at most `count` tasks of each type and `cap` in all, for `lease` seconds.
@@ -116,7 +116,7 @@ class Store(Protocol):
         10. Takes no lock and reads few rows, however many are stored.
         """
 
-    def settle(
+    def write_results(
         self, node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
     ) -> set[tuple[str, int]]:
         """processing -> as decided, with the attempts' rows and the counters. Returns the (id, attempt) that it kept.
@@ -193,7 +193,7 @@ class Store(Protocol):
     def now(self) -> Combinable:
         """Seconds on that clock, as an expression for a query.
 
-        21. `now`, `seconds`, and the leases and pauses that `claim` and `settle` write are of one clock.
+        21. `now`, `seconds`, and the leases and pauses that `take_ready` and `write_results` write are of one clock.
         """
 
     def seconds(self) -> float:
@@ -370,7 +370,8 @@ class Store(Protocol):
     def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:
         """The bytes of a task's data as JSON text, and the text if it has no more than `limit`; None without the task.
 
-        47. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
+        47. One statement makes this text, once, and no other; `take_ready` makes no text of data that it returns as
+            None.
         """
 
     def task_bytes(self) -> Combinable:

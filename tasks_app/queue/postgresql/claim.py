@@ -140,7 +140,7 @@ def best_of_types(order: Selection) -> str:
     return f"SELECT b.id::text FROM {rows} ORDER BY {ORDER[order]} LIMIT $2::int"
 
 
-def claim(
+def take_ready(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
     session = session_marks()

@@ -213,7 +213,9 @@ SETTLE_ANY = _SETTLE.format(check="1", whose=_UNFOLLOWED)
 SETTLE_FOLLOWED = _SETTLE.format(check="1", whose="")
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
+def write_results(
+    node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
+) -> set[tuple[str, int]]:
     # Usually every result is kept, and the statement adds the counts of all. Otherwise they are added afterwards.
     params = (encode(_rows(settled)), node, encode(count(settled, ())), len(settled))
     if not connection.in_atomic_block:  # nor `followed`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.claim import claim, ready_types
+from tasks_app.queue.postgresql.claim import ready_types, take_ready
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.maintain import maintain, problem
 from tasks_app.queue.postgresql.marks import claiming
@@ -18,7 +18,7 @@ from tasks_app.queue.postgresql.moves import (
     redrive,
     renew,
     set_priority,
-    settle,
+    write_results,
 )
 from tasks_app.queue.postgresql.readings import (
     due_work,

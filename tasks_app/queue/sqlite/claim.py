@@ -50,7 +50,7 @@ def positions_of_type(order: Selection) -> str:
     return BEST.format(columns="id, priority, place", order=ORDER[order])
 
 
-def claim(
+def take_ready(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
     claimed: list[ClaimedTask] = []

@@ -136,7 +136,9 @@ def insert_attempts(count: int) -> str:
     return f"INSERT INTO taskdaemon_attempt ({_ATTEMPT_COLUMNS}) VALUES {', '.join([row] * count)}"
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
+def write_results(
+    node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
+) -> set[tuple[str, int]]:
     kept: list[Settled] = []
     dropped: list[AttemptResult] = []
     attempts: list[tuple[Any, ...]] = []
