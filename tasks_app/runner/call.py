@@ -224,6 +224,10 @@ class CallOutput:
     __slots__ = ("_err", "_out", "live", "wrote_at")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin with the output of another call."""
         self._out: Tail | None = None
         self._err: Tail | None = None
         #: None: it was not followed.

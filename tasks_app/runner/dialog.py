@@ -145,7 +145,7 @@ class Dialog:
             return False
         self.pairing.sent(task_id, must_name and (delivery.reads_unseen or not may_forget))
         if self.calls:
-            self._output = CallOutput()
+            self._output.clear()
         self.calls += 1
         if delivery.rest is None:
             self._expect_reply()
@@ -170,7 +170,7 @@ class Dialog:
 
     def receive(self, events: Events) -> Reply | None:
         """Read and send what is ready. Returns the reply to the last line when it is complete."""
-        exiting, stdout_bytes, descriptors = self.exiting, self._stdout_bytes, self._descriptors
+        ending, stdout_bytes, descriptors = self._ending, self._stdout_bytes, self._descriptors
         reply: Reply | None = None
         if len(events) > 1:
             descriptors.sort(events)
@@ -180,9 +180,9 @@ class Dialog:
         if reply is not None and self._wrote_before:
             # A handler that had written to stdout may have logged and then replied after `events` were read.
             self._read_all(except_for={fd for fd, _ in events})
-        if descriptors.may_write(events):
+        if self.delivery.stage is not Stage.DONE and descriptors.may_write(events):
             self._send_rest()
-        if exiting and self._stdout_bytes == stdout_bytes:
+        if ending is Ending.EXITING and self._stdout_bytes == stdout_bytes:
             self._ending = Ending.ENDED
         return reply
 
