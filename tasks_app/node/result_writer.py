@@ -76,8 +76,8 @@ class ResultWriter:
         reactor: Reactor,
         gave_back: Callable[[Sequence[str]], None] = lambda types: None,
     ) -> None:
-        """`mark_ready` and `gave_back`: see `ResultSaver`. `reactor`: knows when the dispatcher reads results, and lets it
-        go on with its round."""
+        """`mark_ready` and `gave_back`: see `ResultSaver`. `reactor`: knows when the dispatcher reads results, and lets
+        it go on with its round."""
         self._reactor = reactor
         #: A second writer would wait for the dispatcher: it writes results itself, until the node ends.
         self.by_dispatcher = store().single_writer

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.claimer import Claimer
-from tasks_app.node.generation import policies_of
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import StartLimit
 from tasks_app.queue.settle import settle
 from tests.features.limits.kit import limit, permits
 from tests.features.toy.test_follows import statements_of
-from tests.queue.moves.kit import submitted, success
+from tests.queue.moves.kit import AT_ONCE, submitted, success
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("notifications")]
 
@@ -31,11 +29,11 @@ class Parts:
     def __init__(self, name: str = "node") -> None:
         self.marked: list[str] = []
         self.types = TypesOnHold(name, TYPES, self.marked.append)
-        handlers = {name: Handler(name=name, command=("cat",)) for name in TYPES}
-        self.claimer = Claimer(name, policies_of(handlers), "fifo", self.types)
+        self.policies = dict.fromkeys(TYPES, AT_ONCE)
+        self.claimer = Claimer(name, "fifo", self.types)
 
     def claim(self, most: int | None = None, **slots: int) -> Any:
-        return self.claimer.claim(slots, most)
+        return self.claimer.take(slots, self.policies, most)
 
 
 @pytest.fixture
