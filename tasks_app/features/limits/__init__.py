@@ -7,7 +7,7 @@ from tasks_app.features.limits.statements import FILL_DUE, START_LIMITS
 
 
 class Limits(Feature):
-    """How many tasks of a handler, or of one of its keys, run at once over all nodes, how often tasks start, and how many
+    """How many tasks of a handler or of one of its keys run at once over all nodes, how often tasks start, and how many
     may be open."""
 
     name = "tasks_app.features.limits"
