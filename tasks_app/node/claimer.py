@@ -78,7 +78,8 @@ class Claimer:
         known = self._on_hold.last
         limited, apart = slots.keys() & known.limits.keys(), slots.keys() & known.apart
         # The moment of a start must not be lost, or the next one follows too soon.
-        with bare_writing(durable=bool(apart)) if self._locks or limited else nullcontext():
+        transaction = bare_writing(durable=bool(apart)) if self._locks or limited else nullcontext()
+        with store().claiming(self._order) if limited else nullcontext(), transaction:
             # With the lock held: on SQLite the wait for it may be long.
             if self._locks and self._on_hold.last.too_old:
                 self._on_hold.read()

@@ -404,6 +404,12 @@ class Store(Protocol):
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
         """
 
+    def claiming(self, order: Selection) -> AbstractContextManager[None]:
+        """Around a write transaction of this thread in which it claims.
+
+        54. The claim reads no more than one without a transaction, whoever holds a snapshot.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """A part of this thread's write transaction, in which all of Django works, within `bare_writing` too.
 

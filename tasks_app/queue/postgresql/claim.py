@@ -11,7 +11,15 @@ from typing import Any
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
-from tasks_app.queue.postgresql.marks import EMPTY, READY_BY_PRIORITY, RETURNED, Marks, SessionMarks, session_marks
+from tasks_app.queue.postgresql.marks import (
+    EMPTY,
+    READY_BY_PRIORITY,
+    RETURNED,
+    Marks,
+    SessionMarks,
+    kept_marks,
+    session_marks,
+)
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
@@ -138,6 +146,8 @@ def claim(
     session = session_marks()
     if session is not None:
         session.look_if_due(order)
+    else:
+        session = kept_marks()
     claim_sent_at = time.monotonic()
     if cap is None:
         rows = _claim_uncapped(node, requests, order, lease, session)

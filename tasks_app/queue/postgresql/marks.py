@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -396,6 +397,32 @@ def session_marks() -> SessionMarks | None:
         if marks is None:
             marks = _sessions[connection.connection] = SessionMarks()
     return marks
+
+
+class _Kept(threading.local):
+    """Of a thread: the marks that a claim in a transaction goes by, and does not move."""
+
+    marks: SessionMarks | None = None
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def claiming(order: Selection) -> Iterator[None]:
+    """Looks before the transaction, as a claim does: a look within it would believe changes that may be undone."""
+    if (session := session_marks()) is not None:
+        session.look_if_due(order)
+    _kept.marks = session
+    try:
+        yield
+    finally:
+        _kept.marks = None
+
+
+def kept_marks() -> SessionMarks | None:
+    """For a claim in a transaction, within `claiming`; None elsewhere."""
+    return _kept.marks
 
 
 def open_sessions() -> list[SessionMarks]:

@@ -6,6 +6,7 @@ from tasks_app.queue.postgresql.claim import claim, ready_types
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.fill import fill, give_up
 from tasks_app.queue.postgresql.maintain import maintain, problem
+from tasks_app.queue.postgresql.marks import claiming
 from tasks_app.queue.postgresql.moves import (
     add_live_events,
     end_live_events,

@@ -35,6 +35,7 @@ from tasks_app.queue.sqlite.readings import (
 )
 from tasks_app.queue.sqlite.session import (
     advice,
+    claiming,
     clock_id,
     configure_session,
     elapsed,
