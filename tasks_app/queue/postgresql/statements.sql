@@ -217,6 +217,173 @@ WHERE NOT EXISTS (SELECT FROM taskdaemon_live_event AS event
     WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end')
 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
 
+-- alone (fill.py)
+-- Waits until no other session fills.
+SELECT pg_advisory_xact_lock(7468, 4);
+
+-- fill_statement, fifo (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
+), room AS MATERIALIZED (
+  SELECT asked.task_type, asked.limit_key, asked.most - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
+  ) AS tasks
+  FROM (
+    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
+    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
+    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
+  ) AS asked
+), best AS MATERIALIZED (
+  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY place) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
+    ORDER BY place LIMIT greatest(least(room.tasks, 1000), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
+
+-- fill_statement, lifo (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
+), room AS MATERIALIZED (
+  SELECT asked.task_type, asked.limit_key, asked.most - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
+  ) AS tasks
+  FROM (
+    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
+    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
+    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
+  ) AS asked
+), best AS MATERIALIZED (
+  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY place DESC) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
+    ORDER BY place DESC LIMIT greatest(least(room.tasks, 1000), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
+
+-- fill_statement, priority (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
+), room AS MATERIALIZED (
+  SELECT asked.task_type, asked.limit_key, asked.most - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
+  ) AS tasks
+  FROM (
+    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
+    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
+    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
+  ) AS asked
+), best AS MATERIALIZED (
+  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY priority DESC, place) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
+    ORDER BY priority DESC, place LIMIT greatest(least(room.tasks, 1000), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
+
+-- give_up (fill.py)
+-- Removes permits, and notes that their keys are due.
+WITH given_up AS (
+  DELETE FROM taskdaemon_permit WHERE task_id = ANY($1::uuid[]) RETURNING task_type, limit_key
+)
+INSERT INTO taskdaemon_fill_due (task_type, limit_key) SELECT DISTINCT task_type, limit_key FROM given_up;
+
 -- claim_one_type, fifo (claim.py)
 -- Claims the best ready tasks of a type for a node.
 WITH best AS MATERIALIZED (SELECT found.* FROM unnest($10::bigint[], $11::bigint[], $12::bigint[]) AS segment(a, b, c) CROSS JOIN LATERAL (SELECT * FROM (SELECT id, priority, place FROM taskdaemon_task WHERE ((status = 'pending' AND due IS NULL AND attempts > 0) OR attempts < 0) AND task_type = $1 AND ready_at >= CASE WHEN statement_timestamp() < 'epoch'::timestamptz + $9::bigint * interval '1 microsecond' THEN '-infinity'

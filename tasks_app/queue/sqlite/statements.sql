@@ -111,6 +111,54 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->>
 WHERE NOT EXISTS (SELECT 1 FROM taskdaemon_live_event AS event
   WHERE event.task_id = d.value ->> 0 AND event.attempt = d.value ->> 1 AND event.kind = 'end') ON CONFLICT DO NOTHING;
 
+-- due (fill.py)
+-- Reads which keys are due.
+SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000;
+
+-- no_longer_due (fill.py)
+-- Removes these rows.
+DELETE FROM taskdaemon_fill_due WHERE id <= ?;
+
+-- note (fill.py)
+-- Notes that a key is due.
+INSERT INTO taskdaemon_fill_due (task_type, limit_key) VALUES (?, ?);
+
+-- used (fill.py)
+-- Counts the permits of a key.
+SELECT count(*) FROM taskdaemon_permit WHERE task_type = ? AND limit_key = ?;
+
+-- best_held, fifo (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task WHERE task_type = ? AND limit_key = ?
+ORDER BY place LIMIT ?;
+
+-- best_held, lifo (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task WHERE task_type = ? AND limit_key = ?
+ORDER BY place DESC LIMIT ?;
+
+-- best_held, priority (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task WHERE task_type = ? AND limit_key = ?
+ORDER BY priority DESC, place LIMIT ?;
+
+-- let_go (fill.py)
+-- Makes a held task ready.
+UPDATE taskdaemon_task SET due = NULL, ready_at = ?, place = CASE WHEN attempts = 0 THEN ? ELSE place END
+WHERE id = ? AND status = 'pending' AND due = 9e999;
+
+-- no_longer_held (fill.py)
+-- Removes the row that says that it is held.
+DELETE FROM taskdaemon_held_task WHERE task_id = ?;
+
+-- permit (fill.py)
+-- Gives it a permit.
+INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since) VALUES (?, ?, ?, ?);
+
+-- give_up (fill.py)
+-- Removes a permit.
+DELETE FROM taskdaemon_permit WHERE task_id = ? RETURNING task_type, limit_key;
+
 -- best_of_type, fifo (claim.py)
 -- Reads the best ready tasks of a type.
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
