@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import codecs
 import threading
-import time
 from typing import Any, Literal, NamedTuple
 
 from tasks_app.runner.endings import NoReply
-from tasks_app.runner.no_reply import SILENCE_SECONDS, Fault, so_far
+from tasks_app.runner.no_reply import Fault
 from tasks_app.runner.wire import Failure, Success, progress_of
 
 HEAD_BYTES = 16 * 1024
@@ -216,54 +215,6 @@ class LiveOutput:
         if not pieces and self._first == 1:
             return [LogPiece("log", {"stream": "stdout", "text": ""})]
         return pieces
-
-
-class CallOutput:
-    """The output of one call besides its reply. For the threads that may use its Dialog."""
-
-    __slots__ = ("_err", "_out", "live", "wrote_at")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin with the output of another call."""
-        self._out: Tail | None = None
-        self._err: Tail | None = None
-        #: None: it was not followed.
-        self.live: LiveOutput | None = None
-        #: When the last output came that was no reply, until `follow` has looked at it. None: nothing to look at.
-        self.wrote_at: float | None = None
-
-    def add(self, stream: Stream, data: bytes) -> None:
-        """The call has written this: of stdout whole lines, if it splits them."""
-        if stream == "stdout":
-            self._out = tail = self._out or Tail()
-        else:
-            self._err = tail = self._err or Tail()
-        tail.add(data)
-        if self.live is not None:
-            self.live.add(stream, data)
-
-    def tails(self) -> tuple[str, str]:
-        return (self._out.text() if self._out else "", self._err.text() if self._err else "")
-
-    def follow(self, unfinished: bytes | None) -> LiveOutput:
-        """The output so far and from now on; the same one each time. `unfinished`: the line of stdout that has no end
-        yet; None if the call has its reply.
-
-        Each time it is noted if the call has written something that seems to be meant as a reply and is none, and then
-        nothing for SILENCE_SECONDS.
-        """
-        if self.live is None:
-            self.live = LiveOutput(self._out, self._err)
-        silent = self.wrote_at is not None and time.monotonic() - self.wrote_at >= SILENCE_SECONDS
-        if silent and unfinished is not None:
-            self.wrote_at = None
-            written = (self._out.text() if self._out else "") + unfinished.decode(errors="replace")
-            if (fault := so_far(written)) is not None:
-                self.live.note(fault)
-        return self.live
 
 
 class _Buffer:

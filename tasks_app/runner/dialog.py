@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Set
 from enum import Enum
 
-from tasks_app.runner.call import Call, CallOutput, CallResult, LiveOutput, Outcome
+from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome, Stream, Tail
 from tasks_app.runner.delivery import Delivery, Pairing, Stage
 from tasks_app.runner.engine import EXITED, STDOUT, Container
+from tasks_app.runner.no_reply import SILENCE_SECONDS, so_far
 from tasks_app.runner.reactor import Descriptors, Events, Listener, Reactor
 from tasks_app.runner.revision import Revision
 from tasks_app.runner.wire import BadReply, Failure, Lines, Success, parse_reply
@@ -37,6 +38,54 @@ class Ending(Enum):
     EXITING = "exiting"
     #: No more output comes: stdout was closed, or the container has exited.
     ENDED = "ended"
+
+
+class CallOutput:
+    """The output of one call besides its reply. For the threads that may use its Dialog."""
+
+    __slots__ = ("_err", "_out", "live", "wrote_at")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin with the output of another call."""
+        self._out: Tail | None = None
+        self._err: Tail | None = None
+        #: None: it was not followed.
+        self.live: LiveOutput | None = None
+        #: When the last output came that was no reply, until `follow` has looked at it. None: nothing to look at.
+        self.wrote_at: float | None = None
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """The call has written this: of stdout whole lines, if it splits them."""
+        if stream == "stdout":
+            self._out = tail = self._out or Tail()
+        else:
+            self._err = tail = self._err or Tail()
+        tail.add(data)
+        if self.live is not None:
+            self.live.add(stream, data)
+
+    def tails(self) -> tuple[str, str]:
+        return (self._out.text() if self._out else "", self._err.text() if self._err else "")
+
+    def follow(self, unfinished: bytes | None) -> LiveOutput:
+        """The output so far and from now on; the same one each time. `unfinished`: the line of stdout that has no end
+        yet; None if the call has its reply.
+
+        Each time it is noted if the call has written something that seems to be meant as a reply and is none, and then
+        nothing for SILENCE_SECONDS.
+        """
+        if self.live is None:
+            self.live = LiveOutput(self._out, self._err)
+        silent = self.wrote_at is not None and time.monotonic() - self.wrote_at >= SILENCE_SECONDS
+        if silent and unfinished is not None:
+            self.wrote_at = None
+            written = (self._out.text() if self._out else "") + unfinished.decode(errors="replace")
+            if (fault := so_far(written)) is not None:
+                self.live.note(fault)
+        return self.live
 
 
 class Dialog:
