@@ -305,16 +305,13 @@ class Environment(BaseModel):
                 {"DATABASE_URL": self.database_url, "DAEMON_BROKER_URL": self.broker_url} if self.exposed else {}
             ),
         ]
-        if self.fail_point and not self.testing:
-            faults.append(
-                "DAEMON_FAIL_POINT: makes the process kill itself, only for tests; unset it, or set "
-                "DAEMON_TESTING=true to allow it"
-            )
-        if self.callback_hurry != 1.0 and not self.testing:
-            faults.append(
-                "DAEMON_CALLBACK_HURRY: tries callbacks again too soon, only for tests; unset it, or set "
-                "DAEMON_TESTING=true to allow it"
-            )
+        for variable, is_set, effect in (
+            ("DAEMON_FAIL_POINT", self.fail_point, "makes the process kill itself"),
+            ("DAEMON_CALLBACK_HURRY", self.callback_hurry != 1.0, "tries callbacks again too soon"),
+        ):
+            if is_set and not self.testing:
+                allow = "unset it, or set DAEMON_TESTING=true to allow it"
+                faults.append(f"{variable}: {effect}, only for tests; {allow}")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -78,7 +78,8 @@ def no_program(command: Sequence[str], cwd: Path) -> str | None:
             return f"there is no program {path}; {CORRECT_PATH}"
         if not os.access(path, os.X_OK):
             return f"{path} cannot be executed; type: chmod +x {path}"
-        return _in_first_line(path, cwd)
+        head = _head(str(path))
+        return None if head is None else why_no_script(str(path), head, _here(cwd))
     if program not in OUR_PYTHON and shutil.which(program) is None:
         meant = _near_on_path(program)
         then = f"did you mean {meant}?" if meant else "install it, or write its full path"
@@ -91,12 +92,6 @@ def why_not_executed(command: Sequence[str], cwd: Path) -> str | None:
     path = str(cwd / command[0]) if "/" in command[0] else shutil.which(command[0])
     head = _head(path) if path else None
     return None if head is None else why_not_run(str(path), head, _here(cwd))
-
-
-def _in_first_line(script: Path, cwd: Path) -> str | None:
-    """What is wrong with the first line of a file that is to be executed, which names its interpreter."""
-    head = _head(str(script))
-    return None if head is None else why_no_script(str(script), head, _here(cwd))
 
 
 def _here(cwd: Path) -> Place:
