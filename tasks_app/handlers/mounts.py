@@ -17,7 +17,7 @@ FORBIDDEN = (
 
 #: A handler that can write to these folders decides what the host runs.
 PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-#: Its hidden files likewise decide what the host runs; a folder in it is writable if a root of writable mounts is there.
+#: Its hidden files likewise decide what the host runs; a folder in it may be writable if a writable root is in it.
 ROOTS_HOME = "/root"
 
 #: The directory in a container that has the handler's FIFOs. In /dev, so that no image needs a new folder.
@@ -75,7 +75,7 @@ class MountRules:
         return f"{path} is below none of {variable} ({named}); add a directory that handlers may {what}"
 
     def _programs(self, path: str) -> str | None:
-        """The folder of the host's or the platform's programs that contains the path or is in it; None: there is none."""
+        """The folder of the host's or the platform's programs that contains the path or is in it; None without one."""
         in_home = [root for root in self.writable_roots if root != ROOTS_HOME and _within(root, ROOTS_HOME)]
         home = () if any(_within(path, root) for root in in_home) else (ROOTS_HOME,)
         programs = (*PROGRAMS, *self.code, *home)
