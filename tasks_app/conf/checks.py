@@ -1,4 +1,5 @@
-"""Django system checks: what stops a bad start, every fault at once, and what only `manage.py check` warns about."""
+"""Django system checks: the errors that stop a bad start, all at once, and the warnings that only `manage.py check`
+gives."""
 
 from __future__ import annotations
 
@@ -131,7 +132,7 @@ def check_processors(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _processors() -> tuple[int, str]:
-    """How many there are, and whose: the Docker engine's, or this machine's if there is no engine."""
+    """The number of processors, and whose they are: the Docker engine's, or this machine's if there is no engine."""
     connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
     try:
         connection.get()
@@ -170,7 +171,7 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _build(image: str | None) -> str:
-    """What to do about a missing image. A name that begins with localhost/ is never pulled."""
+    """The remedy for a missing image. A name that begins with localhost/ is never pulled."""
     if image is not None and image.startswith("localhost/"):
         return f"Type: docker build -t {image} FOLDER. {_CORRECT}"
     return f"A worker pulls it at its start; to see whether it can, type: docker pull {image}."

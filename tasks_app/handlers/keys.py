@@ -13,7 +13,7 @@ from tasks_app.handlers.words import nearest
 
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
-#: As whom a sealed handler runs.
+#: The user and group of a sealed handler.
 SEALED_USER = "65534:65534"
 RETRY_ON = ("error", "timeout", "crash")
 MAX_DESCRIPTION_CHARS = 1000
@@ -43,14 +43,14 @@ class FurtherKey(NamedTuple):
     other_names: tuple[str, ...] = ()
 
 
-#: A registry, a name, a tag, a digest, as the engine reads them.
+#: An image's name with registry, tag and digest, as the engine reads it.
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
     rf"(?:(?:[A-Za-z0-9.-]+|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?"
     r"(?:@[A-Za-z0-9+.-]+:[0-9A-Fa-f]{32,})?",
     re.ASCII,
 )
-#: What other tools call a key.
+#: The keys of other tools, each with our key for the same thing.
 OTHER_NAMES = {
     "entrypoint": "command", "environment": "env", "secrets": "env_from", "concurrency": "instances",
     "replicas": "instances", "max_age": "max_container_age", "max_tasks": "max_tasks_per_container",
@@ -59,13 +59,13 @@ OTHER_NAMES = {
 }  # fmt: skip
 
 
-#: What other tools have, and handlers do not.
+#: Keys of other tools for features that handlers lack.
 _GPUS = "is not supported yet: a container gets no GPU; leave it out, and let the handler call a service that has one"
 NOT_YET = dict.fromkeys(("gpu", "gpus", "gpu_count", "device_requests"), _GPUS)
 
 
 def unknown(word: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str:
-    """What is said of a key that there is not."""
+    """The sentence about a key that does not exist."""
     return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known, other_names)}"
 
 
@@ -167,7 +167,7 @@ def list_of(of: Check, example: str = '["...", "..."]') -> Check:
 
 
 def _all(check: Check, items: Iterable[Any]) -> list[Any]:
-    """What the check returns for each item. Raises ValueError with the sentences of all that it refuses."""
+    """The values that the check returns for the items. Raises ValueError with the sentences of all refused items."""
     values: list[Any] = []
     sentences: list[str] = []
     for item in items:
@@ -301,7 +301,7 @@ def capability(value: Any) -> str:
 
 
 def unusable_capabilities(values: Mapping[str, Any]) -> str | None:
-    """Why a handler's `cap_add` has no effect, given its `user` and `profile`; None if it has one.
+    """Why a handler's `cap_add` has no effect, given its `user` and `profile`; None if it has an effect.
 
     Only root's processes get the capabilities of their container.
     """

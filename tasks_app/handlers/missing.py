@@ -1,4 +1,5 @@
-"""What a handler names and this machine lacks, before its tasks find it out: programs, scripts, variables, mounts."""
+"""Finds the programs, scripts, variables and mounts that a handler names and this machine lacks, before its tasks
+fail."""
 
 from __future__ import annotations
 
@@ -48,17 +49,18 @@ def _cannot_write(handler: Handler, path: str) -> str | None:
     if not uid.isdecimal() or int(uid) == 0:
         return None
     status = os.stat(path)
-    # Without a group in `user` it is that of the image.
+    # Without a group in `user` the process has the image's group.
     mine = (status.st_uid == int(uid), not gid.isdecimal() or status.st_gid == int(gid), True)
     allowed = any(its and status.st_mode >> shift & 0o2 for its, shift in zip(mine, (6, 3, 0), strict=True))
     return None if allowed else user
 
 
 def why_not_started(command: Sequence[str], cwd: Path) -> str | None:
-    """What of a child process's command this machine lacks, in one sentence; None if it lacks nothing that is known."""
+    """The part of a child process's command that this machine lacks, in one sentence; None if nothing is known to be
+    missing."""
     if sentence := no_program(command, cwd):
         return sentence
-    # Only the first one: further words are the program's arguments, and may name files that it creates.
+    # Only the first script is checked: further words are the program's arguments, and may name files that it creates.
     file = next((word for word in command[1:] if not word.startswith("-")), None)
     if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
         return f"there is no file {cwd / file}; {CORRECT_PATH}"

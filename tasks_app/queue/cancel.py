@@ -1,4 +1,4 @@
-"""What a caller or an operator ends: cancel and delete."""
+"""A caller or an operator ends a task: cancel and delete."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
 
 
 def cancelled(ids: Collection[str]) -> set[str]:
-    """Of these tasks, the ids of those that were cancelled or deleted, and not redriven since."""
+    """The ids of the tasks among these that were cancelled or deleted, and not redriven since."""
     others = Task.objects.filter(pk__in=ids).exclude(status=Status.FAILED, failure_reason=FailureReason.CANCELLED)
     return set(ids) - {str(identity) for identity in others.values_list("pk", flat=True)}
 

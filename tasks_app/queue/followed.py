@@ -88,7 +88,7 @@ def follow(ids: Collection[UUID]) -> int:
     return Task.objects.filter(pk__in=ids).update(followed=True)
 
 
-# What a move calls.
+# The calls of a move.
 
 
 def locked(rows: TaskQuerySet | Any) -> Any:
@@ -103,14 +103,14 @@ def locked(rows: TaskQuerySet | Any) -> Any:
 
 
 def lock_followers(ids: Collection[UUID]) -> None:
-    """These followed tasks may be moved by this transaction, which has locked none of their rows."""
+    """Let followers lock before this transaction, which has locked no row of these followed tasks, moves them."""
     if ids:
         for follower in registered("follower"):
             _call(follower.lock, sorted(ids))
 
 
 def tell_followers(moved: Iterable[Moved]) -> None:
-    """This transaction has moved these followed tasks."""
+    """Tell followers that this transaction has moved these followed tasks."""
     if not (rows := list(moved)):
         return
     for follower in registered("follower"):
@@ -134,7 +134,7 @@ def _call(hook: Callable[[Sequence[Any]], None], about: Sequence[Any]) -> None:
             log.exception("a follower has failed: it misses a move", follower=hook.__module__, task=str(about[0]))
 
 
-# What a move calls before ended tasks change.
+# The calls of a move before ended tasks change.
 
 
 def leaves_columns() -> set[str]:
@@ -143,7 +143,7 @@ def leaves_columns() -> set[str]:
 
 
 def leave(act: str, tasks: Sequence[Task]) -> None:
-    """An act is done to these tasks, which this transaction has locked, if they have ended."""
+    """Call the features before an act on those of these tasks, locked by this transaction, that have ended."""
     for hook in registered("leaves"):
         if act in hook.acts and (ids := [task.pk for task in tasks if task.status in FINAL and hook.concerns(task)]):
             hook.tell(ids)

@@ -125,12 +125,12 @@ def _select(columns: Mapping[str, str]) -> str:
 
 
 def due_work_of(row: Sequence[Any]) -> DueWork:
-    """What a beat has read."""
+    """A beat's reading, from its row."""
     return DueWork.of(dict(zip(_DUE_WORK | ON_HOLD, row, strict=True)))
 
 
 def on_hold_of(row: Sequence[Any]) -> OnHold:
-    """What a node must not start."""
+    """The types and nodes on hold, from the statement's row."""
     return OnHold.of(dict(zip(ON_HOLD, row, strict=True)))
 
 

@@ -78,7 +78,7 @@ class IdempotencyKey(NamedTuple):
 
     @property
     def name(self) -> RequestName:
-        """What no two requests have in common."""
+        """The name of a request: unique among all callers."""
         return self.owner, self.key
 
 

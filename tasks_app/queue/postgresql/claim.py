@@ -1,4 +1,4 @@
-"""Claim on PostgreSQL: one statement, which skips what is known to be dead (`marks`)."""
+"""Claim on PostgreSQL: one statement, which skips the index's known dead entries (`marks`)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
 MAX_CAPPED_ROUNDS = 8
-#: A claim returns at most so many bytes of data. What could be more is left out: the server makes a text of each, so
-#: that many large ones together would take longer than a statement may.
+#: A claim returns at most so many bytes of data. Data that could exceed them is left out: the server makes a text of
+#: each, and many large texts together would take longer than a statement may.
 MAX_DATA_BYTES = 16 * 1024 * 1024
 #: Data without a stored size is measured if it has so few bytes in its row. More may be compressed, and of a number
 #: with an exponent hundreds of bytes are made.
@@ -43,7 +43,7 @@ Arm = tuple[str, str, str]
 
 
 def arms(by_position: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
-    """What is read of each segment (a, b, c), one after the other: every ready row once, the best first."""
+    """The reads of each segment (a, b, c), one after the other: every ready row once, the best first."""
     return {
         "fifo": (
             (returned, "place < segment.a", "place"),
@@ -126,7 +126,7 @@ def claim_by_type(order: Selection) -> str:
 
 @cache
 def claim_one_type(order: Selection) -> str:
-    """The same for one type, the usual case: it costs the server a tenth less."""
+    """The statement that claims tasks of one type, the usual case: it costs the server a tenth less."""
     segments = "$10::bigint[], $11::bigint[], $12::bigint[]"
     best = _best(order, "$1", "$4::int", "$9::bigint", segments, "FOR UPDATE SKIP LOCKED")
     return _CLAIM_ONE_TYPE.replace("{best}", best).replace("{each}", "$13")
@@ -246,6 +246,6 @@ def as_json(requests: Sequence[ClaimRequest], order: Selection, session: Session
 
 
 def ready_types(types: Sequence[str]) -> set[str]:
-    """A look, so an idle node's polls do not read what its claims left behind."""
+    """Takes a look, so that an idle node's polls do not read the dead entries that its claims left behind."""
     session = session_marks() or SessionMarks()
     return session.look("fifo", types)

@@ -1,4 +1,4 @@
-"""Every move of a task on PostgreSQL but the claim, and what is written with it: attempts, counters, live events.
+"""Every move of a task on PostgreSQL except the claim, and its further rows: attempts, counters, live events.
 
 Each is one statement, whose rows are one JSON text, because psycopg adapts each element of an array in Python.
 """

@@ -1,4 +1,4 @@
-"""A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and what is said of the
+"""A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and the sentences about the
 database and its errors.
 
 The clock is the server's.
@@ -189,7 +189,7 @@ def where() -> str:
     return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
-# What an error of the server means: for the verbs, and for whoever has set it up, with what to do next.
+# The meaning of the server's errors: for the verbs, and for an operator, with the remedy.
 
 #: The statement was cancelled, by `statement_timeout` or by a person; no memory for it.
 COST_STATES = ("57014", "53200")

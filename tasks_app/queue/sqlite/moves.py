@@ -1,6 +1,6 @@
-"""Every move of a task on SQLite but the claim, and what is written with it: attempts, counters, live events.
+"""Every move of a task on SQLite except the claim, and its further rows: attempts, counters, live events.
 
-All of them run under one lock, so what is read is true when it is written. Many rows are one JSON array or one
+All moves run under one lock, so a row that is read is unchanged when it is written. Many rows are one JSON array or one
 `executemany`, because each step of a statement costs a call into the driver.
 """
 
@@ -192,7 +192,7 @@ RETURNING id, attempts
 
 
 def renew(node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
-    """A power cut that undoes it has ended the attempts too."""
+    """The commit need not be durable: a power cut that undoes it has ended the attempts too."""
     rows: list[tuple[str, int]] = []
     with bare_writing(durable=False, first=True) as raw:
         now, its = seconds(), clock_id()
@@ -280,7 +280,7 @@ def add_counts(deltas: Mapping[str, int]) -> None:
 
 # Live events. They move no task.
 
-#: Of these attempts, those that run on a node.
+#: The attempts among these that run on a node.
 HELD = """
 SELECT value ->> 0, value ->> 1 FROM json_each(?) AS d WHERE EXISTS (
   SELECT 1 FROM taskdaemon_task AS task

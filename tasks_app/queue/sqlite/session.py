@@ -1,4 +1,4 @@
-"""A session of SQLite: its statements, its clock, its limits, and what is said of the database and its errors.
+"""A session of SQLite: its statements, its clock, its limits, and the sentences about the database and its errors.
 
 The clock is this host's monotonic one. It stands still while the host, and so every node, is suspended.
 """
@@ -131,7 +131,7 @@ def where() -> str:
     return f"sqlite {connection.settings_dict['NAME']}"
 
 
-# What an error of the file means: for the verbs, and for whoever has set it up, with what to do next.
+# The meaning of the file's errors: for the verbs, and for an operator, with the remedy.
 
 #: A database cannot be opened with less room on its disk.
 LEAST_BYTES = 64 * 1024
