@@ -46,7 +46,8 @@ def hold_new(keys: Mapping[UUID, str]) -> None:
 def _hold(ids: Collection[UUID]) -> None:
     """Those of these tasks that are ready and have a key are held, and wait for a fill."""
     rows = Task.objects.ready_by_key().filter(pk__in=ids, limit_key__isnull=False)
-    ready = list(rows.values_list("pk", "task_type", "limit_key", "priority", "position"))
+    found = rows.values_list("pk", "task_type", "limit_key", "priority", "position")
+    ready = [(task, name, str(key), priority, position) for task, name, key, priority, position in found]
     if not ready:
         return
     hold([row[0] for row in ready])
@@ -135,8 +136,8 @@ def repair() -> int:
 
 def limits() -> Limits:
     """How many tasks of each key of a handler may have permits."""
-    rows = Limit.objects.filter(max_running_per_key__isnull=False)
-    return dict(rows.values_list("handler", "max_running_per_key"))
+    rows = Limit.objects.values_list("handler", "max_running_per_key")
+    return {name: most for name, most in rows if most is not None}
 
 
 class Filler:

@@ -47,19 +47,19 @@ SELECT owner, key FROM won;
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
-  scheduled_for, callback_key)
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
+  limit_key, schedule, scheduled_for, callback_key)
 SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
-  scheduled_for, callback_key
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
+  limit_key, schedule, scheduled_for, callback_key
 FROM ROWS FROM (json_to_recordset($1::json) AS (
   id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text, size int,
   due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int, tags
-  jsonb, metadata jsonb, unique_key text, callback_url text, schedule text, scheduled_for timestamptz, callback_key
-  bigint
+  jsonb, metadata jsonb, unique_key text, callback_url text, limit_key text, schedule text, scheduled_for timestamptz,
+  callback_key bigint
 )) WITH ORDINALITY AS n(
   id, task_type, task_data, priority, place, created_at, clock, size, due, due_at, expires_at, requested_timeout,
-  requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key, ordinal)
+  requested_max_retries, tags, metadata, unique_key, callback_url, limit_key, schedule, scheduled_for, callback_key, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING;
 
@@ -219,7 +219,7 @@ ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
 
 -- alone (fill.py)
 -- Waits until no other session fills.
-SELECT pg_advisory_xact_lock(7468, 4);
+SELECT set_config('idle_in_transaction_session_timeout', '5s', true), pg_advisory_xact_lock(7468, 4);
 
 -- fill_statement, fifo (fill.py)
 -- Makes the best held tasks of keys that are due ready, as far as their limits allow.
@@ -260,7 +260,7 @@ WITH due AS MATERIALIZED (
   DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
 ), permitted AS (
   INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
 ), ready AS (
   UPDATE taskdaemon_task AS task
   SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
@@ -312,7 +312,7 @@ WITH due AS MATERIALIZED (
   DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
 ), permitted AS (
   INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
 ), ready AS (
   UPDATE taskdaemon_task AS task
   SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
@@ -364,7 +364,7 @@ WITH due AS MATERIALIZED (
   DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
 ), permitted AS (
   INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked
+  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
 ), ready AS (
   UPDATE taskdaemon_task AS task
   SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
@@ -574,6 +574,7 @@ SELECT
   (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= clock_timestamp() - interval '60 seconds' AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'callbacks ' ELSE '' END
+  || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_fill_due) THEN 'fill ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = floor(extract(epoch from statement_timestamp()) / 60)::bigint) THEN 'history ' ELSE '' END
@@ -599,7 +600,8 @@ FROM (
   SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
   ) END AS running
-  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+  FROM taskdaemon_limit
+  WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR interval IS NOT NULL
 ) AS held
 ) AS limited) AS limits;
 
@@ -619,7 +621,8 @@ FROM (
   SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
   ) END AS running
-  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+  FROM taskdaemon_limit
+  WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR interval IS NOT NULL
 ) AS held
 ) AS limited) AS limits;
 

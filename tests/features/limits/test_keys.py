@@ -18,6 +18,7 @@ from tasks_app.features.limits.why import reasons
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
+from tasks_app.queue.fill import fill
 from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.models import LiveEvent, Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
@@ -157,7 +158,7 @@ def test_a_changed_priority_counts_in_the_order_of_a_key(monkeypatch: pytest.Mon
     [running] = starts()
     assert prioritize(third, 90)
     settle("node", [success(running)])
-    while keyed.fill(keyed.limits, "priority"):
+    while fill(keyed.limits, "priority"):
         pass
     assert [UUID(task.id) for task in take()] == [third] and HeldTask.objects.get().pk == second
 
@@ -194,7 +195,7 @@ class Keys(RuleBasedStateMachine):
         self.nodes: dict[tuple[str, int], str] = {}
         limit(max_running_per_key=self.most)
 
-    def some(self, data: Any, *rows: Any) -> UUID | None:
+    def some(self, data: Any, *rows: Any) -> Any:
         return data.draw(st.sampled_from(rows)) if rows else None
 
     @rule(keys=st.lists(st.sampled_from("abc"), min_size=1, max_size=4), delay=st.sampled_from([0.0, 3600.0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks_app.features.limits.models import Limit
@@ -21,6 +21,7 @@ from tests.queue.moves.kit import failure, submitted, success, together
 RATES = st.tuples(st.integers(1, 3000), st.sampled_from("smhd")).filter(lambda rate: rate[0] <= 50 * UNITS[rate[1]])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # beside load
 @given(
     rate=RATES,
     begin=st.floats(0, 2e9),
