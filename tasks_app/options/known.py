@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
-from uuid import UUID
 
 from django.utils.module_loading import import_string
 
@@ -46,13 +44,6 @@ def stored() -> tuple[Option, ...]:
 def tables() -> Mapping[str, OptionTable]:
     """The tables of the options that have a table, by the names of the options."""
     return {option.name: import_string(option.table) for option in options() if option.table}
-
-
-@cache
-def on_store() -> Mapping[str, Callable[[Mapping[UUID, Any]], None]]:
-    """What is called with the values of new tasks, by the names of the options: tables, and `Option.on_store`."""
-    listeners = {option.name: import_string(option.on_store) for option in options() if option.on_store}
-    return {name: table.store for name, table in tables().items()} | listeners
 
 
 @cache

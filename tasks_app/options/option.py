@@ -67,9 +67,6 @@ class Option:
     #: Instead of a column: the dotted path of an `OptionTable`. The admin and exports show columns alone; a feature
     #: with a table shows it on its panels.
     table: str = ""
-    #: Beside a column: the dotted path of a function that gets the values of new tasks by their ids, in the transaction
-    #: that stores the tasks, after that. It is not called without such a task. What it raises undoes the transaction.
-    on_store: str = ""
     #: Whether a schedule may give it to its tasks.
     lasting: bool = True
     #: Whether it is a payload: only SEE_PAYLOADS shows it, and an export has it only if it is asked for.

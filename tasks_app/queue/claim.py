@@ -74,7 +74,9 @@ def claim_limited(
     asked = {name: openings[name].most(count) if name in openings else count for name, count, _ in requests}
     lowered = [request._replace(count=asked[request.task_type]) for request in requests]
     tasks = [
-        task._replace(permit=True) if task.task_type in openings and openings[task.task_type].permits else task
+        task._replace(permit=True)
+        if task.task_type in openings and openings[task.task_type].places is not None
+        else task
         for task in claim(node, lowered, order, cap)
     ]
     tell_gates(node, [task for task in tasks if task.task_type in openings], openings)

@@ -20,14 +20,12 @@ from tasks_app.queue.due_work import StartLimit
 
 
 class Opening(NamedTuple):
-    """What a gate lets through of a type. `places`: how many tasks; None: any number. `seconds`: none for so long.
-    `interval`: one, and the next one so many seconds later; None: any number at once. `permits`: whether its tasks get
-    permits."""
+    """What a gate lets through of a type. `places`: how many tasks; None: any number, which get no permits. `seconds`:
+    none for so long. `interval`: one, and the next one so many seconds later; None: any number at once."""
 
     places: int | None = None
     seconds: float = 0.0
     interval: float | None = None
-    permits: bool = False
 
     def most(self, count: int) -> int:
         """How many of so many tasks may start."""
@@ -47,10 +45,7 @@ class Opening(NamedTuple):
         places = [its for its in (self.places, other.places) if its is not None]
         intervals = [its for its in (self.interval, other.interval) if its is not None]
         return Opening(
-            min(places, default=None),
-            max(self.seconds, other.seconds),
-            max(intervals) if intervals else None,
-            self.permits or other.permits,
+            min(places, default=None), max(self.seconds, other.seconds), max(intervals) if intervals else None
         )
 
 

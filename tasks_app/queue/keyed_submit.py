@@ -24,7 +24,7 @@ import uuid_utils.compat as uuids
 from django.db import transaction
 
 from tasks_app.db.lookups import pairs_in
-from tasks_app.options.known import on_store, stored
+from tasks_app.options.known import stored, tables
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, remember_answer, remembered_until, replay, reserve
 from tasks_app.queue.maintenance import expire_at_once
@@ -114,10 +114,10 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> tuple[list[UUID
         expire_at_once(late)
     known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
     kept = [index for index in storing if known[index] == ids[index]]
-    for option, tell in on_store().items():
+    for option, table in tables().items():
         asked = {ids[index]: asks[option] for index in kept if (asks := new[index].options) and option in asks}
         if asked:
-            tell(asked)
+            table.store(asked)
     store().add_counts(Counter(f"received|{new[index].task_type}" for index in kept))
     return known, [new[index] for index in kept if rows[index].due is None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,6 @@ from tasks_app.queue.idempotency import MAX_ROUNDS
 from tasks_app.queue.keyed_submit import UniqueName, living_tasks
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.permit_models import HeldTask
 from tasks_app.queue.submission import KeysContended
 from tasks_app.runner.wire import encode, stored_size
 
@@ -183,7 +181,5 @@ def prioritize_many(tasks: Sequence[Task], priority: int) -> None:
     ready = [task.pk for task in tasks if task.due is None and task.priority != priority] if moving else []
     positions = dict(zip(ready, store().next_positions(len(ready)), strict=True)) if ready else {}
     store().set_priority([(task.pk, positions.get(task.pk)) for task in tasks], priority)
-    if held := [task.pk for task in tasks if task.due == math.inf]:
-        HeldTask.objects.filter(pk__in=held).update(priority=priority)
     types = sorted({task.task_type for task in tasks if task.due is None})
     transaction.on_commit(partial(notify_types, [(name, priority) for name in types]), robust=True)

@@ -1,20 +1,13 @@
 """What limits add to the engine."""
 
-from types import MappingProxyType
-
 from tasks_app.feature import Feature
-from tasks_app.features.limits.statements import FILL_DUE, START_LIMITS
+from tasks_app.features.limits.statements import START_LIMITS
 
 
 class Limits(Feature):
-    """How many tasks of a handler or of one of its keys run at once over all nodes, how often tasks start, and how many
-    may be open."""
+    """How many tasks of a handler run at once over all nodes, how often they start, and how many may be open."""
 
     name = "tasks_app.features.limits"
-    options = "tasks_app.features.limits.options.OPTIONS"
-    follower = "tasks_app.features.limits.keyed.follower"
-    holds = "tasks_app.features.limits.why.reasons"
-    due_work = MappingProxyType({"fill": FILL_DUE})
     start_limits = START_LIMITS
     gate = "tasks_app.features.limits.gate.gate"
     quota = "tasks_app.features.limits.queue_limit.open_tasks"

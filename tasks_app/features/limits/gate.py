@@ -16,7 +16,6 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Count, Min, Q
 
-from tasks_app.features.limits.keyed import give_up_ended
 from tasks_app.features.limits.models import Limit, RunningPermit
 from tasks_app.features.limits.rates import wait
 from tasks_app.queue.attempt import ClaimedTask
@@ -63,11 +62,11 @@ _floors = _Floors()
 
 def opened(types: Sequence[str]) -> Mapping[str, Opening]:
     """What may start of these types (`Gate.opened`)."""
-    columns = ("handler", "max_running", "max_running_per_key", "interval", "last_start", "clock")
+    columns = ("handler", "max_running", "interval", "last_start", "clock")
     rows = [
         row
         for row in Limit.objects.select_for_update().filter(pk__in=types).order_by("pk").only(*columns)
-        if (row.max_running, row.max_running_per_key, row.interval) != (None, None, None)
+        if row.max_running is not None or row.interval is not None
     ]
     running = _running([row.handler for row in rows if row.max_running is not None])
     seconds = _seconds([row for row in rows if row.interval is not None])
@@ -76,7 +75,6 @@ def opened(types: Sequence[str]) -> Mapping[str, Opening]:
             None if row.max_running is None else max(row.max_running - running.get(row.handler, 0), 0),
             seconds.get(row.handler, 0.0),
             row.interval,
-            permits=(row.max_running, row.max_running_per_key) != (None, None),
         )
         for row in rows
     }
@@ -111,7 +109,7 @@ def _seconds(rows: Sequence[Limit]) -> Mapping[str, float]:
 
 def started(node: str, tasks: Sequence[ClaimedTask], openings: Mapping[str, Opening]) -> None:
     """These tasks have permits, and the moment of their start counts (`Gate.started`)."""
-    permitted = [task for task in tasks if openings[task.task_type].permits]
+    permitted = [task for task in tasks if openings[task.task_type].places is not None]
     rated = sorted({task.task_type for task in tasks if openings[task.task_type].interval is not None})
     if not (permitted or rated):
         return
@@ -136,7 +134,6 @@ def ended(attempts: Sequence[tuple[UUID, int]]) -> None:
         by_number[number].append(identity)
     for number, ids in by_number.items():
         RunningPermit.objects.filter(attempt=number, task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
-    give_up_ended([identity for identity, _ in attempts])
 
 
 gate = Gate(opened, started, ended)

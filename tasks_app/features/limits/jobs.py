@@ -17,7 +17,6 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.features.limits import lost_permits
-from tasks_app.features.limits.keyed import all_due, filler, repair
 from tasks_app.features.limits.lost_permits import LostPermits
 from tasks_app.features.limits.models import Limit, LimitFile
 from tasks_app.features.limits.settings import HandlerLimits, limits_of
@@ -98,8 +97,6 @@ def _write(row: Limit | None, name: str, limits: HandlerLimits, revision: str) -
     changed = row is None or row.limits != limits
     values: dict[str, Any] = {**vars(limits), "interval": limits.interval, "revision": revision, "written_at": Now()}
     Limit.objects.update_or_create(handler=name, defaults=values)
-    if row is not None and row.max_running_per_key != limits.max_running_per_key:
-        all_due(name)
     if changed:
         log.info("the limits of a handler are in force", handler=name, limits=limits.as_json, revision=revision)
 
@@ -142,18 +139,13 @@ class Limits:
         self._write, self._lost = WriteLimits(), LostPermits()
         self._look = OutageGuard("look for permits of dead nodes", retry_seconds=lost_permits.LOOK_SECONDS)
         self._look_at = float("-inf")
-        self._repair = OutageGuard("repair the permits of keys", retry_seconds=lost_permits.LOOK_SECONDS)
 
     def run(self, work: DueWork) -> None:
-        """Write the limits of the node's file, fill keys that are due, and look for permits that have run out. Raises
-        nothing."""
+        """Write the limits of the node's file, and look for permits that have run out. Raises nothing."""
         self._write.run()
-        if "fill" in work.features:
-            filler.wake()
         if (now := store().elapsed()) >= self._look_at:
             self._look_at = now + lost_permits.LOOK_SECONDS
             self._look.run(self._lost.look)
-            self._repair.run(repair)
 
 
 def web_job(process: str) -> Callable[[], None]:

@@ -7,14 +7,12 @@ a dead node ends its permit.
 from __future__ import annotations
 
 from typing import NamedTuple
-from uuid import UUID
 
 import structlog
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Exists, OuterRef
 
 from tasks_app import conf
-from tasks_app.features.limits.keyed import give_up_ended
 from tasks_app.features.limits.models import RunningPermit
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.claim import LEASE_SECONDS
@@ -60,7 +58,6 @@ class LostPermits:
         with writing():
             # It is not the permit of an attempt that runs: that attempt would have a number of its own.
             RunningPermit.objects.filter(pk__in=[permit.id for permit in over])._raw_delete(DEFAULT_DB_ALIAS)
-            give_up_ended([UUID(permit.task) for permit in over])
         for permit in over:
             log.warning(
                 "the permit of an attempt has run out", task_id=permit.task, handler=permit.task_type,

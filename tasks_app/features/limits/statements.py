@@ -11,10 +11,6 @@ FROM (
   SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
   ) END AS running
-  FROM taskdaemon_limit
-  WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR interval IS NOT NULL
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
 ) AS held
 """
-
-#: `Feature.due_work`: keys are due that no fill has taken.
-FILL_DUE = "EXISTS (SELECT 1 FROM taskdaemon_fill_due)"

@@ -47,19 +47,19 @@ SELECT owner, key FROM won;
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
-  limit_key, schedule, scheduled_for, callback_key)
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
+  scheduled_for, callback_key)
 SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
-  limit_key, schedule, scheduled_for, callback_key
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
+  scheduled_for, callback_key
 FROM ROWS FROM (json_to_recordset($1::json) AS (
   id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text, size int,
   due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int, tags
-  jsonb, metadata jsonb, unique_key text, callback_url text, limit_key text, schedule text, scheduled_for timestamptz,
-  callback_key bigint
+  jsonb, metadata jsonb, unique_key text, callback_url text, schedule text, scheduled_for timestamptz, callback_key
+  bigint
 )) WITH ORDINALITY AS n(
   id, task_type, task_data, priority, place, created_at, clock, size, due, due_at, expires_at, requested_timeout,
-  requested_max_retries, tags, metadata, unique_key, callback_url, limit_key, schedule, scheduled_for, callback_key, ordinal)
+  requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING;
 
@@ -216,173 +216,6 @@ FROM json_to_recordset($1::json) AS
 WHERE NOT EXISTS (SELECT FROM taskdaemon_live_event AS event
     WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end')
 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
-
--- alone (fill.py)
--- Waits until no other session fills.
-SELECT set_config('idle_in_transaction_session_timeout', '5s', true), pg_advisory_xact_lock(7468, 4);
-
--- fill_statement, fifo (fill.py)
--- Makes the best held tasks of keys that are due ready, as far as their limits allow.
-WITH due AS MATERIALIZED (
-  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
-), room AS MATERIALIZED (
-  SELECT asked.task_type, asked.limit_key, asked.most - (
-    SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
-  ) AS tasks
-  FROM (
-    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
-    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
-    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
-  ) AS asked
-), best AS MATERIALIZED (
-  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY place) AS ordinal
-  FROM room CROSS JOIN LATERAL (
-    SELECT * FROM taskdaemon_held_task AS held
-    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
-    ORDER BY place LIMIT greatest(least(room.tasks, 1000), 0)
-  ) AS held
-  ORDER BY ordinal LIMIT 1000 + 1
-), locked AS MATERIALIZED (
-  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
-    SELECT attempts FROM taskdaemon_task AS task
-    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
-    FOR NO KEY UPDATE SKIP LOCKED
-  ) AS task
-  ORDER BY ordinal LIMIT 1000
-), no_longer_due AS (
-  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
-), still_due AS (
-  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
-  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
-  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
-), no_longer_held AS (
-  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
-), permitted AS (
-  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
-), ready AS (
-  UPDATE taskdaemon_task AS task
-  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
-  FROM (
-    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
-    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
-  ) AS placed
-  WHERE task.id = placed.task_id
-  RETURNING task.task_type, task.priority
-)
-SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
-
--- fill_statement, lifo (fill.py)
--- Makes the best held tasks of keys that are due ready, as far as their limits allow.
-WITH due AS MATERIALIZED (
-  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
-), room AS MATERIALIZED (
-  SELECT asked.task_type, asked.limit_key, asked.most - (
-    SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
-  ) AS tasks
-  FROM (
-    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
-    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
-    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
-  ) AS asked
-), best AS MATERIALIZED (
-  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY place DESC) AS ordinal
-  FROM room CROSS JOIN LATERAL (
-    SELECT * FROM taskdaemon_held_task AS held
-    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
-    ORDER BY place DESC LIMIT greatest(least(room.tasks, 1000), 0)
-  ) AS held
-  ORDER BY ordinal LIMIT 1000 + 1
-), locked AS MATERIALIZED (
-  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
-    SELECT attempts FROM taskdaemon_task AS task
-    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
-    FOR NO KEY UPDATE SKIP LOCKED
-  ) AS task
-  ORDER BY ordinal LIMIT 1000
-), no_longer_due AS (
-  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
-), still_due AS (
-  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
-  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
-  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
-), no_longer_held AS (
-  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
-), permitted AS (
-  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
-), ready AS (
-  UPDATE taskdaemon_task AS task
-  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
-  FROM (
-    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
-    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
-  ) AS placed
-  WHERE task.id = placed.task_id
-  RETURNING task.task_type, task.priority
-)
-SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
-
--- fill_statement, priority (fill.py)
--- Makes the best held tasks of keys that are due ready, as far as their limits allow.
-WITH due AS MATERIALIZED (
-  SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000
-), room AS MATERIALIZED (
-  SELECT asked.task_type, asked.limit_key, asked.most - (
-    SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = asked.task_type AND permit.limit_key = asked.limit_key
-  ) AS tasks
-  FROM (
-    SELECT task_type, limit_key, coalesce(limited.most, 1000000000) AS most
-    FROM (SELECT DISTINCT task_type, limit_key FROM due) AS key
-    LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = key.task_type
-  ) AS asked
-), best AS MATERIALIZED (
-  SELECT held.task_id, held.task_type, held.limit_key, row_number() OVER (ORDER BY priority DESC, place) AS ordinal
-  FROM room CROSS JOIN LATERAL (
-    SELECT * FROM taskdaemon_held_task AS held
-    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key
-    ORDER BY priority DESC, place LIMIT greatest(least(room.tasks, 1000), 0)
-  ) AS held
-  ORDER BY ordinal LIMIT 1000 + 1
-), locked AS MATERIALIZED (
-  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
-    SELECT attempts FROM taskdaemon_task AS task
-    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
-    FOR NO KEY UPDATE SKIP LOCKED
-  ) AS task
-  ORDER BY ordinal LIMIT 1000
-), no_longer_due AS (
-  DELETE FROM taskdaemon_fill_due WHERE id = ANY(ARRAY(SELECT id FROM due))
-), still_due AS (
-  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
-  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
-  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
-), no_longer_held AS (
-  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
-), permitted AS (
-  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, since)
-  SELECT task_id, task_type, limit_key, clock_timestamp() FROM locked ON CONFLICT (task_id) DO NOTHING
-), ready AS (
-  UPDATE taskdaemon_task AS task
-  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
-  FROM (
-    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
-    FROM (SELECT * FROM locked ORDER BY ordinal) AS locked
-  ) AS placed
-  WHERE task.id = placed.task_id
-  RETURNING task.task_type, task.priority
-)
-SELECT (SELECT count(*) FROM due), (SELECT json_agg(json_build_array(task_type, priority))::text FROM ready);
-
--- give_up (fill.py)
--- Removes permits, and notes that their keys are due.
-WITH given_up AS (
-  DELETE FROM taskdaemon_permit WHERE task_id = ANY($1::uuid[]) RETURNING task_type, limit_key
-)
-INSERT INTO taskdaemon_fill_due (task_type, limit_key) SELECT DISTINCT task_type, limit_key FROM given_up;
 
 -- claim_one_type, fifo (claim.py)
 -- Claims the best ready tasks of a type for a node.
@@ -574,7 +407,6 @@ SELECT
   (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= clock_timestamp() - interval '60 seconds' AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'callbacks ' ELSE '' END
-  || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_fill_due) THEN 'fill ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = floor(extract(epoch from statement_timestamp()) / 60)::bigint) THEN 'history ' ELSE '' END
@@ -600,8 +432,7 @@ FROM (
   SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
   ) END AS running
-  FROM taskdaemon_limit
-  WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR interval IS NOT NULL
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
 ) AS held
 ) AS limited) AS limits;
 
@@ -621,8 +452,7 @@ FROM (
   SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
   ) END AS running
-  FROM taskdaemon_limit
-  WHERE max_running IS NOT NULL OR max_running_per_key IS NOT NULL OR interval IS NOT NULL
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
 ) AS held
 ) AS limited) AS limits;
 
