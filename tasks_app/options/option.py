@@ -64,9 +64,11 @@ class Option:
     column: str = ""
     #: The column itself, of a feature that adds one to the table of tasks: it is null where nothing was asked for.
     adds: models.Field[Any, Any] | None = None
-    #: Instead of a column: the dotted path of an `OptionTable`. The admin and exports show columns alone; a feature
-    #: with a table shows it on its panels.
+    #: Instead of a column, or beside it: the dotted path of an `OptionTable`. The admin and exports show columns alone;
+    #: a feature with a table shows it on its panels.
     table: str = ""
+    #: Whether a task that asks for it is stored held and followed; one that waits for its time is followed only.
+    holds: bool = False
     #: Whether a schedule may give it to its tasks.
     lasting: bool = True
     #: Whether it is a payload: only SEE_PAYLOADS shows it, and an export has it only if it is asked for.

@@ -29,17 +29,27 @@ DELETED, READY, WAITING = "deleted", "ready", "waiting"
 
 class Moved(NamedTuple):
     """A followed task after a move. `state`: `completed`, `failed` or `deleted` if it has ended; `ready` or `waiting`
-    if it is pending again: a retry, a release, a redrive, or the time of a task that waited has come."""
+    if it is pending again: a retry, a release, a redrive, or the time of a task that waited has come.
+
+    `left`: the attempt that a cancel or a delete took from its node, and the node: its container may still run.
+    """
 
     id: UUID
     task_type: str
     state: str
+    left: tuple[int, str] | None = None
 
     @classmethod
     def after(cls, identity: UUID, task_type: str, decision: RetryDecision) -> Moved:
         """A task after the end of an attempt."""
         pending = decision.status == Status.PENDING
         return cls(identity, task_type, (WAITING if decision.delay else READY) if pending else decision.status)
+
+    @classmethod
+    def taken_away(cls, task: Task, state: str) -> Moved:
+        """A task, as it was before, that was cancelled or deleted."""
+        left = (task.attempts, task.node or "") if task.status == Status.PROCESSING else None
+        return cls(task.pk, task.task_type, state, left)
 
     @property
     def ended(self) -> bool:

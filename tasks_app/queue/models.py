@@ -217,6 +217,8 @@ class Task(models.Model):
     callback_told = models.DateTimeField(null=True)
     #: Whether a feature is told of its moves (`queue/followed.py`); null: none is.
     followed = models.BooleanField(null=True)
+    #: What limits by key count it under (`queue/fill.py`); null: none holds it.
+    limit_key = models.CharField(max_length=255, null=True)  # noqa: DJ001
 
     objects = TaskQuerySet.as_manager()
 

@@ -257,10 +257,12 @@ def end_attempts(tasks: Sequence[Task], outcome: OutcomeKind, error: str, logs: 
 
 
 def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
-    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them.
+    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them; end their permits.
 
     Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
     """
+    results = list(results)
+    end_permits([(UUID(result.task.id), result.task.attempt) for result in results])
     for result in results:
         Attempt.objects.filter(
             task_id=result.task.id,

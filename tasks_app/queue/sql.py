@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import JSONField
 
@@ -12,6 +12,19 @@ from tasks_app.options.known import stored
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.due_work import DueWork, OnHold
 from tasks_app.queue.models import HAS_TIME, Task
+
+#: How many rows that say that a key is due one fill takes, and how many tasks it makes ready.
+MOST_FILLED = 1000
+#: More than any key has tasks.
+UNLIMITED = 1_000_000_000
+
+
+class Filled(NamedTuple):
+    """A fill: how many rows said that a key is due, and the type and priority of each task that it made ready."""
+
+    due: int
+    ready: list[tuple[str, int]]
+
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"

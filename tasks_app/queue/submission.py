@@ -140,8 +140,8 @@ class KeysContended(Exception):
 class NewRow(NamedTuple):
     """The values of a task's row. `task_data`: JSON text. Moments have a time zone.
 
-    `due`: seconds on the clock `clock`; None if the task is ready at once. `options`: by column; of a column with JSON
-    its text.
+    `due`: seconds on the clock `clock`; None if the task is ready at once, infinite if it is held. `options`: by
+    column; of a column with JSON its text.
     """
 
     id: UUID

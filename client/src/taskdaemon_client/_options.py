@@ -25,8 +25,8 @@ class LastingTaskOptions(TypedDict, total=False):
     unique_key: str | None
     #: Where its end is told by a signed POST (Standard Webhooks): http or https. It needs a secret that signs.
     callback_url: str | None
-    #: Whose task it is: of the tasks of this type with this key as many run at once as the handler's
-    #: `max_running_per_key` says.
+    #: For whom it is done, such as a customer: at most `max_running_per_key` tasks of the type with the same key run at
+    #: once.
     limit_key: str | None
 
 
@@ -71,5 +71,5 @@ COMMAND: dict[str, dict[str, Any]] = {
     "metadata": {"metavar": "JSON", "help": "Comes back with the task; the handler does not get it."},
     "unique_key": {"metavar": "KEY", "help": "If a task of this type with this key has not ended: that one."},
     "callback_url": {"metavar": "URL", "help": "Is told when the task has ended."},
-    "limit_key": {"metavar": "KEY", "help": "Of its type's tasks with this key only so many run at once."},
+    "limit_key": {"metavar": "KEY", "help": "Tasks with the same one run at most max_running_per_key at once."},
 }

@@ -1,5 +1,7 @@
 """What limits add to the engine."""
 
+from types import MappingProxyType
+
 from tasks_app.feature import Feature
 from tasks_app.features.limits.statements import START_LIMITS
 
@@ -14,3 +16,8 @@ class Limits(Feature):
     handler_keys = "tasks_app.features.limits.settings.KEYS"
     side_jobs = "tasks_app.features.limits.jobs.Limits"
     web_jobs = "tasks_app.features.limits.jobs.web_job"
+    options = "tasks_app.features.limits.options.OPTIONS"
+    follower = "tasks_app.features.limits.permits.follower"
+    holds = "tasks_app.features.limits.why.why"
+    process_starts = "tasks_app.features.limits.filler.allow"
+    due_work = MappingProxyType({"keys_due": "EXISTS (SELECT 1 FROM taskdaemon_fill_due)"})

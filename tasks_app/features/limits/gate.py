@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Count, Min, Q
 
+from tasks_app.features.limits import permits
 from tasks_app.features.limits.models import Limit, RunningPermit
 from tasks_app.features.limits.rates import wait
 from tasks_app.queue.attempt import ClaimedTask
@@ -115,11 +116,11 @@ def started(node: str, tasks: Sequence[ClaimedTask], openings: Mapping[str, Open
         return
     now, wall = store().moment()
     if permitted:
-        permits = RunningPermit.objects.bulk_create(
+        stored = RunningPermit.objects.bulk_create(
             RunningPermit(task_type=task.task_type, task_id=UUID(task.id), attempt=task.attempt, node=node, since=wall)
             for task in permitted
         )
-        for permit in permits:
+        for permit in stored:
             _floors.inserted(permit.task_type, permit.pk)
     if rated:
         # Read after the claim: not before `started_at` of any of them.
@@ -134,6 +135,7 @@ def ended(attempts: Sequence[tuple[UUID, int]]) -> None:
         by_number[number].append(identity)
     for number, ids in by_number.items():
         RunningPermit.objects.filter(attempt=number, task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    permits.ended(attempts)
 
 
 gate = Gate(opened, started, ended)

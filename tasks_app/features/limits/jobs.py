@@ -17,14 +17,17 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.features.limits import lost_permits
+from tasks_app.features.limits.filler import wake
 from tasks_app.features.limits.lost_permits import LostPermits
 from tasks_app.features.limits.models import Limit, LimitFile
+from tasks_app.features.limits.permits import LeftPermits, wake_after
 from tasks_app.features.limits.settings import HandlerLimits, limits_of
 from tasks_app.handlers.handlers_toml import Handlers
 from tasks_app.metrics.system_reading import living, living_processes
 from tasks_app.node.threads import OutageGuard
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.fill import note_types
 from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.reloads import Process
 
@@ -98,6 +101,7 @@ def _write(row: Limit | None, name: str, limits: HandlerLimits, revision: str) -
     values: dict[str, Any] = {**vars(limits), "interval": limits.interval, "revision": revision, "written_at": Now()}
     Limit.objects.update_or_create(handler=name, defaults=values)
     if changed:
+        wake_after(note_types([name]))
         log.info("the limits of a handler are in force", handler=name, limits=limits.as_json, revision=revision)
 
 
@@ -136,7 +140,7 @@ class Limits:
     """A node's side job."""
 
     def __init__(self, node: str) -> None:
-        self._write, self._lost = WriteLimits(), LostPermits()
+        self._write, self._lost, self._left = WriteLimits(), LostPermits(), LeftPermits()
         self._look = OutageGuard("look for permits of dead nodes", retry_seconds=lost_permits.LOOK_SECONDS)
         self._look_at = float("-inf")
 
@@ -145,7 +149,13 @@ class Limits:
         self._write.run()
         if (now := store().elapsed()) >= self._look_at:
             self._look_at = now + lost_permits.LOOK_SECONDS
-            self._look.run(self._lost.look)
+            self._look.run(self._look_for_lost)
+        if "keys_due" in work.features:
+            wake()
+
+    def _look_for_lost(self) -> None:
+        self._lost.look()
+        self._left.look()
 
 
 def web_job(process: str) -> Callable[[], None]:

@@ -52,7 +52,11 @@ class LostPermits:
         if not lost:
             return []
         alive = {node.name for node in living()}
-        over = [permit for permit, since in self._seen.items() if now - since >= _seconds(permit, alive)]
+        over = [
+            permit
+            for permit, since in self._seen.items()
+            if now - since >= seconds_until_gone(permit.task_type, permit.node, alive)
+        ]
         if not over:
             return []
         with writing():
@@ -78,8 +82,9 @@ def _without_attempt() -> list[_Permit]:
     ]
 
 
-def _seconds(permit: _Permit, alive: set[str]) -> float:
-    if permit.node in alive:
+def seconds_until_gone(task_type: str, node: str, alive: set[str]) -> float:
+    """For how long after a task of this type was taken from a node a container of the node may still run it."""
+    if node in alive:
         return LIVING_SECONDS
-    handler = conf.handlers().get(permit.task_type)
+    handler = conf.handlers().get(task_type)
     return LEASE_SECONDS + (0.0 if handler is None else handler.stop_grace) + MARGIN_SECONDS

@@ -6,6 +6,7 @@ Each is one statement, whose rows are one JSON text, because psycopg adapts each
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -150,7 +151,7 @@ def _as_json(row: NewRow) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID) or value == math.inf else value
 
 
 def insert_keyed(

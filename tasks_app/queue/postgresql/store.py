@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks_app.queue.postgresql.claim import ready_types, take_ready
 from tasks_app.queue.postgresql.counters import add_counts
+from tasks_app.queue.postgresql.fill import fill
 from tasks_app.queue.postgresql.maintain import maintain, problem
 from tasks_app.queue.postgresql.marks import claiming
 from tasks_app.queue.postgresql.moves import (

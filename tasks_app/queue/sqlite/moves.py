@@ -7,6 +7,7 @@ All moves run under one lock, so a row that is read is unchanged when it is writ
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,8 @@ def insert_rows(rows: Sequence[NewRow]) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return stored(value)
+    if value == math.inf:
+        return "9e999"  # as a text: JSON has no such number, and the column makes one of it
     return value.hex if isinstance(value, UUID) else value
 
 

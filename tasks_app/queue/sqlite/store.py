@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks_app.db.sqlite.write_lock import bare_writing, savepoint, writing
 from tasks_app.queue.sqlite.claim import ready_types, take_ready
+from tasks_app.queue.sqlite.fill import fill
 from tasks_app.queue.sqlite.moves import (
     add_counts,
     add_live_events,
