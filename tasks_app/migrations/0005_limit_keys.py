@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks_app', '0005_limits'),
+        ('tasks_app', '0004_limits'),
     ]
 
     operations = [
