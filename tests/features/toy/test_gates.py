@@ -91,7 +91,12 @@ def test_what_a_claim_was_not_let_through_to_take_is_asked_for_again(monkeypatch
     gate("echo", places=1)
     parts.on_hold.read()
     parts.ready_types.mark("echo")
-    monkeypatch.setattr(parts.claimer, "claim", lambda slots, limit: parts.done.append("claim") or NOTHING_LEFT)
+
+    def claim(slots: object, limit: object) -> Claim:
+        parts.done.append("claim")
+        return NOTHING_LEFT
+
+    monkeypatch.setattr(parts.claimer, "claim", claim)
     for _ in range(2):
         parts.dispatcher.round()
     assert parts.done[-2:] == ["claim", "claim"], "its type may still have ready tasks"
