@@ -64,7 +64,6 @@ def test_no_more_tasks_run_than_the_limit_on_two_nodes_of_which_each_is_killed(d
     first, second = daemon.worker(), daemon.worker()
     short = post(daemon, "three", 60, do="sleep", seconds=0.05)
     long = post(daemon, "three", 2, do="sleep", seconds=600, until=2)
-    more = post(daemon, "three", 30, do="sleep", seconds=0.05)
     for task in long:
         daemon.until_starts(task)
     free = daemon.post("free")
@@ -73,6 +72,7 @@ def test_no_more_tasks_run_than_the_limit_on_two_nodes_of_which_each_is_killed(d
     daemon.worker()
     killed += kill(daemon, second)
     assert {entry.task for entry in killed} >= set(long)
+    more = post(daemon, "three", 30, do="sleep", seconds=0.05)
     until(daemon.all_final, 120, what="the end of all tasks")
     # An attempt that was killed twice, as far as is known here, has ended the first time.
     ends = {(one.task, one.attempt): one for one in reversed(killed)}
