@@ -49,7 +49,7 @@ def post(api: Client, path: str, body: dict[str, Any], **headers: str) -> Any:
     return api.post(path, body, content_type="application/json", headers=headers or None)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.usefixtures("notifications")
 class TestCalls:
     def test_a_post_beyond_it_says_what_and_how_many_and_when_to_try_again(

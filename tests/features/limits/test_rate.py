@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks_app.features.limits.models import Limit
@@ -26,6 +26,9 @@ RATES = st.tuples(st.integers(1, 3000), st.sampled_from("smhd")).filter(lambda r
     begin=st.floats(0, 2e9),
     delays=st.lists(st.floats(0, 3) | st.just(0.0), min_size=1, max_size=200),
 )
+@example(rate=(1, "s"), begin=0.0, delays=[0.0, 0.0])
+@example(rate=(7, "s"), begin=1.9e9, delays=[0.0] * 50)
+@example(rate=(50, "s"), begin=1.8e9 + 1 / 3, delays=[0.0] * 200)
 def test_no_window_has_more_starts_than_the_rate_says(rate: tuple[int, str], begin: float, delays: list[float]) -> None:
     """Callers that ask again exactly when they may, or some intervals later, as stored in microseconds."""
     number, unit = rate
