@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
                 ('max_running_per_key', models.IntegerField(null=True)),
                 ('rate', models.CharField(max_length=20, null=True)),
                 ('max_queue', models.IntegerField(null=True)),
+                ('limit_key_from', models.CharField(max_length=255, null=True)),
                 ('interval', models.FloatField(null=True)),
                 ('revision', models.CharField(max_length=12)),
                 ('written_at', models.DateTimeField()),

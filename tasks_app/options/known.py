@@ -41,6 +41,12 @@ def stored() -> tuple[Option, ...]:
 
 
 @cache
+def derived() -> tuple[Option, ...]:
+    """The options that a task may have without asking for them."""
+    return tuple(option for option in options() if option.derive is not None)
+
+
+@cache
 def holding() -> frozenset[str]:
     """The names of the options whose tasks are stored held."""
     return frozenset(option.name for option in options() if option.holds)

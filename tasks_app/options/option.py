@@ -58,6 +58,9 @@ class Option:
     #: so far, the id of the API key whose own secret signs for the caller (`Caller.signer`), and the faults, to which
     #: it adds its own. It may add options that no caller gives. It queries nothing.
     check: Callable[[dict[str, Any], int | None, Faults], None] | None = None
+    #: Makes the value of a task that does not ask for it, from its handler and its data; None: it asks for nothing. It
+    #: adds a fault if a value would be refused.
+    derive: Callable[[Handler, Mapping[str, Any], Faults], Any] | None = None
     #: A value that asks for nothing, beside null.
     nothing: Any = None
     #: The column of a task's row that stores it. Blank: a table does, or the engine stores what it makes of it.

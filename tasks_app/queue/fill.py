@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import held
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.current import store
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
 from tasks_app.queue.sql import MOST_FILLED
@@ -137,3 +138,30 @@ def note_types(types: Collection[str]) -> int:
     held_keys = HeldTask.objects.filter(task_type__in=types, waits=False).values_list("task_type", "limit_key")
     permits = Permit.objects.filter(task_type__in=types).values_list("task_type", "limit_key")
     return note({*held_keys.distinct(), *permits.distinct()})
+
+
+# What a program that knows no keys has moved, such as a process of version 0.1.0.
+
+
+def mend(after: int, most: int) -> tuple[int, list[UUID]]:
+    """Look at so many permits from this id on, and at so many held tasks, and end those whose tasks are elsewhere.
+
+    Returns where to go on, 0 from the first one, and the tasks. In a transaction of its own.
+    """
+    its = Task.objects.filter(pk=OuterRef("task_id"))
+    permits = Permit.objects.filter(pk__gt=after, attempt=None).order_by("pk")
+    last = permits.values_list("pk", flat=True)[most - 1 : most].first()
+    # In one statement: each move commits the task and its permit together.
+    permits = permits.exclude(Exists(its.filter(Q(status=Status.PROCESSING) | Q(status=Status.PENDING, due=None))))
+    wrong = permits if last is None else permits.filter(pk__lte=last)
+    tasks = list(wrong.values_list("task_id", flat=True)[:most])
+    not_held = HeldTask.objects.exclude(Exists(its.filter(status=Status.PENDING, due__isnull=False)))
+    gone = list(not_held.values_list("task_id", flat=True)[:most])
+    if tasks or gone:
+        with writing():
+            list(Task.objects.select_for_update().filter(pk__in=[*tasks, *gone]).order_by("pk").values_list("pk"))
+            _give_up(wrong.filter(task_id__in=tasks).values_list("pk", "task_type", "limit_key"))
+            note(not_held.filter(task_id__in=gone).values_list("task_type", "limit_key"))
+            not_held.filter(task_id__in=gone).delete()
+            hold(tasks)
+    return last or 0, tasks + gone

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from tasks_app.features.limits.settings import KEYS, HandlerLimits
+from tasks_app.features.limits.settings import KEYS, MAX_POINTER_CHARS, HandlerLimits
 
 
 class Limit(models.Model):
@@ -20,6 +20,7 @@ class Limit(models.Model):
     max_running_per_key = models.IntegerField(null=True)
     rate = models.CharField(max_length=20, null=True)  # noqa: DJ001 (null: no rate)
     max_queue = models.IntegerField(null=True)
+    limit_key_from = models.CharField(max_length=MAX_POINTER_CHARS, null=True)  # noqa: DJ001 (null: no pointer)
     #: The seconds from one start to the next by `rate`, for statements.
     interval = models.FloatField(null=True)
     #: The revision of handlers.toml that has these limits.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from django.db.models import F
 from django.db.models.expressions import Combinable
@@ -18,6 +19,11 @@ from tasks_app.queue import fill
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.followed import READY, WAITING, Follower, Moved
 from tasks_app.queue.permit_models import Permit
+
+log = structlog.get_logger(__name__)
+
+#: Few enough that a beat stays short.
+PERMITS_PER_LOOK = 1000
 
 
 class Keys(OptionTable):
@@ -58,16 +64,22 @@ def wake_after(due: int) -> None:
 
 
 class LeftPermits:
-    """Permits that tasks have left to attempts of nodes that are dead: they run out. For a node."""
+    """Permits that tasks have left to attempts of nodes that are dead: they run out. And permits that do not fit their
+    tasks, because a program that knows no keys has moved these. For a node."""
 
     def __init__(self) -> None:
         #: By permit: when it was first seen.
         self._seen: dict[int, float] = {}
+        self._mended = 0
 
     def look(self) -> None:
         """End those that have run out. Raises DatabaseError."""
+        self._mended, tasks = fill.mend(self._mended, PERMITS_PER_LOOK)
+        if tasks:
+            log.warning("mended the permits of tasks that another program has moved", tasks=[*map(str, tasks[:10])])
+            filler.wake()
         now = store().elapsed()
-        left = list(Permit.objects.filter(attempt__isnull=False).order_by("pk")[:1000])
+        left = list(Permit.objects.filter(attempt__isnull=False).order_by("pk")[:PERMITS_PER_LOOK])
         self._seen = {permit.pk: self._seen.get(permit.pk, now) for permit in left}
         if not left:
             return

@@ -18,9 +18,12 @@ MAX_QUEUE = 1_000_000
 #: Each start of a rated task waits for the disk.
 MOST_A_SECOND = 50
 UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+MAX_POINTER_CHARS = 255
 _RATE = re.compile(r"(\d{1,9})/([smhd])", re.ASCII)
 #: A rate as other tools write it.
 _OTHER_RATE = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*([smhd])\w*\s*", re.ASCII | re.IGNORECASE)
+#: The reference tokens of a JSON pointer (RFC 6901).
+_POINTER = re.compile(r"(?:/(?:[^~/\0]|~[01])*)+")
 _A_RATE = 'write a number of starts and s, m, h or d, such as "100/m"'
 
 
@@ -32,6 +35,7 @@ class HandlerLimits:
     max_running_per_key: int | None = None
     rate: str | None = None
     max_queue: int | None = None
+    limit_key_from: str | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -81,6 +85,27 @@ def rate(value: Any) -> str:
     return f"{number}/{found[2]}"
 
 
+def pointer(value: Any) -> str:
+    """A check for JSON pointers into a task's data."""
+    if not isinstance(value, str) or not _POINTER.fullmatch(value):
+        meant = "" if not isinstance(value, str) else _meant_pointer(value)
+        raise ValueError(
+            f"{shown(value)} is not a JSON pointer into a task's data"
+            + (f'; did you mean "{meant}"?' if meant else '; write one such as "/customer/id"')
+        )
+    if len(value) > MAX_POINTER_CHARS:
+        raise ValueError(f"has {len(value)} characters; it may have {MAX_POINTER_CHARS}")
+    return value
+
+
+def _meant_pointer(value: str) -> str:
+    """The pointer for `customer`, `customer.id`, `$.customer`, `data.customer`; blank if there is none."""
+    names = [name for name in re.split(r"[./\[\]'\"]+", value.removeprefix("$")) if name]
+    if names[:1] == ["data"] and len(names) > 1:
+        names = names[1:]
+    return "".join(f"/{name}" for name in names) if all(re.fullmatch(r"[\w-]+", name) for name in names) else ""
+
+
 KEYS: Mapping[str, FurtherKey] = MappingProxyType(
     {
         "max_running": FurtherKey(
@@ -92,6 +117,9 @@ KEYS: Mapping[str, FurtherKey] = MappingProxyType(
         "rate": FurtherKey(rate, ("rate_limit", "throttle", "limiter")),
         "max_queue": FurtherKey(
             integer(1, MAX_QUEUE), ("queue_limit", "max_queue_size", "max_length", "max_pending", "max_open")
+        ),
+        "limit_key_from": FurtherKey(
+            pointer, ("limit_key", "concurrency_key", "partition_key", "group_key", "tenant_from")
         ),
     }
 )

@@ -26,9 +26,10 @@ def echo(file: Path, *lines: str) -> Handlers:
 def test_a_handler_has_the_limits_of_its_keys_and_none_without(file: Path) -> None:
     lines = (
         "max_running = 3", "max_running_per_key = 1", 'rate = "100/m"', "max_queue = 1000",
+        'limit_key_from = "/customer/id"',
     )  # fmt: skip
     limits = limits_of(echo(file, *lines))["echo"]
-    assert limits == HandlerLimits(3, 1, "100/m", 1000)
+    assert limits == HandlerLimits(3, 1, "100/m", 1000, "/customer/id")
     assert limits.interval == pytest.approx(0.6)
     assert HandlerLimits.of(limits.as_json | {"of_a_newer_version": 1}) == limits
     assert limits_of(echo(file))["echo"] == HandlerLimits()
@@ -52,9 +53,15 @@ FAULTS = {
     'rate = "0/s"': "'0/s' lets no task start; pause the handler to stop it, or write a number of starts and",
     'rate = "51/s"': "'51/s' is out of range; it may be at most \"50/s\" (50 a second), because the database writes",
     'rate = "3001/m"': "'3001/m' is out of range; it may be at most \"3000/m\"",
+    'limit_key_from = "customer.id"': 'is not a JSON pointer into a task\'s data; did you mean "/customer/id"?',
+    'limit_key_from = "$.customer"': 'did you mean "/customer"?',
+    'limit_key_from = "data.customer"': 'did you mean "/customer"?',
+    'limit_key_from = "/a~2b"': 'write one such as "/customer/id"',
+    f'limit_key_from = "/{"a" * 255}"': "has 256 characters; it may have 255",
     'rate_limit = "1/s"': 'is unknown; did you mean "rate"?',
     "max_runing = 2": 'is unknown; did you mean "max_running"?',
     "max_concurrency = 2": 'is unknown; did you mean "max_running"?',
+    'limit_key = "/a"': 'is unknown; did you mean "limit_key_from"?',
 }
 
 
@@ -73,7 +80,7 @@ def test_each_fault_of_a_handler_is_said_at_once(file: Path) -> None:
 
 def test_an_unknown_key_names_all_keys_there_are(file: Path) -> None:
     (fault,) = faults(file, f"{ECHO}xyzzy = 1")
-    assert "known are description, " in fault and fault.endswith("rate, max_queue")
+    assert "known are description, " in fault and fault.endswith("max_queue, limit_key_from")
 
 
 def test_limits_are_of_the_revision_and_change_nothing_in_what_runs(file: Path) -> None:

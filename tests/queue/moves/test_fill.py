@@ -242,3 +242,15 @@ def test_an_end_that_another_session_commits_during_a_fill_is_seen_by_the_next()
     assert started() == []
     filled(1)
     assert started() == [second]
+
+
+@pytest.mark.parametrize("state", ["held", "ready"])
+def test_a_task_that_another_program_has_ended_does_not_block_its_key(state: str) -> None:
+    first, second = keyed("ada", 50, 50)
+    if state == "ready":
+        filled(1)
+    ends = {"status": "failed", "failure_reason": "cancelled", "due": None, "completed_at": store().moment()[1]}
+    Task.objects.filter(pk=first).update(**ends)
+    assert fills.mend(0, 1000) == (0, [first]) and fills.mend(0, 1000) == (0, [])
+    filled(1)
+    assert started() == [second]

@@ -53,6 +53,8 @@ class Keyed(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.limit: int | None = 2
+        #: Whether each move is followed by a fill.
+        self.at_once = False
         self.claims: list[ClaimedTask] = []
         #: Those of cancelled and deleted tasks: their containers still run.
         self.left: list[ClaimedTask] = []
@@ -60,12 +62,12 @@ class Keyed(RuleBasedStateMachine):
         self.places: dict[UUID, int] = {}
         self.place = 0
 
-    @initialize(limit=st.sampled_from([1, 2, 3, None]))
-    def begin(self, limit: int | None) -> None:
+    @initialize(limit=st.sampled_from([1, 2, 3, None]), at_once=st.booleans())
+    def begin(self, limit: int | None, at_once: bool) -> None:
         with connection.cursor() as cursor:
             for table in ("attempt", "task", "permit", "held_task", "fill_due"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
-        self.limit = limit
+        self.limit, self.at_once = limit, at_once
 
     def placed(self, ids: list[UUID]) -> None:
         for identity in ids:
@@ -184,6 +186,9 @@ class Keyed(RuleBasedStateMachine):
         return {"fifo": (place,), "lifo": (-place,), "priority": (-row.priority, place)}[self.order]
 
     @rule()
+    def fill_all(self) -> None:
+        self.fill_and_compare()
+
     def fill_and_compare(self) -> None:
         for _ in range(2):  # what a fill beside has left is due still
             self.fill()
@@ -230,6 +235,8 @@ class Keyed(RuleBasedStateMachine):
     @invariant()
     def each_ready_or_running_task_has_a_permit(self) -> None:
         assert self.used_are_within_limits()
+        if self.at_once:
+            self.fill_and_compare()
 
 
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
