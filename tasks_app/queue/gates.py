@@ -49,6 +49,10 @@ class Opening(NamedTuple):
         )
 
 
+def _nothing(attempts: Sequence[tuple[UUID, int]]) -> None:
+    """A gate whose permits no task leaves."""
+
+
 class Gate(NamedTuple):
     """How a feature limits starts. All three are called in write transactions.
 
@@ -56,11 +60,13 @@ class Gate(NamedTuple):
     claims wait; the transaction is short, and one with an `interval` waits for the disk. `started`: gets the node, the
     tasks that were claimed of these types, and what `opened` has returned. `ended`: gets the (id, attempt) whose
     permits end; some may have none. It is called within `bare_writing` too, so it begins no transaction of Django's.
+    `left`: gets those whose containers have ended after their tasks were cancelled, deleted or taken over.
     """
 
     opened: Callable[[Sequence[str]], Mapping[str, Opening]]
     started: Callable[[str, Sequence[ClaimedTask], Mapping[str, Opening]], None]
     ended: Callable[[Sequence[tuple[UUID, int]]], None]
+    left: Callable[[Sequence[tuple[UUID, int]]], None] = _nothing
 
 
 def open_gates(types: Sequence[str]) -> Mapping[str, Opening]:
@@ -84,6 +90,12 @@ def end_permits(attempts: Sequence[tuple[UUID, int]]) -> None:
     """The permits of these attempts end, in the caller's write transaction."""
     for gate in registered("gate") if attempts else ():
         gate.ended(attempts)
+
+
+def end_left_permits(attempts: Sequence[tuple[UUID, int]]) -> None:
+    """The containers of these attempts, whose tasks were moved before, have ended; in the caller's transaction."""
+    for gate in registered("gate") if attempts else ():
+        gate.left(attempts)
 
 
 def _django() -> AbstractContextManager[None]:

@@ -21,7 +21,7 @@ from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
 from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.followed import Moved, lock_followers, tell_followers
-from tasks_app.queue.gates import end_permits
+from tasks_app.queue.gates import end_left_permits, end_permits
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, Status, Task
@@ -262,7 +262,7 @@ def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
     Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
     """
     results = list(results)
-    end_permits([(UUID(result.task.id), result.task.attempt) for result in results])
+    end_left_permits([(UUID(result.task.id), result.task.attempt) for result in results])
     for result in results:
         Attempt.objects.filter(
             task_id=result.task.id,

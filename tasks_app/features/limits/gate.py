@@ -138,7 +138,6 @@ def ended(attempts: Sequence[tuple[UUID, int]]) -> None:
         by_number[number].append(identity)
     for number, ids in by_number.items():
         RunningPermit.objects.filter(attempt=number, task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
-    permits.ended(attempts)
 
 
-gate = Gate(opened, started, ended)
+gate = Gate(opened, started, ended, permits.left)

@@ -51,8 +51,8 @@ def moved(rows: Sequence[Moved]) -> None:
     wake_after(due)
 
 
-def ended(attempts: Sequence[tuple[UUID, int]]) -> None:
-    """The containers of these attempts have ended (`Gate.ended`)."""
+def left(attempts: Sequence[tuple[UUID, int]]) -> None:
+    """The containers of these attempts, whose tasks were moved before, have ended (`Gate.left`)."""
     with store().savepoint():
         wake_after(fill.end_left(attempts))
 
