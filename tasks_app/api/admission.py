@@ -104,14 +104,18 @@ Reserved = tuple[Quota, Mapping[str, int]]
 
 def has_quota(task_type: str) -> bool:
     """Whether tasks of a type need a quota: the fast path leaves them to the view."""
+    handler = conf.handlers().get(task_type)
+    if handler is None or not handler.further:
+        return False
     return any(quota.limits(task_type) for quota in registered("quota"))
 
 
 def reserve_quotas(new: Sequence[NewTask]) -> list[Reserved]:
     """Reserve room for the tasks of a request. Raises QueueFull (429)."""
     reserved: list[Reserved] = []
-    for quota in registered("quota"):
-        types = Counter(task.task_type for task in new if quota.limits(task.task_type))
+    limited = [task.task_type for task in new if has_quota(task.task_type)]
+    for quota in registered("quota") if limited else ():
+        types = Counter(name for name in limited if quota.limits(name))
         if not types:
             continue
         try:

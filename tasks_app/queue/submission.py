@@ -40,10 +40,12 @@ def with_derived(
     options: TaskOptions | None, handler: Handler | None, data: Mapping[str, Any], faults: Faults
 ) -> TaskOptions | None:
     """These options, and those that the handler derives from a task's data."""
-    for option in derived() if handler is not None else ():
+    if handler is None or not handler.further:
+        return options
+    for option in derived():
         if options is not None and option.name in options:
             continue
-        if (value := option.derive(handler, data, faults) if option.derive and handler else None) is not None:
+        if (value := option.derive(handler, data, faults) if option.derive else None) is not None:
             options = TaskOptions({**(options or {}), option.name: value})
     return options
 

@@ -28,10 +28,9 @@ def daemon(deployment: Callable[..., Daemon]) -> Daemon:
     daemon = deployment()
     daemon.handler("three", instances=4, max_running=3)
     daemon.handler("rated", instances=4, rate="5/s")
-    daemon.handler("keyed", instances=4, max_running_per_key=1)
     daemon.handler("free", instances=2)
     daemon.web()
-    until(lambda: len(daemon.rows("SELECT handler FROM taskdaemon_limit")) == 3, what="the limits")
+    until(lambda: len(daemon.rows("SELECT handler FROM taskdaemon_limit")) == 2, what="the limits")
     return daemon
 
 
@@ -95,34 +94,3 @@ def test_a_rate_is_kept_on_two_nodes_and_used(daemon: Daemon) -> None:
     assert all(sum(one <= other < one + 0.999_999 for other in starts) <= 5 for one in starts)
     print(f"30 starts at 5/s: mean gap {sum(gaps) / len(gaps):.4f} s, longest {max(gaps):.3f} s")
     assert sum(gaps) / len(gaps) < 0.4, "it is used"
-
-
-def test_one_task_of_each_key_runs_at_a_time_on_two_nodes_of_which_one_is_killed(daemon: Daemon) -> None:
-    first = daemon.worker()
-    daemon.worker()
-    keys = ("ada", "bob", "cyd")
-    names = [key for _ in range(12) for key in keys]
-    tasks = [{"type": "keyed", "data": {"do": "sleep", "seconds": 0.05}, "limit_key": key} for key in names]
-    answer = daemon.http.post("/queue/batch", json={"tasks": tasks})
-    assert answer.status_code == 200, answer.text
-    by_task = dict(zip(answer.json()["task_ids"], names, strict=True))
-    long = daemon.http.post(
-        "/queue", json={"type": "keyed", "data": {"do": "sleep", "seconds": 600, "until": 2}, "limit_key": "dan"}
-    ).json()["task_id"]
-    later = daemon.http.post("/queue", json={"type": "keyed", "limit_key": "dan"}).json()["task_id"]
-    daemon.until_starts(long)
-    assert "max_running_per_key" in daemon.http.get(f"/api/tasks/{later}/why").text
-    ends = kill(daemon, first)
-    until(daemon.all_final, 120, what="the end of all tasks")
-    stamps = [*execution_log.read(daemon.executions), *ends]
-    for key in keys:
-        assert most_at_once([entry for entry in stamps if by_task.get(entry.task) == key]) == 1
-    assert most_at_once([entry for entry in stamps if entry.task in by_task]) > 1, "different keys run at once"
-    starts = {
-        key: [e.task for e in stamps if e.what == "start" and e.attempt == 1 and by_task.get(e.task) == key]
-        for key in keys
-    }
-    assert starts == {key: [task for task, its in by_task.items() if its == key] for key in keys}, "in their order"
-    assert {daemon.task(task)["status"] for task in (*by_task, long, later)} == {"completed"}
-    for table in ("permit", "held_task", "fill_due", "running_permit"):
-        until(lambda name=table: not daemon.rows(f"SELECT 1 FROM taskdaemon_{name}"), what=f"no {table}")  # type: ignore[misc]
