@@ -94,3 +94,14 @@ def test_its_thread_writes_the_counts_by_itself_and_once_more_at_its_end(
     assert current_reading(refresh=True).totals.sum("bells_heard") == 2
     assert not WebProcess.objects.exists()
     web.close()
+
+
+@pytest.mark.django_db(transaction=True)  # its thread commits
+def test_its_row_is_written_before_the_first_pause_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(beat, "process", LocalCounters())
+    web = WebBeat(tmp_path, Keys(), Watcher())
+    web.start()
+    until(WebProcess.objects.exists, what="the row of the process")
+    web.close()
+    assert not WebProcess.objects.exists()
