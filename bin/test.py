@@ -38,7 +38,7 @@ import psycopg
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from testkit import outcomes, turns  # noqa: E402 (found by the line above)
+from testkit import marked, outcomes, turns  # noqa: E402 (found by the line above)
 from testkit.reaper import under_reaper  # noqa: E402
 
 #: More tests at a time make each other late: those with a limit of seconds fail. The second number: while they wait and
@@ -55,13 +55,15 @@ TESTS_FAILED, NO_TEST_CHOSEN = 1, 5
 class Leg:
     """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, by so many processes.
 
-    Few: each collects all tests and makes a database, which takes more than ten seconds of a processor.
+    Few: each collects its files and makes a database, which takes more than ten seconds of a processor for all files.
+    `files`: the files that have its tests (testkit/marked.py); without any, all files are looked through.
     """
 
     name: str
     chosen: str
     environment: dict[str, str]
     processes: int = 2
+    files: tuple[str, ...] = ()
 
     def writing(self, outcomes_to: Path) -> Leg:
         """The same, which writes into a file which tests passed and failed."""
@@ -104,11 +106,16 @@ def docker_fault() -> str | None:
     return " ".join(made.stderr.split())[-500:].removeprefix("testkit.images: ")
 
 
-def compile_tests() -> None:
-    """In a fresh checkout: import all tests once, or each process of each leg compiles them. A leg tells what fails."""
+def collect(written: Path) -> None:
+    """Import all tests once, and write the files of each mark. In a fresh checkout this compiles them for all.
+
+    If a file cannot be imported, nothing may be written: the legs then collect all files, and tell what fails.
+    """
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
-        words = [sys.executable, "-m", "pytest", "--collect-only", "--quiet"]
-        subprocess.run(words, cwd=TOP, env=clean_environment() | {"DAEMON_HOME": home}, capture_output=True)
+        words = [sys.executable, "-m", "pytest", "-p", "testkit.marked", "--collect-only", "--quiet"]
+        environment = clean_environment() | {"DAEMON_HOME": home, marked.FILE: str(written)}
+        if subprocess.run(words, cwd=TOP, env=environment, capture_output=True).returncode:
+            written.unlink(missing_ok=True)
 
 
 def clean_environment() -> dict[str, str]:
@@ -136,7 +143,7 @@ def run(leg: Leg, arguments: list[str], to: IO[str] | None = None) -> int:
     """pytest's exit status."""
     print(f"\n==> {leg.name}", file=to, flush=True)
     command = [sys.executable, "-m", "pytest", "-p", "testkit.outcomes", "-p", "testkit.costs"]
-    command += arguments or together(leg)
+    command += arguments or [*together(leg), *leg.files]
     if leg.chosen:
         command += ["-m", leg.chosen]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
@@ -216,21 +223,26 @@ def main(arguments: list[str]) -> int:
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
     short = not everything and not arguments
-    with ThreadPoolExecutor() as pool:
-        if not (arguments or (TOP / "tests" / "__pycache__").exists()):
-            pool.submit(compile_tests)
+    with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as scratch:
+        written = Path(scratch) / "marked"
+        # A short run has one leg on servers: it gains less than a collection costs.
+        useful = not arguments and (everything or not (TOP / "tests" / "__pycache__").exists())
+        collected = pool.submit(collect, written) if useful else None
         servers = {
             "redis": server_fault(6379, b"PING\r\n"),
             "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01"),
             "docker": docker_fault(),
         }
+        if collected is not None:
+            collected.result()
+        files = {marks: tuple(marked.files(written, marks)) for marks in (("database", "system"), ("system",))}
     missing = {name: fault for name, fault in servers.items() if fault}
     embedded = " and ".join(f"not {name}" for name in ("several_hosts", *missing))
     legs = [Leg("embedded: SQLite + local transport", embedded, {}, 8)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
-    for broker, url, chosen, processes in (
-        ("redis", REDIS, "database or system", 3),
-        ("rabbitmq", RABBITMQ, "system and not one_broker", 1),
+    for broker, url, chosen, processes, marks in (
+        ("redis", REDIS, "database or system", 3, ("database", "system")),
+        ("rabbitmq", RABBITMQ, "system and not one_broker", 1, ("system",)),
     ):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"
         if short and broker == "rabbitmq":
@@ -238,7 +250,7 @@ def main(arguments: list[str]) -> int:
         elif fault := postgres or missing.get(broker):
             not_run.append(f"leg {name}: {fault}")
         else:
-            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, processes))
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, processes, files[marks]))
 
     if short:
         # Deployments wait for time-outs more than all else does; on servers they wait in the long run.

@@ -1,6 +1,6 @@
 """Writes src/taskdaemon_client/_options.py of the platform's declarations: python client/generate_options.py.
 
-A test runs it with --check. tasks_app/options/option.py says what an option has.
+A test runs it with --check. tasks_app/options/option.py declares the attributes of an option.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any, TypedDict
 
 
 '''
-#: Python's types by those of JSON: of what is given, and of what is answered.
+#: Python's types by JSON's types: for given values, and for values of answers.
 GIVEN = {
     "string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict[str, Any]",
     "array": "Sequence[str]", "date-time": "datetime | str",

@@ -25,7 +25,7 @@ WORDS = {
 
 
 def sync(source: str) -> str:
-    """The same without async and await."""
+    """The source without async and await."""
     source = re.sub(r"\b(async|await) ", "", source)
     source = re.sub(r"\bAsync(?=[A-Z])", "", source)
     source = re.sub(r"\b(" + "|".join(WORDS) + r")\b", lambda found: WORDS[found[0]], source)
@@ -42,7 +42,7 @@ def tidy(source: str) -> str:
 
 
 def main() -> None:
-    """Write each file, or with --check say which differ."""
+    """Write each file, or with --check name the files that differ."""
     differing = []
     for file in sorted((PACKAGE / "_async").glob("*.py")):
         made, there = sync(file.read_text()), PACKAGE / "_sync" / file.name

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "tasks_app.features.drains.Drains",
     "tasks_app.features.schedules.Schedules",
     "tasks_app.features.callbacks.Callbacks",
+    "tasks_app.features.limits.Limits",
     "tasks_app.features.operations.Operations",
     "tasks_app.features.failures.Failures",
     "tasks_app.features.history.History",

@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 #: Where the engine's tables are.
-ENGINE_MODELS = ("queue.models", "queue.node_models", "keys.api_keys", "audit")
+ENGINE_MODELS = ("queue.models", "queue.node_models", "queue.permit_models", "keys.api_keys", "audit")
 
 
 class AdminConfig(SimpleAdminConfig):

@@ -83,10 +83,16 @@ class Feature(AppConfig):
     ended_tasks: Mapping[str, str] = MappingProxyType({})
     #: An SQL query of all databases for its limits of types, read together with what is on hold. A row has `type`,
     #: `places` (how many more of its tasks may run, over all nodes; null: any number) and `seconds` (how long none of
-    #: its tasks may start; null: one may). `{now}` are seconds on the clock of leases, `{wall}` is the time of day.
-    #: A node claims no more tasks than there are places, to save claims that would find nothing; the feature must
-    #: see to it that no more start.
+    #: its tasks may start, not above 0 if one may, and the next one later; null: any number may at once). `{now}` are
+    #: seconds on the clock of leases, `{wall}` is the time of day. A node claims no more tasks than there are places,
+    #: to save claims that would find nothing; a `gate` sees to it that no more start.
     start_limits: str = ""
+    #: A `Gate` (`tasks_app/queue/gates.py`): asked within each claim of types that have such a limit, how many of their
+    #: tasks may start.
+    gate: str = ""
+    #: A `Quota` (`tasks_app/api/admission.py`): asked before the tasks of a request are stored, for types that it
+    #: limits.
+    quota: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
     #: A function or class that gets the name of a web process and returns a function: what each web process does about
@@ -96,6 +102,9 @@ class Feature(AppConfig):
     #: {table: dotted path}: the tables of handlers.toml that it reads, each by a function (`ReadTable` in
     #: `tasks_app/handlers/handlers_toml.py`). `conf.handlers().tables` has what it returns.
     tables: Mapping[str, str] = MappingProxyType({})
+    #: Its keys of a handler in handlers.toml: a mapping of `FurtherKey` (`tasks_app/handlers/keys.py`) by their names.
+    #: `Handler.further` has the values of those that a handler has. No container depends on them.
+    handler_keys: str = ""
     #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
     #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
@@ -130,8 +139,10 @@ class Feature(AppConfig):
             raise TypeError(f"{cls.__module__}.{cls.__name__}: Feature has no attribute {', '.join(unknown)}")
 
     def ready(self) -> None:
-        """Say which tables of handlers.toml there are: the file is read once all features are loaded."""
+        """Say which tables and keys of handlers.toml there are: the file is read once all features are loaded."""
         handlers_toml.further_tables = {**(handlers_toml.further_tables or {}), **self.tables}
+        keys = (self.handler_keys,) if self.handler_keys else ()
+        handlers_toml.further_keys = (*(handlers_toml.further_keys or ()), *keys)
 
 
 class BulkAct(NamedTuple):

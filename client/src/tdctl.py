@@ -1,4 +1,4 @@
-"""Starts the command `tdctl`. Its imports take a third of a second; a Ctrl-C meanwhile ends it silently too."""
+"""Starts the command `tdctl`. Its imports take a third of a second; Ctrl-C ends it silently also during them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command with the words of this process, and end it."""
+    """Run the command with the arguments of this process, and end the process."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
         signal.signal(signal.SIGINT, _end)
     from taskdaemon_client.command import main as run  # after the line above

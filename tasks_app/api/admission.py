@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from django.db import Error, OperationalError
 from rest_framework.request import Request
@@ -22,6 +23,7 @@ from tasks_app.api.repeats import REPLAYED
 from tasks_app.api.schema import header
 from tasks_app.api.view import caller_of
 from tasks_app.conf import Environment
+from tasks_app.feature import registered
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.reading import read
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS
@@ -53,8 +55,15 @@ def admit_and_store(
     `rate`: of the caller's key. `put`: stores them; None: `group_commit.submit`. Raises Stopping (503), TooMany (429),
     and what storing raises.
     """
+    reserved: list[Reserved] = []
     try:
         admit(conf.environment(), len(new), rate=rate)
+        try:
+            reserved = reserve_quotas(new)
+        except (QueueFull, Error):
+            backlog.release(len(new))
+            give_tokens_back(conf.environment(), len(new), rate)
+            raise
     except QueueFull:
         # To repeat a request needs no room in the queue.
         if key is None or (earlier := earlier_answer(key)) is None:
@@ -70,7 +79,61 @@ def admit_and_store(
     finally:
         backlog.stored(stored)
         backlog.release(len(new) - stored)
+        for quota, types in reserved:
+            quota.end(types, stored > 0)
     return submitted
+
+
+class Quota(Protocol):
+    """How many tasks of some types may be stored (`Feature.quota`). Thread-safe."""
+
+    def limits(self, task_type: str) -> bool:
+        """Whether there is such a limit for a type. Each POST asks, so it must be cheap, and uses no database."""
+
+    def reserve(self, types: Mapping[str, int]) -> str | None:
+        """Reserve room for so many tasks of each of these types, which it limits, until `end`. If there is none: a
+        sentence for the answer, 429, and nothing is reserved. May query, and raises DatabaseError."""
+
+    def end(self, types: Mapping[str, int], stored: bool) -> None:
+        """The tasks for which room was reserved are stored, or may be; or are not."""
+
+
+#: A quota, and what was reserved of it.
+Reserved = tuple[Quota, Mapping[str, int]]
+
+
+def has_quota(task_type: str) -> bool:
+    """Whether tasks of a type need a quota: the fast path leaves them to the view."""
+    handler = conf.handlers().get(task_type)
+    if handler is None or not handler.further:
+        return False
+    return any(quota.limits(task_type) for quota in registered("quota"))
+
+
+def reserve_quotas(new: Sequence[NewTask]) -> list[Reserved]:
+    """Reserve room for the tasks of a request. Raises QueueFull (429)."""
+    reserved: list[Reserved] = []
+    limited = [task.task_type for task in new if has_quota(task.task_type)]
+    for quota in registered("quota") if limited else ():
+        types = Counter(name for name in limited if quota.limits(name))
+        if not types:
+            continue
+        try:
+            why = quota.reserve(types)
+        except BaseException:
+            give_back(reserved)
+            raise
+        if why is not None:
+            give_back(reserved)
+            raise QueueFull(why)
+        reserved.append((quota, types))
+    return reserved
+
+
+def give_back(reserved: Sequence[Reserved]) -> None:
+    """The tasks are not stored."""
+    for quota, types in reserved:
+        quota.end(types, False)
 
 
 def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRate | None = None) -> None:

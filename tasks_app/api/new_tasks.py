@@ -15,7 +15,7 @@ from tasks_app.field import Faults, Field, check_unknown, integer, json_object, 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.options.engine import OBJECT
 from tasks_app.options.known import given
-from tasks_app.queue.submission import NewTask, TaskOptions, too_large
+from tasks_app.queue.submission import NewTask, TaskOptions, too_large, with_derived
 
 #: In a batch.
 MAX_TASKS = 1000
@@ -87,7 +87,11 @@ def task_of(
     task_type = _type(body, handlers, faults, hints)
     values = read_body(body, _PLAIN, faults)
     options = None if plain else options_of(body, handlers.get(task_type), faults, signer)
-    return None if faults else NewTask(task_type, values.get("data", {}), values.get("priority", 50), options)
+    if faults:
+        return None
+    data = values.get("data", {})
+    options = with_derived(options, handlers.get(task_type), data, faults)
+    return None if faults else NewTask(task_type, data, values.get("priority", 50), options)
 
 
 def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hints: bool) -> str:

@@ -28,7 +28,7 @@ from tasks_app.api.errors import dump
 from tasks_app.api.fields import digits, task_id
 from tasks_app.api.schema import F, TaskObject
 from tasks_app.field import Faults, Field, Fields, literal, refuse
-from tasks_app.options.known import in_answers, tables
+from tasks_app.options.known import in_answers, named, tables
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
@@ -271,7 +271,9 @@ def objects_by_id(
         f"{name}_text": Cast(_COLUMNS.get(name, name), TextField()) for name in _JSON_FIELDS if name in shown
     }
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
-    texts |= {_COLUMNS[name]: table.value() for name, table in tables().items() if name in shown}
+    texts |= {
+        _COLUMNS[name]: table.value() for name, table in tables().items() if name in shown and not named()[name].column
+    }
     if PROGRESS in shown:
         texts[PROGRESS] = _progress()
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())

@@ -38,7 +38,7 @@ def celery_settings(broker_url: str | None, home: Path) -> dict[str, Any]:
         "broker_heartbeat": 10,
         # A retry would block the publisher.
         "task_publish_retry": False,
-        # A notification is a name. Never accept pickle.
+        # The content of a notification is a name. Never accept pickle.
         "accept_content": ["json"],
         # The task's row is its result.
         "task_ignore_result": True,
@@ -83,7 +83,8 @@ def transport_options(url: str) -> dict[str, Any]:
         return {"max_wait": 0.25}
     if scheme in REDIS_SCHEMES:
         return {
-            # Without these a half-open connection blocks a publisher, and a worker receives nothing, without end.
+            # Without these limits a half-open connection blocks a publisher for ever, and a worker never receives
+            # anything.
             "socket_timeout": SOCKET_TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive": True,

@@ -45,13 +45,13 @@ class Unreadable(OSError):
 
 
 class NotificationConsumer(Consumer):
-    """For Celery's setting `worker_consumer`. Runs in the worker's main thread; another one asks for `problem`.
+    """For Celery's setting `worker_consumer`. Runs in the worker's main thread; another thread asks for `problem`.
 
     Whatever the broker does, the worker goes on: it retries, at least every 5 s, and logs once a minute.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # These talk to other Celery workers, through queues that all deployments on a broker share.
+        # These features talk to other Celery workers, through queues that all deployments on a broker share.
         options |= {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
         #: For each queue that the broker refuses: why.
         self.refused_queues: dict[str, str] = {}
@@ -70,12 +70,13 @@ class NotificationConsumer(Consumer):
         # Celery warns at each connection about a setting that is set. By now it has read all of these settings.
         warnings.filterwarnings("ignore", message=r"\s*In Celery 5.1 we introduced an optional breaking change")
         super().__init__(*args, **options)
-        # Those that it consumes, and those that it is to consume. Written by its thread, and by any that calls `serve`.
+        # The queues that it consumes, and the queues that it is to consume. Written by its thread, and by any thread
+        # that calls `serve`.
         self._queues: dict[str, Queue] = dict(self.app.amqp.queues.consume_from)
         self._wanted = self._queues
 
     def problem(self) -> str | None:
-        """What prevents notifications, in a sentence; None if nothing does."""
+        """Why notifications cannot arrive, in a sentence; None if they can."""
         now = time.monotonic()
         if self.connection is not None:
             self._connected_at = now
@@ -105,7 +106,7 @@ class NotificationConsumer(Consumer):
         return conn
 
     def connect(self) -> Any:
-        """Connect and declare the queues; those that the broker refuses are left out."""
+        """Connect and declare the queues; queues that the broker refuses are left out."""
         connection = self.ensure_connected(self.app.connection_for_read(heartbeat=self.amqheartbeat))
         self._note_wanted()
         try:
@@ -165,13 +166,13 @@ class NotificationConsumer(Consumer):
     # After a reload.
 
     def serve(self, queues: Sequence[Queue]) -> None:
-        """Consume these queues from now on, without a new connection; none: those of before. Thread-safe."""
+        """Consume these queues from now on, without a new connection. Without queues nothing changes. Thread-safe."""
         if queues:
             self._wanted = {queue.name: queue for queue in queues}
             self.call_soon(self._change_queues)
 
     def _note_wanted(self) -> tuple[list[str], list[str]]:
-        """What the next connection consumes. Returns the names of the queues that come and go."""
+        """Select the queues that the next connection consumes. Returns the names of added and removed queues."""
         before, now = self._queues, self._wanted
         self._queues = now
         for queue in now.values():

@@ -1,4 +1,4 @@
-"""Checks a broker for what prevents notifications. Each problem is a sentence that says what to do.
+"""Checks a broker for problems that prevent notifications. Each problem is a sentence that says what to do.
 
 None of them prevents a node from starting. A Redis without persistence is no problem: a lost notification costs at most
 a second.

@@ -23,11 +23,11 @@ class RedisKeys:
 
     @staticmethod
     def are_at(url: str) -> bool:
-        """Whether the URL is that of a Redis server."""
+        """Whether the URL names a Redis server."""
         return url.partition("://")[0] in REDIS_SCHEMES
 
     def of(self, deployments: Iterable[str]) -> Iterator[tuple[str, list[bytes]]]:
-        """The keys of each of these deployments that has some. Raises Unanswered."""
+        """The keys of each of these deployments that has keys. Raises Unanswered."""
         for each in deployments:
             with _unanswered_on_error():
                 keys = list(self._redis().scan_iter(f"*taskdaemon.{each}*", count=1000))

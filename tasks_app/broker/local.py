@@ -54,7 +54,7 @@ def local_url(home: Path) -> str:
 class Channel(virtual.Channel):
     """Sends datagrams to every node; gets what its transport has received."""
 
-    # Otherwise kombu would send again, to every node, what this node took and did not acknowledge.
+    # Otherwise kombu would send messages again, to every node, that this node took and did not acknowledge.
     do_restore = False
     max_priority = 10
 
@@ -181,8 +181,8 @@ def send(home: Path, queue: str, message: dict[str, Any]) -> None:
     except FileNotFoundError:
         return
     datagram = queue.encode() + b"\n" + json.dumps(message, separators=(",", ":")).encode()
-    # A new socket for each message: what a stopped node has not read counts against the send buffer, so a socket that
-    # is kept would fill, and then reach no node.
+    # A new socket for each message: messages that a stopped node has not read count against the send buffer, so a
+    # socket that is kept would fill, and then reach no node.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.setblocking(False)
         for path in sockets(directory):

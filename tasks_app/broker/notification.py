@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: A task's, if it says none.
+#: The priority of a task that names none.
 DEFAULT_PRIORITY = 50
 #: After a round that failed, at first and at most.
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.1, 5.0
@@ -36,10 +36,10 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.1, 5.0
 KEEP_ALIVE_SECONDS = 5.0
 #: Between two rounds, so that a burst of submits does not become a burst of notifications.
 ROUND_SECONDS = 0.002
-#: AMQP cannot name a longer queue: each attempt would fail, and delay all other notifications. Such a name is none of
-#: handlers.toml's, but another program may have stored a task with it.
+#: AMQP cannot name a longer queue: each attempt would fail, and delay all other notifications. handlers.toml allows no
+#: such name, but another program may have stored a task with it.
 MAX_NAME_BYTES = 200
-#: At the end of the process. The import of Celery is part of it.
+#: How long the end of the process waits for a flush. The import of Celery is part of that time.
 FLUSH_AT_EXIT_SECONDS = 1.0
 
 
@@ -159,7 +159,7 @@ class Notifier:
     # The rest runs in the notifier's thread. Its connection is its own, so a hung thread does not block its successor.
 
     def _run(self) -> None:
-        # Here, because Celery takes a sixth of the start of a process, and most processes never notify.
+        # Imported here, because Celery takes a sixth of the start of a process, and most processes never notify.
         from tasks_app.broker.publisher import BrokerBlocked, Publisher
 
         me, backoff = threading.current_thread(), Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)

@@ -26,7 +26,8 @@ Deployment = str | Callable[[], str]
 HEARTBEAT_SECONDS = 10.0
 #: Types are also those of tasks that other programs have stored: an unlimited cache would grow without end.
 MAX_CACHED_HANDLERS = 1000
-#: In a forked child these are the parent's and must never be collected: py-amqp would shut down the shared sockets.
+#: In a forked child these connections are the parent's and must never be collected: py-amqp would shut down the shared
+#: sockets.
 _open_connections: set[Connection] = set()
 
 

@@ -1,6 +1,6 @@
-"""The queues of notifications, one for each handler of a deployment, and the name of what is in them.
+"""The queues of notifications, one for each handler of a deployment, and the name of the Celery task in them.
 
-What publishers and nodes agree on.
+Publishers and nodes agree on both.
 """
 
 from __future__ import annotations

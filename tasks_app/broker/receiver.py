@@ -1,7 +1,7 @@
-"""What a node does with the messages of its queues: it tells which handler has work, or drops a message and says so.
+"""Receives the messages of a node's queues: tells which handler has work, or drops a message and says so.
 
-On Redis it reads them on one of kombu's connections, but without kombu's client and its poller. With these a message
-takes twice the processor time, and a node under posts spends a quarter of its own on messages.
+On Redis the messages are read on one of kombu's connections, but without kombu's client and its poller. With these a
+message takes twice the processor time, and a node under posts spends a quarter of its own on messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BULK = 100
 MAX_BODY_BYTES = 4096
 #: Characters of an invalid message that an error text quotes.
 MAX_QUOTED_CHARS = 80
-#: What comes before it on Redis is the same in all messages of one process about one handler.
+#: On Redis the bytes before this tag are the same in all messages of one process about one handler.
 TAG = b'"delivery_tag"'
 #: How many such beginnings are remembered, and how long each may be.
 MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
@@ -67,13 +67,13 @@ class Receiver:
     def __init__(self, notify: Callable[[str], object]) -> None:
         """`notify` gets the handler's name of each notification."""
         self._notify = notify
-        #: The handler of each notification from Redis, by what it has before its tag. To read one anew takes 0.1 ms of
-        #: the 3 ms that a single task waits for its start. What follows the tag is not looked at: at worst a node looks
-        #: for tasks in vain.
+        #: The handler of each notification from Redis, by the bytes before its tag. To parse a notification takes 0.1
+        #: ms of the 3 ms that a single task waits for its start. The bytes after the tag are not read: at worst a node
+        #: looks for tasks in vain.
         self._known: dict[bytes, str] = {}
 
     def take(self, message: Any) -> str | None:
-        """The handler that a message of kombu's is about; None if it is no notification."""
+        """The handler that a kombu message is about; None if it is no notification."""
         try:
             handler = handler_of(message)
         except NotANotification as error:
@@ -83,10 +83,10 @@ class Receiver:
         return handler
 
     def take_items(self, items: Sequence[bytes], channel: Any, accept: Any) -> bool:
-        """What was in a queue on Redis, which stores any data. True if all were notifications.
+        """Take the items of a queue on Redis, which stores any data. True if all were notifications.
 
-        `channel`: kombu's. `accept`: its content types. Of those that are dropped together one line tells: there may be
-        thousands.
+        `channel`: kombu's. `accept`: its content types. One line reports all items that are dropped together: there may
+        be thousands.
         """
         faults: list[Exception] = []
         for item in items:
@@ -131,10 +131,10 @@ class RedisPull:
     def __init__(
         self, channel: Any, queues: Iterable[str], receive: Callable[[list[bytes]], bool], ready: Callable[[], None]
     ) -> None:
-        """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is, and returns
-        whether all were notifications.
+        """`channel`: kombu's, connected to a Redis. `receive` gets the items of the queues, which may be any data, and
+        returns whether all were notifications.
 
-        `ready`: called once Redis has answered, since it may accept a connection that it lets receive nothing.
+        `ready`: called once Redis has answered: it may accept a connection and then let it receive nothing.
         """
         self._receive, self._ready, self._channel = receive, ready, channel
         self._connection = channel.pool.get_connection()
@@ -142,7 +142,7 @@ class RedisPull:
         self._keys: dict[str, list[str]] = {}
         self._queue_of: dict[bytes, str] = {}
         self.serve(queues)
-        #: The key that had a message of somebody else's: there may be many, and all wait for them.
+        #: The key that had a message from another program: there may be many, and all notifications wait behind them.
         self._foreign_in: bytes | None = None
         self._has_bulk, self._refused = True, channel.ResponseError
         self._asked_at = 0.0

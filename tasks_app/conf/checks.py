@@ -1,4 +1,5 @@
-"""Django system checks: what stops a bad start, every fault at once, and what only `manage.py check` warns about."""
+"""Django system checks: the errors that stop a bad start, all at once, and the warnings that only `manage.py check`
+gives."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from django.core.exceptions import ValidationError
 
 from tasks_app import conf
 from tasks_app.conf.reading import no_shared_key, unknown_variables
-from tasks_app.handlers.handlers_toml import HandlersError
+from tasks_app.handlers.handlers_toml import Handler, HandlersError
 from tasks_app.handlers.missing import find_missing
 from tasks_app.runner.engine import Unavailable
 
@@ -24,6 +25,8 @@ WEB, HOME = "web", "home"
 HANDLERS = "handlers"
 #: Imported when it is first needed: it imports the Docker SDK.
 DOCKER_CLIENT_MODULE, DOCKER_ABSENT_MODULE = "tasks_app.runner.docker.client", "tasks_app.runner.docker.absent"
+
+_CORRECT = "Or correct the name; no container starts until then."
 
 
 def register() -> None:
@@ -91,26 +94,27 @@ def check_home(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def _handlers() -> list[Handler]:
+    """The handlers; none if handlers.toml has a fault, which E001 reports."""
+    try:
+        return list(conf.handlers().values())
+    except HandlersError:
+        return []
+
+
 def check_handler_resources(**_: Any) -> list[checks.CheckMessage]:
     """W002: this machine lacks a program, file, mount source or variable that a handler names."""
-    try:
-        handlers = conf.handlers()
-    except HandlersError:
-        return []  # E001 reports it
     hint = "The handler's tasks cannot run until this is so. Ignore it on a machine that runs no worker."
     return [
         checks.Warning(text, hint=hint, id="tasks_app.W002")
-        for handler in handlers.values()
+        for handler in _handlers()
         for text in find_missing(handler)
     ]
 
 
 def check_processors(**_: Any) -> list[checks.CheckMessage]:
     """W003: a handler's `cpus` are more than there are. Docker refuses such a container, but not a `memory_limit`."""
-    try:
-        asked = {name: handler.cpus for name, handler in conf.handlers().items() if handler.cpus is not None}
-    except HandlersError:
-        return []  # E001 reports it
+    asked = {handler.name: handler.cpus for handler in _handlers() if handler.cpus is not None}
     if not asked:
         return []
     there, whose = _processors()
@@ -128,7 +132,7 @@ def check_processors(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _processors() -> tuple[int, str]:
-    """How many there are, and whose: the Docker engine's, or this machine's if there is no engine."""
+    """The number of processors, and whose they are: the Docker engine's, or this machine's if there is no engine."""
     connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
     try:
         connection.get()
@@ -140,10 +144,7 @@ def _processors() -> tuple[int, str]:
 
 def check_engine(**_: Any) -> list[checks.CheckMessage]:
     """W005: the Docker engine lacks an image or a network that a handler names. Nothing where there is no engine."""
-    try:
-        handlers = [handler for handler in conf.handlers().values() if handler.image]
-    except HandlersError:
-        return []  # E001 reports it
+    handlers = [handler for handler in _handlers() if handler.image]
     if not handlers:
         return []
     connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
@@ -158,19 +159,11 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
     found = []
     for handler in handlers:
         if handler.image in images:
-            found.append(
-                (
-                    f"[handlers.{handler.name}] image: the Docker engine has no image {handler.image}",
-                    _build(handler.image),
-                )
-            )
+            text = f"[handlers.{handler.name}] image: the Docker engine has no image {handler.image}"
+            found.append((text, _build(handler.image)))
         if handler.network in networks:
-            create = (
-                f"Type: docker network create {handler.network}. Or correct the name; no container starts until then."
-            )
-            found.append(
-                (f"[handlers.{handler.name}] network: the Docker engine has no network {handler.network}", create)
-            )
+            text = f"[handlers.{handler.name}] network: the Docker engine has no network {handler.network}"
+            found.append((text, f"Type: docker network create {handler.network}. {_CORRECT}"))
     return [
         checks.Warning(text, hint=f"{hint} Ignore this if workers run on other machines.", id="tasks_app.W005")
         for text, hint in found
@@ -178,7 +171,7 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _build(image: str | None) -> str:
-    """What to do about a missing image. A name that begins with localhost/ is never pulled."""
+    """The remedy for a missing image. A name that begins with localhost/ is never pulled."""
     if image is not None and image.startswith("localhost/"):
-        return f"Type: docker build -t {image} FOLDER. Or correct the name; no container starts until then."
+        return f"Type: docker build -t {image} FOLDER. {_CORRECT}"
     return f"A worker pulls it at its start; to see whether it can, type: docker pull {image}."

@@ -23,11 +23,11 @@ from tasks_app.handlers.words import retention
 CODE = Path(__file__).resolve().parents[2]
 #: A wheel has the examples there, a checkout does not. Relative to `CODE`.
 EXAMPLES = Path("taskdaemon_site/examples")
-#: What pip writes beside an installed package, and beside no checkout.
+#: True if the code is an installed package: pip writes this folder beside it, and beside no checkout.
 INSTALLED = any(CODE.glob("taskdaemon_platform-*.dist-info"))
 #: Where relative paths of settings begin: in the folder of `manage.py`, or in the current one.
 FOLDER = Path.cwd() if INSTALLED else CODE
-#: What users type before a command's name.
+#: The word that users type before a command's name.
 PROGRAM = "taskdaemon-platform" if INSTALLED else "manage.py"
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -44,11 +44,11 @@ NOT_ENCODED = (
     "for p@ss (python3 -c 'from getpass import *; from urllib.parse import *; print(quote(getpass(), str()))' does it)"
 )
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-#: What a Host header can name, as Django reads it: a part of a name, an IPv6 address.
+#: The parts of a Host header, as Django reads it: a part of a name, an IPv6 address.
 _NAME, _IPV6 = "[a-z0-9-]+", r"\[[a-f0-9]*:[a-f0-9.:]+\]"
 #: An address, or a part of one: numbers in any form that resolvers take.
 _ADDRESS = re.compile(rf"\.*(0x[0-9a-f]*|[0-9]+)(\.+(0x[0-9a-f]*|[0-9]+))*\.*|{_IPV6}", re.IGNORECASE)
-#: An @ in what follows the host of a URL, but for one in a parameter (`?user=ada@tenant`).
+#: An @ in the text after the host of a URL, except in a parameter (`?user=ada@tenant`).
 _LATE_AT = re.compile(r"[^?]*@|[^?]*\?.*(#.*@|@[^&]*[/?#@])", re.DOTALL)
 
 
@@ -305,16 +305,13 @@ class Environment(BaseModel):
                 {"DATABASE_URL": self.database_url, "DAEMON_BROKER_URL": self.broker_url} if self.exposed else {}
             ),
         ]
-        if self.fail_point and not self.testing:
-            faults.append(
-                "DAEMON_FAIL_POINT: makes the process kill itself, only for tests; unset it, or set "
-                "DAEMON_TESTING=true to allow it"
-            )
-        if self.callback_hurry != 1.0 and not self.testing:
-            faults.append(
-                "DAEMON_CALLBACK_HURRY: tries callbacks again too soon, only for tests; unset it, or set "
-                "DAEMON_TESTING=true to allow it"
-            )
+        for variable, is_set, effect in (
+            ("DAEMON_FAIL_POINT", self.fail_point, "makes the process kill itself"),
+            ("DAEMON_CALLBACK_HURRY", self.callback_hurry != 1.0, "tries callbacks again too soon"),
+        ):
+            if is_set and not self.testing:
+                allow = "unset it, or set DAEMON_TESTING=true to allow it"
+                faults.append(f"{variable}: {effect}, only for tests; {allow}")
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -360,7 +357,8 @@ class Environment(BaseModel):
 
     @property
     def signing_secrets(self) -> tuple[str, ...]:
-        """What signs callbacks (`whsec_...`) of tasks whose API key has no secret of its own; each adds a signature."""
+        """The secrets that sign callbacks (`whsec_...`) of tasks whose API key has no secret of its own; each adds a
+        signature."""
         return tuple(_words(self.callback_secrets))
 
     @property
@@ -378,7 +376,7 @@ class Environment(BaseModel):
 
     @property
     def open_on_loopback(self) -> bool:
-        """True if this machine's programs may call without a key for as long as none was made."""
+        """True if this machine's programs may call without a key as long as no key was made."""
         return self.auth != "off" and self.host in LOOPBACK
 
     @property

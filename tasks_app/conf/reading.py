@@ -23,14 +23,15 @@ from tasks_app.handlers.mounts import MountRules
 from tasks_app.handlers.words import nearest
 
 RELEASE = "0.1.0"
-#: The folders of the code, and its files: hidden ones are an editor's, which may be links that lead nowhere.
+#: The folders of the code, and its files without hidden ones: an editor makes those, perhaps as links that lead
+#: nowhere.
 PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
 #: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
 IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
 
 _BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 
-#: What `mounts` are checked against.
+#: The variables with the roots of `mounts`.
 _ROOTS = frozenset({"DAEMON_MOUNT_ROOTS", "DAEMON_WRITABLE_ROOTS"})
 
 
@@ -80,7 +81,7 @@ def environment() -> Environment:
 
 
 class _InForce:
-    """What this process uses of handlers.toml; without the attribute, the file has not been read yet."""
+    """The revision of handlers.toml that this process uses; without the attribute, the file has not been read yet."""
 
     handlers: Handlers
 
@@ -95,7 +96,7 @@ handlers: Callable[[], Handlers] = partial(getattr, _in_force, "handlers")  # ea
 
 
 def read_handlers() -> Handlers:
-    """The revision that the file is now. Raises HandlersError."""
+    """The revision that is now in the file. Raises HandlersError."""
     env = environment()
     return load(env.handler_config, _defaults(env, env.mount_rules))
 
@@ -148,7 +149,7 @@ def _fault(error: Any) -> str:
 
 
 def _expected(field: FieldInfo) -> str:
-    """What a variable must be, as in "must be a whole number from 1 to 65535"."""
+    """The form that a variable must have, as in "must be a whole number from 1 to 65535"."""
     annotation: Any = field.annotation
     if get_origin(annotation) in (Union, UnionType):
         annotation = next(option for option in get_args(annotation) if option is not type(None))
@@ -235,8 +236,8 @@ def _stored_key(path: Path) -> str:
 def version() -> str:
     """The release and the beginning of a digest of the code, as in `0.1.0+3f2a9c41`.
 
-    Processes have the same one exactly if their Python files are the same, in a wheel, an image or a checkout. It is
-    read from the files once: call it when a process starts, before an upgrade may replace them.
+    Processes have the same version exactly if their Python files are the same, in a wheel, an image or a checkout. The
+    files are read once: call this when a process starts, before an upgrade may replace them.
     """
     digest = hashlib.sha256()
     for path in sorted(path for package in PACKAGES for path in (CODE / package).rglob(FILES)):

@@ -34,14 +34,14 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 #: A file that lacks a handler is taken after so long without a change: it may not be written to its end.
 REMOVAL_SECONDS = 10.0
-#: Of a fault, in `/health`.
+#: The longest text of a fault in `/health`.
 MAX_FAULT_CHARS = 1000
 
 
 class RevisionInForce(NamedTuple):
-    """What a process uses of handlers.toml. `reload`: the number of the last `manage.py reload` that it has answered.
-    `fault`: why it does not use what the file is now, in a sentence. `waits_for`: what keeps a node from using all of
-    it, beside running tasks."""
+    """The revision of handlers.toml that a process uses. `reload`: the number of the last `manage.py reload` that it
+    has answered. `fault`: why it does not use the present file, in a sentence. `waits_for`: why a node does not use all
+    of the revision yet, apart from running tasks."""
 
     revision: str
     digest: str
@@ -53,17 +53,17 @@ class RevisionInForce(NamedTuple):
 class _Asked(NamedTuple):
     number: int = 0
     replace: Collection[str] = ()
-    #: The reader is not told if nothing has changed.
+    #: True: `told` is not called if nothing has changed.
     quiet: bool = False
 
     def joined(self, later: _Asked) -> _Asked:
-        """Both at once."""
+        """Both requests as one."""
         replace = {*self.replace, *later.replace}
         return _Asked(max(self.number, later.number), replace, self.quiet and later.quiet)
 
 
 class _Seen(NamedTuple):
-    """What the files are: the folder behind the path, and each content as a digest."""
+    """The state of the files: the folder behind the path, and a digest of each file's content."""
 
     folder: Path
     files: Mapping[Path, str]
@@ -86,9 +86,9 @@ class Watcher:
         self._in_force: Handlers | None = None
         self._answered = 0
         self._fault: str | None = None
-        #: What was taken or refused last; None: what was read at the start.
+        #: The files that were taken or refused last; None: the files that were read at the start.
         self._judged: _Seen | None = None
-        #: What was seen since, and when first.
+        #: The files that were seen since, and when first.
         self._pending: tuple[_Seen, float] | None = None
         self._stats: Mapping[Path, Any] = {}
 
@@ -98,11 +98,11 @@ class Watcher:
         replace: Callable[[Collection[str]], None] = _nothing,
         removals_after: float = 0.0,
     ) -> None:
-        """Begin to look. `told` gets the revision before and the new one, which `conf.handlers()` already is.
+        """Begin to look. `told` gets the old revision and the new one, which `conf.handlers()` already returns.
 
-        It is called after an explicit reload of an unchanged file too, with the same one twice. `replace` gets types
-        whose containers are to be replaced. Both are called in the thread of the watcher. `removals_after`: seconds by
-        which handlers are removed later than in other processes.
+        It is called after an explicit reload of an unchanged file too, with the same revision twice. `replace` gets
+        types whose containers are to be replaced. Both are called in the thread of the watcher. `removals_after`:
+        seconds by which handlers are removed later than in other processes.
         """
         self._told, self._replace, self._removals_after = told, replace, removals_after
         threading.Thread(target=self._run, name="handlers.toml", daemon=True).start()
@@ -116,16 +116,16 @@ class Watcher:
         self._asked.put(_Asked(number, replace, quiet))
 
     def state(self) -> RevisionInForce:
-        """What this process uses."""
+        """The revision that this process uses."""
         used = self._in_force or handlers()
         return RevisionInForce(used.revision, used.digest, self._answered, self._fault)
 
     def problem(self) -> str | None:
-        """Why this process does not use what the file is now, in a sentence; None: it does."""
+        """Why this process does not use the present file, in a sentence; None: it does."""
         return self._fault
 
     def _run(self) -> None:
-        self._asked.put(_Asked(quiet=True))  # a web process that is started again has what its parent read long ago
+        self._asked.put(_Asked(quiet=True))  # a restarted web process has the file that its parent read long ago
         while True:
             asked = self._next()
             try:
@@ -137,7 +137,7 @@ class Watcher:
                 self._fault = fault
 
     def _next(self) -> _Asked | None:
-        """What is asked, as one if it is more: a reload may take seconds. None: it is time for a look."""
+        """The requests that wait, joined into one: a reload may take seconds. None: it is time for a look."""
         asked = None
         with suppress(Empty):
             asked = self._asked.get(timeout=LOOK_SECONDS)
@@ -168,7 +168,7 @@ class Watcher:
                 self._refuse(seen, error)
             return
         if any(new.files.get(path, digest) != digest for path, digest in seen.files.items()):
-            return  # it was written meanwhile: the next look sees that
+            return  # a file was written meanwhile: the next look sees that
         self._fault = None
         if handlers().keys() - new.keys() and unchanged < REMOVAL_SECONDS + self._removals_after:
             return
@@ -183,13 +183,13 @@ class Watcher:
 
     def _read_again(self, asked: _Asked) -> None:
         current = handlers()
-        # Before it is read: a later write is seen by the next look.
+        # Taken before the file is read: the next look then sees a later write.
         stats, seen = _stats(current), _see(current)
         try:
             new = read_handlers()
         except HandlersError as error:
             self._refuse(seen, error)
-            if _stats(current) != stats:  # it is being written, perhaps with the same content
+            if _stats(current) != stats:  # a file is being written, perhaps with the same content
                 self._judged = seen._replace(files={})
         else:
             if current.keys() - new.keys() and not asked.quiet:
@@ -256,4 +256,7 @@ def _say(old: Handlers, new: Handlers, runs_tasks: bool) -> None:
 
 
 def _changes(old: Handler, new: Handler) -> list[str]:
-    return [key.name for key in fields(Handler) if getattr(old, key.name) != getattr(new, key.name)]
+    names = [key.name for key in fields(Handler) if key.name != "further"]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    further = sorted(old.further.keys() | new.further.keys())
+    return changed + [key for key in further if old.further.get(key) != new.further.get(key)]

@@ -1,4 +1,4 @@
-"""Conditions for statements of Django's: as an index spells them, values of a column, pairs, ids since a moment."""
+"""Conditions for Django's statements: as an index spells them, values of a column, pairs, ids since a moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models.lookups import In
 
 
 def spelled(condition: str) -> RawSQL:
-    """A condition that stands in the statement as it is given here, which is as a partial index spells it.
+    """A condition that stands in the statement exactly as it is given here: as a partial index spells it.
 
     SQLite uses a partial index only if the statement's text implies its condition, and a bound parameter does not.
     """
@@ -74,7 +74,7 @@ def first_id(moment: datetime) -> UUID:
 
 
 def created_at(identity: UUID) -> datetime | None:
-    """The moment with which an id begins; None if it begins with none."""
+    """The moment with which an id begins; None if it begins with no valid moment."""
     try:
         return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
     except (OverflowError, ValueError):  # after the year 9999

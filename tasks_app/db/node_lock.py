@@ -45,7 +45,8 @@ class NodeLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self, noted: bool = True) -> None:
-        """Unlock. Keeps the file unless the node's row is `noted` as stopped: others then see from it that it ended."""
+        """Unlock. Keeps the file unless the node's row is `noted` as stopped: from the file other nodes see that this
+        node ended."""
         if noted:
             self._file.unlink(missing_ok=True)
         os.close(self._descriptor)

@@ -10,7 +10,7 @@ from django.db import OperationalError
 #: What SQLite and PostgreSQL report when the disk is full.
 DISK_FULL_ERRORS = ("disk is full", "No space left on device", "Disk quota exceeded")
 MAX_REASON_CHARACTERS = 200
-#: On a full disk some writes find room in what is there. So it counts as full for so long after the last refusal.
+#: On a full disk some writes still find room. So the disk counts as full for so long after the last refusal.
 FULL_SECONDS = 10.0
 
 
@@ -19,9 +19,9 @@ class WriteRefused(OperationalError):
 
 
 class WriteHealth:
-    """Unhealthy from a write that the database refuses until the next one that it takes. From any thread.
+    """Unhealthy from a write that the database refuses until the next write that it takes. Thread-safe.
 
-    On a full disk: until one that it takes FULL_SECONDS after the last that it refused.
+    On a full disk: until a write that it takes FULL_SECONDS after the last refusal.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +44,7 @@ class WriteHealth:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong and what follows, in a sentence; None while writes succeed."""
+        """The fault and its effect, in a sentence; None while writes succeed."""
         if (failing := self.failing) is None:
             return None
         since, reason = failing

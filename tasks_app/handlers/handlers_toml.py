@@ -20,28 +20,28 @@ from typing import Any
 import tomli
 
 from tasks_app.handlers import keys
-from tasks_app.handlers.keys import shared_target, shown, unknown, unusable_capabilities
+from tasks_app.handlers.keys import OTHER_NAMES, FurtherKey, shared_target, shown, unknown, unusable_capabilities
 from tasks_app.handlers.mistakes import handler_inside, of_quotes
 from tasks_app.handlers.mounts import NO_MOUNTS, Mount, MountRules
-from tasks_app.handlers.words import nearest, retention
+from tasks_app.handlers.words import ALIKE, VERY_ALIKE, nearest, retention
 
 MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
-#: Larger ones are refused: to read 10 MB of handlers would take a process most of a minute.
+#: Larger files are refused: to read 10 MB of handlers would take a process most of a minute.
 MAX_FILE_BYTES = 2**20
-#: Two writes within one tick of the file system's clock look alike: what changed so recently is read again.
+#: Two writes within one tick of the file system's clock look alike: a file that changed so recently is read again.
 RECENT_SECONDS = 2.0
 is_name = re.compile(NAME_PATTERN).fullmatch
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
 _NOT_RUN = frozenset(
     {
         "name", "description", "cwd", "sources", "instances", "mount_rules", "timeout_limit", "retries_limit",
-        "retention_completed", "retention_failed",
+        "retention_completed", "retention_failed", "further",
     }
 )  # fmt: skip
 #: Fields that say nothing about the file and what it names.
 _NOT_OF_REVISION = frozenset({"name", "cwd", "mount_rules"})
-#: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
+#: Keys with the limit for the values of callers, and the handler's own value, which is always allowed.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
 #: Faults name a table, an entry of it and its key. A megabyte of deeper positions would take gigabytes.
 NAMED_LEVELS = 3
@@ -50,13 +50,16 @@ _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 
 
-#: Reads a further table of the file: gets its entries, the handlers and what to call for each fault of an entry, with
-#: the entry's name, the key ("": the entry as a whole) and a sentence. Returns the entries as JSON values by name.
+#: Reads a further table of the file: gets its entries, the handlers, and a function to call for each fault of an entry,
+#: with the entry's name, the key ("": the entry as a whole) and a sentence. Returns the entries as JSON values by name.
 ReadTable = Callable[
     [Mapping[str, Any], Mapping[str, "Handler | None"], Callable[[str, str, str], None]], Mapping[str, Any]
 ]
 #: The dotted paths of these functions, by the tables' names; None: it is not known yet which tables there are.
 further_tables: dict[str, str] | None = None
+#: The dotted paths of what features add to the keys of a handler: each of a mapping of `FurtherKey` by the keys' names;
+#: None: it is not known yet which keys there are.
+further_keys: tuple[str, ...] | None = None
 
 
 class HandlersError(Exception):
@@ -137,6 +140,8 @@ class Handler:
     mount_rules: MountRules = NO_MOUNTS
     #: Identifies the contents of the files below `cwd` that the command of a child process names; blank: it names none.
     sources: str = ""
+    #: The keys of features that it has (`Feature.handler_keys`), as JSON values.
+    further: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def longest_timeout(self) -> float:
@@ -149,21 +154,21 @@ class Handler:
         return self.max_retries if self.retries_limit is None else self.retries_limit
 
 
-#: What is said of each key: `check`, one of `keys`; `needs_image`: the key has no effect on a child process.
+#: The metadata of each key: `check`, a function of `keys`; `needs_image`: the key has no effect on a child process.
 KEYS: Mapping[str, Mapping[str, Any]] = {key.name: key.metadata for key in fields(Handler) if key.metadata}
 
 
 class Handlers(dict[str, Handler]):
     """One revision of the file: the handlers by name, in the file's order. Never changed.
 
-    `files`: what was read, the file and what its commands name, each with the digest of its content (blank: it is no
-    file). `tables`: the further tables that it has, as JSON values. `revision` identifies all values and the contents
-    of what commands name, in 12 hex digits.
+    `files`: the files that were read, handlers.toml and the files that its commands name, each with the digest of its
+    content (blank: it is no file). `tables`: the further tables that it has, as JSON values. `revision` identifies all
+    values and the contents of the files that commands name, in 12 hex digits.
 
-    `digest` is a SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
-    It covers values, not text: comments, order and keys with their default value change nothing. It leaves out
-    `description`, what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`,
-    the file's folder, the contents of what it names, and what may be mounted.
+    `digest` is a SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way. It
+    covers values, not text: comments, order and keys with their default value change nothing. It leaves out
+    `description`, the limits for callers, how long tasks are kept, and everything that may differ between machines:
+    `instances`, the file's folder, the contents of the files that it names, and the rules for mounts.
     """
 
     def __init__(
@@ -187,7 +192,7 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     """Read and check the file, and read the files that its commands name. Raises HandlersError with all its faults."""
     content = _content(path)
     read = hashlib.sha256(content).hexdigest()
-    content = content.removeprefix(codecs.BOM_UTF8)  # some editors write one
+    content = content.removeprefix(codecs.BOM_UTF8)  # some editors write this mark
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -229,13 +234,20 @@ class _Reading:
 
     def __init__(self, path: Path, positions: Positions, defaults: Defaults) -> None:
         self.faults: list[tuple[int, str]] = []
-        #: What commands name: the digest of each content.
+        #: The digest of the content of each file that commands name.
         self.files: dict[Path, str] = {}
         #: The entries of further tables.
         self.tables: dict[str, Mapping[str, Any]] = {}
         self._path = path
         self._positions = positions
         self._defaults = defaults
+        self._further_keys: dict[str, FurtherKey] = {}
+        for mapping in further_keys or ():
+            self._further_keys |= resolve_name(mapping)
+        self._known = [*KEYS, *self._further_keys]
+        self._other_names = OTHER_NAMES | {
+            other: name for name, key in self._further_keys.items() for other in key.other_names
+        }
 
     def file(self, tables: dict[str, Any]) -> dict[str, Handler]:
         further = further_tables or {}
@@ -305,8 +317,16 @@ class _Reading:
         values: dict[str, Any] = {**vars(self._defaults)}
         wrong = set()
         nested = False
+        further: dict[str, Any] = {}
         for key, value in table.items():
             known = KEYS.get(key)
+            if (added := self._further_keys.get(key)) is not None:
+                try:
+                    further[key] = added.check(value)
+                except ValueError as error:
+                    for sentence in error.args:
+                        self._key(name, key, sentence)
+                continue
             if known is None and (inner := handler_inside(key, value)):
                 nested = True
                 meant = "-".join((name, *inner))
@@ -317,7 +337,8 @@ class _Reading:
                 )
                 continue
             if known is None:
-                self._key(name, key, unknown(key, KEYS))
+                if further_keys is not None or nearest(key, KEYS, VERY_ALIKE):  # else it may be a feature's
+                    self._key(name, key, unknown(key, self._known, self._other_names))
                 continue
             try:
                 values[key] = known["check"](value)
@@ -339,13 +360,16 @@ class _Reading:
         if shared := shared_target(values):
             self._key(name, "mounts", f"something else is mounted on {shared} too; choose another path")
         if "image" not in table and "command" not in table and not nested:
-            others = [key for key in table if key not in KEYS]
-            if not any(nearest(key, ["image", "command"]) for key in others):
+            others = [key for key in table if key not in self._known]
+            alike = VERY_ALIKE if further_keys is None else ALIKE
+            if not any(nearest(key, ["image", "command"], alike) for key in others):
                 self._key(name, "", "has neither `image` nor `command`; one of them is needed")
         if len(self.faults) > before:
             return None
         cwd = self._path.resolve().parent
-        return Handler(name=name, cwd=cwd, sources=self._sources(values, cwd), **values)
+        return Handler(
+            name=name, cwd=cwd, sources=self._sources(values, cwd), further=MappingProxyType(further), **values
+        )
 
     def _sources(self, values: Mapping[str, Any], cwd: Path) -> str:
         named = [] if values.get("image") else named_files(values["command"], cwd)
@@ -370,7 +394,7 @@ SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lu
 def named_files(command: Sequence[str], folder: Path) -> list[Path]:
     """The program and the scripts that a command names below the folder of handlers.toml, whether they exist or not.
 
-    Other words may name what the handler writes.
+    Other words may name files that the handler writes.
     """
     words = [word for word in command[1:] if word.endswith(SCRIPT_ENDINGS) and not word.startswith("-")]
     paths = (os.path.normpath(folder / word) for word in (*(command[:1] if "/" in command[0] else ()), *words))
@@ -386,14 +410,15 @@ def _opened(path: Path) -> BufferedReader:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise _NoFile
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(opened).st_mode):  # it was replaced meanwhile
+    if not stat.S_ISREG(os.fstat(opened).st_mode):  # the file was replaced meanwhile
         os.close(opened)
         raise _NoFile
     return os.fdopen(opened, "rb")
 
 
 def file_stat(path: Path | int) -> tuple[int, ...] | None:
-    """Differs after a write, a rename, or once a link leads elsewhere; None: there is no such file."""
+    """A stat that differs after a write, after a rename, or once a link leads elsewhere; None: there is no such
+    file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -407,7 +432,7 @@ def is_recent(found: tuple[int, ...] | None) -> bool:
 
 
 def config_digest(path: Path) -> str:
-    """As `content_digest`, of what is read of handlers.toml at most."""
+    """As `content_digest`, of as many bytes of handlers.toml as are read at most."""
     try:
         with _opened(path) as file:
             return hashlib.sha256(file.read(MAX_FILE_BYTES + 1)).hexdigest()

@@ -6,14 +6,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, Mount, normal
 from tasks_app.handlers.words import nearest
 
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
-#: As whom a sealed handler runs.
+#: The user and group of a sealed handler.
 SEALED_USER = "65534:65534"
 RETRY_ON = ("error", "timeout", "crash")
 MAX_DESCRIPTION_CHARS = 1000
@@ -35,14 +35,22 @@ Check = Callable[[Any], Any]
 """Returns the typed value. Raises ValueError with a sentence for each fault, if possible with what was meant."""
 
 
-#: A registry, a name, a tag, a digest, as the engine reads them.
+class FurtherKey(NamedTuple):
+    """A key of a handler that a feature reads (`Feature.handler_keys`). `check` returns a JSON value. `other_names`:
+    what other tools call the key."""
+
+    check: Check
+    other_names: tuple[str, ...] = ()
+
+
+#: An image's name with registry, tag and digest, as the engine reads it.
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
     rf"(?:(?:[A-Za-z0-9.-]+|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?"
     r"(?:@[A-Za-z0-9+.-]+:[0-9A-Fa-f]{32,})?",
     re.ASCII,
 )
-#: What other tools call a key.
+#: The keys of other tools, each with our key for the same thing.
 OTHER_NAMES = {
     "entrypoint": "command", "environment": "env", "secrets": "env_from", "concurrency": "instances",
     "replicas": "instances", "max_age": "max_container_age", "max_tasks": "max_tasks_per_container",
@@ -51,20 +59,20 @@ OTHER_NAMES = {
 }  # fmt: skip
 
 
-#: What other tools have, and handlers do not.
+#: Keys of other tools for features that handlers lack.
 _GPUS = "is not supported yet: a container gets no GPU; leave it out, and let the handler call a service that has one"
 NOT_YET = dict.fromkeys(("gpu", "gpus", "gpu_count", "device_requests"), _GPUS)
 
 
-def unknown(word: str, known: Iterable[str]) -> str:
-    """What is said of a key that there is not."""
-    return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known)}"
+def unknown(word: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str:
+    """The sentence about a key that does not exist."""
+    return NOT_YET.get(word.lower().replace("-", "_")) or f"is unknown; {hint(word, known, other_names)}"
 
 
-def hint(word: str, known: Iterable[str]) -> str:
+def hint(word: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str:
     """`did you mean "x"?`, or a list of the known words."""
     known = list(known)
-    other = OTHER_NAMES.get(word.lower().replace("-", "_"))
+    other = other_names.get(word.lower().replace("-", "_"))
     close = other if other in known else nearest(word, known)
     return f'did you mean "{close}"?' if close else f"known are {', '.join(known)}"
 
@@ -159,7 +167,7 @@ def list_of(of: Check, example: str = '["...", "..."]') -> Check:
 
 
 def _all(check: Check, items: Iterable[Any]) -> list[Any]:
-    """What the check returns for each item. Raises ValueError with the sentences of all that it refuses."""
+    """The values that the check returns for the items. Raises ValueError with the sentences of all refused items."""
     values: list[Any] = []
     sentences: list[str] = []
     for item in items:
@@ -293,7 +301,7 @@ def capability(value: Any) -> str:
 
 
 def unusable_capabilities(values: Mapping[str, Any]) -> str | None:
-    """Why a handler's `cap_add` has no effect, given its `user` and `profile`; None if it has one.
+    """Why a handler's `cap_add` has no effect, given its `user` and `profile`; None if it has an effect.
 
     Only root's processes get the capabilities of their container.
     """

@@ -1,4 +1,5 @@
-"""What a handler names and this machine lacks, before its tasks find it out: programs, scripts, variables, mounts."""
+"""Finds the programs, scripts, variables and mounts that a handler names and this machine lacks, before its tasks
+fail."""
 
 from __future__ import annotations
 
@@ -48,17 +49,18 @@ def _cannot_write(handler: Handler, path: str) -> str | None:
     if not uid.isdecimal() or int(uid) == 0:
         return None
     status = os.stat(path)
-    # Without a group in `user` it is that of the image.
+    # Without a group in `user` the process has the image's group.
     mine = (status.st_uid == int(uid), not gid.isdecimal() or status.st_gid == int(gid), True)
     allowed = any(its and status.st_mode >> shift & 0o2 for its, shift in zip(mine, (6, 3, 0), strict=True))
     return None if allowed else user
 
 
 def why_not_started(command: Sequence[str], cwd: Path) -> str | None:
-    """What of a child process's command this machine lacks, in one sentence; None if it lacks nothing that is known."""
+    """The part of a child process's command that this machine lacks, in one sentence; None if nothing is known to be
+    missing."""
     if sentence := no_program(command, cwd):
         return sentence
-    # Only the first one: further words are the program's arguments, and may name files that it creates.
+    # Only the first script is checked: further words are the program's arguments, and may name files that it creates.
     file = next((word for word in command[1:] if not word.startswith("-")), None)
     if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
         return f"there is no file {cwd / file}; {CORRECT_PATH}"
@@ -78,7 +80,8 @@ def no_program(command: Sequence[str], cwd: Path) -> str | None:
             return f"there is no program {path}; {CORRECT_PATH}"
         if not os.access(path, os.X_OK):
             return f"{path} cannot be executed; type: chmod +x {path}"
-        return _in_first_line(path, cwd)
+        head = _head(str(path))
+        return None if head is None else why_no_script(str(path), head, _here(cwd))
     if program not in OUR_PYTHON and shutil.which(program) is None:
         meant = _near_on_path(program)
         then = f"did you mean {meant}?" if meant else "install it, or write its full path"
@@ -91,12 +94,6 @@ def why_not_executed(command: Sequence[str], cwd: Path) -> str | None:
     path = str(cwd / command[0]) if "/" in command[0] else shutil.which(command[0])
     head = _head(path) if path else None
     return None if head is None else why_not_run(str(path), head, _here(cwd))
-
-
-def _in_first_line(script: Path, cwd: Path) -> str | None:
-    """What is wrong with the first line of a file that is to be executed, which names its interpreter."""
-    head = _head(str(script))
-    return None if head is None else why_no_script(str(script), head, _here(cwd))
 
 
 def _here(cwd: Path) -> Place:

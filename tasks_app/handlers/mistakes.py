@@ -10,7 +10,8 @@ _TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2032\u2033]")
 
 
 def of_quotes(text: str, line: int) -> str:
-    """What to do about a line that is not TOML, at the end of the sentence, if a text processor has set its quotes."""
+    """The remedy for a line that is not TOML because a text processor has set its quotes, for the end of the
+    sentence."""
     found = _TYPOGRAPHIC.search(text.split("\n")[line - 1])
     if found is None:
         return ""

@@ -1,4 +1,5 @@
-"""Decides what a handler may mount of its host: below roots that the operator names, some paths never."""
+"""Decides which paths of its host a handler may mount: paths below roots that the operator names, and some paths
+never."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ FORBIDDEN = (
     "/proc", "/sys", "/dev", "/etc", "/boot", "/run", "/var/run", "/var/lib/docker", "/var/lib/containerd",
 )  # fmt: skip
 
-#: Who can write to these decides what the host runs.
+#: A handler that can write to these folders decides what the host runs.
 PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-#: Likewise, by its hidden files; a folder in it may be writable if a root names one in it.
+#: Its hidden files likewise decide what the host runs; a folder in it may be writable if a writable root is in it.
 ROOTS_HOME = "/root"
 
 #: The directory in a container that has the handler's FIFOs. In /dev, so that no image needs a new folder.
@@ -31,9 +32,9 @@ class Mount(NamedTuple):
     writable: bool = False
 
     def is_inside(self, other: Mount) -> bool:
-        """True if its source, as it is written or with links followed, is inside that of a writable mount.
+        """True if its source, as it is written or with links followed, is inside the source of a writable mount.
 
-        Who writes there can put a link in its place, between the check of the path and the mount.
+        A handler that writes there can put a link in its place, between the check of the path and the mount.
         """
         pairs = [(self.source, other.source), (os.path.realpath(self.source), os.path.realpath(other.source))]
         return other.writable and any(mine != its and _within(mine, its) for mine, its in pairs)
@@ -74,7 +75,7 @@ class MountRules:
         return f"{path} is below none of {variable} ({named}); add a directory that handlers may {what}"
 
     def _programs(self, path: str) -> str | None:
-        """Of the programs of the host and the platform, what is in the path, or has it in it; None: nothing."""
+        """The folder of the host's or the platform's programs that contains the path or is in it; None without one."""
         in_home = [root for root in self.writable_roots if root != ROOTS_HOME and _within(root, ROOTS_HOME)]
         home = () if any(_within(path, root) for root in in_home) else (ROOTS_HOME,)
         programs = (*PROGRAMS, *self.code, *home)
@@ -87,8 +88,8 @@ class MountRules:
     def resolved(self, path: str, never: Iterable[str] = (), writable: bool = False) -> str:
         """The real path behind a path that `refusal` permits, with all links followed.
 
-        Raises ValueError, with a sentence, if a handler may not mount that: `refusal` or `never` forbids it, or it is a
-        socket or a device, which gives more than its bytes.
+        Raises ValueError, with a sentence, if a handler may not mount the real path: `refusal` or `never` forbids it,
+        or it is a socket or a device, which gives more than its bytes.
         """
         real = os.path.realpath(path)
         rules = replace(

@@ -1,4 +1,5 @@
-"""What keeps a file from being run, as its first bytes tell: another processor, a first line that names no program."""
+"""Why a file cannot be run, as its first bytes show: it is for another processor, or its first line names no
+program."""
 
 from __future__ import annotations
 
@@ -12,18 +13,18 @@ HEAD_BYTES = 4096
 
 _ELF = b"\x7fELF"
 _UTF8_MARK = b"\xef\xbb\xbf"
-#: What programs of other systems begin with.
+#: The first bytes of programs for other systems.
 _FOREIGN = {
     b"MZ": "Windows", b"\xcf\xfa\xed\xfe": "macOS", b"\xce\xfa\xed\xfe": "macOS", b"\xca\xfe\xba\xbe": "macOS or Java",
 }  # fmt: skip
-#: e_machine, with the number of bits where that has a name of its own.
+#: The names of e_machine, or of e_machine and a number of bits if the two have a name of their own.
 _MACHINES: dict[int | tuple[int, int], str] = {
     (62, 32): "x32", 3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86_64",
     183: "aarch64", 243: "riscv64", 258: "loongarch64",
 }  # fmt: skip
 _ALSO = {"amd64": "x86_64", "arm64": "aarch64", "i686": "i386", "i586": "i386"}
 _RUNS = {"x86_64": ("i386", "x32"), "aarch64": ("arm",)}
-#: The names of Docker's platforms that are others than the kernel's.
+#: The names of Docker's platforms that differ from the kernel's.
 _PLATFORMS = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386"}
 _PT_INTERP, _RELOCATABLE = 3, 1
 
@@ -57,7 +58,8 @@ def why_not_run(path: str, head: bytes, place: Place) -> str | None:
 
 
 def why_no_script(path: str, head: bytes, place: Place) -> str | None:
-    """As `why_not_run`, for what is certain before a start: a script that no kernel runs. None for a program."""
+    """As `why_not_run`, for the faults that are certain before a start: a script that no kernel runs. None for a
+    program."""
     if not head:
         return f"{path} is empty; write the handler's program into it"
     first, _, _ = head.partition(b"\n")
@@ -72,7 +74,7 @@ def why_no_script(path: str, head: bytes, place: Place) -> str | None:
         if _is_text(first):
             return f"{path} is no program, and its first line names none; begin it with one, such as #!/bin/sh"
         return None
-    # `env -S` and perl ignore a return.
+    # `env -S` and perl ignore a carriage return.
     if first.endswith(b"\r") and not re.search(rb"\s-S|perl.*\s", first[:-1]):
         return f"{path} has line ends of Windows, so no program is found; type: sed -i 's/\\r$//' {path}"
     interpreter = interpreter_of(head).decode(errors="replace")
@@ -87,14 +89,14 @@ def why_no_script(path: str, head: bytes, place: Place) -> str | None:
 def interpreter_of(script: bytes) -> bytes:
     """The program that the beginning of a script names; blank if it names none.
 
-    A return belongs to the name, for the kernel: with line ends of Windows there is no such program.
+    For the kernel a carriage return belongs to the name: with line ends of Windows there is no such program.
     """
     named = re.match(rb"#![ \t]*([^ \t\n]+)", script)
     return named[1] if named else b""
 
 
 def _is_text(line: bytes) -> bool:
-    """True of a blank, too."""
+    """True for a blank text, too."""
     try:
         return "\0" not in line.decode()
     except UnicodeDecodeError:

@@ -10,11 +10,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+#: How alike two words are of which one was probably meant by the other, and surely.
+ALIKE, VERY_ALIKE = 0.6, 0.8
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+
+def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:
     """The known word that was probably meant, whatever its case, with `_` or `-`; None if none is close."""
     normal = {_normal(name): name for name in known}
-    close = difflib.get_close_matches(_normal(word), list(normal), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(_normal(word), list(normal), n=1, cutoff=alike)
     return normal[close[0]] if close else None
 
 
@@ -25,7 +28,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def choices(word: str, known: Sequence[str]) -> str:
-    """What there is in the place of a word, for the end of a command's sentence: `act, echo; did you mean "echo"?`."""
+    """The valid words in place of a wrong one, for the end of a command's sentence: `act, echo; did you mean
+    "echo"?`."""
     return (", ".join(known) or "none") + did_you_mean(word, known)
 
 
@@ -51,18 +55,18 @@ _DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 MAX_RETENTION_SECONDS = 36_500 * 86_400.0
 NEVER = "never"
-#: What a retention may be, for messages.
+#: The valid retentions, in words for messages.
 RETENTION = 'write a number of seconds or a string such as "30d", "12h" or "90m", from 1 second to 36500d, or "never"'
 
 
 def duration(text: str) -> float | None:
-    """The seconds of a text such as `30d`; None if it is none."""
+    """The seconds of a text such as `30d`; None if the text is no duration."""
     parts = _DURATION.fullmatch(text.strip())
     return None if parts is None else float(int(parts[1]) * UNITS[parts[2]])
 
 
 def retention(value: Any) -> float | None:
-    """Seconds for which something is kept; None: for ever. Raises ValueError with what is right."""
+    """Seconds for which something is kept; None: for ever. Raises ValueError with the valid forms."""
     if value == NEVER:
         return None
     seconds = None
@@ -123,7 +127,7 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """Seconds as answers have them."""
+    """Seconds as in answers, rounded to milliseconds."""
     return None if seconds is None else round(seconds, 3)
 
 

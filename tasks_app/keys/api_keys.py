@@ -1,4 +1,5 @@
-"""API keys: their table, what a key allows, and how one is made and revoked. A key is shown once, stored as a hash."""
+"""API keys: their table, what a key allows, and how a key is made and revoked. A key is shown once, and stored as a
+hash."""
 
 from __future__ import annotations
 
@@ -35,13 +36,13 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=12, db_index=True)
     #: SHA-256 of the whole key, as hex digits.
     digest = models.CharField(max_length=64, unique=True)
-    #: What it allows: `Grant`. Null: no limit.
+    #: The scopes and types that it allows, see `Grant`. Null: no limit.
     scopes = models.JSONField(null=True)
     types = models.JSONField(null=True)
     #: Tasks a second.
     rate = models.FloatField(null=True)
-    #: The secret by which callbacks of the key's tasks are signed (`whsec_...`), as it is: a hash could not sign.
-    #: Null: those of the deployment sign. No page and no call shows it.
+    #: The secret by which callbacks of the key's tasks are signed (`whsec_...`), as it is: a hash could not sign. Null:
+    #: the deployment's secrets sign. No page and no call shows it.
     callback_secret = models.TextField(null=True)  # noqa: DJ001
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
@@ -83,7 +84,7 @@ SCOPE_TEXTS = {
 
 @dataclass(frozen=True)
 class Grant:
-    """What a key allows. None: every scope, every type, for ever, at any rate.
+    """The rights of a key. None: every scope, every type, for ever, at any rate.
 
     `types`: the only task types that it can see and post. `rate`: tasks a second that it may post.
     """
@@ -94,13 +95,13 @@ class Grant:
     rate: float | None = None
 
     def limits(self) -> dict[str, Any]:
-        """Its limits as JSON values, without those that it does not have."""
+        """Its limits as JSON values, without the limits that it lacks."""
         expires = None if self.expires_at is None else self.expires_at.isoformat()
         limits = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
         return {name: value for name, value in limits.items() if value is not None}
 
     def fault(self) -> str | None:
-        """Why no key can have it, or None."""
+        """Why no key can have this grant, or None."""
         for scope in self.scopes or ():
             if scope not in list(Scope):
                 return f"there is no scope {scope!r}; the scopes are {', '.join(Scope)}"
@@ -176,7 +177,7 @@ def _stored(words: Sequence[str] | None) -> list[str] | None:
 def new_callback_secret(name: str) -> str:
     """Give the key in force with this name a secret, which signs the callbacks of its tasks, and return it.
 
-    An earlier one signs nothing any more. Raises KeyRefused.
+    An earlier secret signs nothing any more. Raises KeyRefused.
     """
     secret = new_signing_secret()
     with writing():

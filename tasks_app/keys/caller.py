@@ -1,4 +1,4 @@
-"""Who calls, from where, and what the caller may do: the keys in force, and who is admitted with them."""
+"""The caller of a request, its address and its rights: the keys in force, and the callers admitted with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 MAX_READING_AGE_SECONDS = 1.0
 #: Between two writes of a key's last use.
 USE_INTERVAL_SECONDS = 60.0
-#: How long a thread waits for another one's first reading.
+#: How long a thread waits for another thread's first reading.
 FIRST_READING_TIMEOUT_SECONDS = 2.0
 
 HOW_TO_CREATE = f"{conf.ours('apikey')} create NAME makes one"
@@ -57,7 +57,8 @@ class Caller:
 
     `key`: the id of its API key; None if none is required, or for the supervisor. `types`: the only types of tasks that
     exist for it. `rate`: how fast it may post. `expires_at`: when its key ends. `name`: the key's, for the audit log.
-    `signer`: `key` if a secret of its own signs the callbacks of its tasks; None: the deployment's secrets do.
+    `signer`: `key` if that key has its own secret to sign the callbacks of its tasks; None: the deployment's secrets
+    sign.
     """
 
     key: int | None = None
@@ -87,7 +88,7 @@ class Caller:
 
     def may_post(self, task_type: str) -> bool:
         """Whether it may post a task of this type."""
-        if self.scopes is None and self.types is None:  # first, for the fast path asks at each post
+        if self.scopes is None and self.types is None:  # checked first, for the fast path asks at each post
             return True
         return self.may(Scope.TASKS_WRITE) and self.knows(task_type)
 
@@ -98,7 +99,7 @@ ANYONE = Caller()
 
 class KeyReading(NamedTuple):
     """The keys that are not revoked, by prefix: the hash, the id and the caller of each; and whether any key was ever
-    made. `rows`: what was read for it."""
+    made. `rows`: the rows from which it was made."""
 
     in_force: Mapping[str, Sequence[tuple[str, int, Caller]]]
     any_made: bool
@@ -114,10 +115,10 @@ class Keys:
         self._reading = threading.Lock()
         self._used_at: dict[int, float] = {}
         self._unwritten: set[int] = set()
-        #: Of each key that has a rate. They outlive a reading.
+        #: The rate of each key that has a rate. The objects outlive a reading.
         self._rates: dict[int, KeyRate] = {}
         self._buckets: BucketFile | None = None
-        #: Of the rates, among hosts.
+        #: The shares of the hosts in the rates.
         self.shares = Shares()
         self._log_once = LogOnce()
 
@@ -208,7 +209,7 @@ class Keys:
         return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
 
     def _keep_rates(self, rates: Mapping[int, float]) -> None:
-        """Have these rates, by key; those that are the same as before stay."""
+        """Keep these rates, by key; an unchanged rate keeps its object."""
         self._buckets = self._buckets or BucketFile(conf.environment().home / "key-rates")
         for key, rate in rates.items():
             if key not in self._rates or self._rates[key].rate != rate:
@@ -242,11 +243,12 @@ class Keys:
             self._unwritten.add(identity)
 
     def rates(self) -> dict[int, KeyRate]:
-        """Of each key that has one, by its id."""
+        """The rate of each key that has a rate, by the key's id."""
         return self._rates.copy()
 
     def write_uses(self) -> None:
-        """Save when keys were used, unless another process did within the last minute. Not for a request's thread."""
+        """Save when keys were used, unless another process has saved it within the last minute. Not for a request's
+        thread."""
         if not (uses := set(self._unwritten)):
             return
         before = timezone.now() - timedelta(seconds=USE_INTERVAL_SECONDS)
@@ -274,9 +276,9 @@ keys = Keys()
 # (DAEMON_TRUSTED_PROXIES).
 
 Address = IPv4Address | IPv6Address
-#: The variable of a request: true if no proxy forwarded it. Whoever has no such variable takes it for forwarded.
+#: The variable of a request: true if no proxy forwarded it. A request without the variable counts as forwarded.
 DIRECT = "taskdaemon.direct"
-#: A proxy adds one of these, and no client behind it can take it away. Some name no address: behind nginx with
+#: A proxy adds one of these headers, and no client behind it can take it away. Some name no address: behind nginx with
 #: DAEMON_TLS there may be `X-Forwarded-Proto` alone.
 FORWARDING_HEADERS = frozenset(
     (
@@ -289,8 +291,8 @@ def is_direct(env: Environment, peer: str, headers: Iterable[str]) -> bool:
     """Whether no proxy forwarded a request. `peer`: the other end of its connection. `headers`: their names, in lower
     case.
 
-    A connection from a trusted proxy never is: a proxy on loopback would make everybody's requests this machine's. The
-    headers are believed of anybody: they take rights away, and give none.
+    A connection from a trusted proxy is never direct: otherwise a proxy on loopback would make everybody's requests
+    this machine's. The headers are believed from anybody: they take rights away, and give none.
     """
     if not FORWARDING_HEADERS.isdisjoint(headers):
         return False
@@ -300,8 +302,8 @@ def is_direct(env: Environment, peer: str, headers: Iterable[str]) -> bool:
 def client_address(env: Environment, peer: str, forwarded_for: str | None) -> str:
     """The address of a request's client. `forwarded_for`: its X-Forwarded-For, to which each proxy appends an address.
 
-    The client's is the last address that is no trusted proxy's; if all are, the first one. What is left of it came from
-    the client, and may be made up. The search ends at a part that is no address.
+    The client's address is the last that is no trusted proxy's; if all are trusted proxies', the first. The addresses
+    left of it came from the client, and may be made up. The search ends at a part that is no address.
     """
     address = address_of(peer)
     if address is None:
@@ -319,7 +321,7 @@ def is_trusted(env: Environment, address: Address | None) -> bool:
 
 
 def address_of(text: str) -> Address | None:
-    """The address that a text is; None if it is none."""
+    """The address in a text; None if the text is no address."""
     try:
         # A client on the same link has the interface in its address, `fe80::1%4`: PostgreSQL stores no such address.
         address = ip_address(text.partition("%")[0])
@@ -330,7 +332,7 @@ def address_of(text: str) -> Address | None:
 
 
 def _without_port(text: str) -> str:
-    """Some proxies append the client's port: `10.0.0.1:4711`, `[fd00::1]:4711`."""
+    """The address without its port: some proxies append the client's port, `10.0.0.1:4711`, `[fd00::1]:4711`."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text

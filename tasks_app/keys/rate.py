@@ -18,30 +18,32 @@ from tasks_app.db.node_lock import boot_id
 
 
 class Balance(NamedTuple):
-    """What a bucket holds. `left`: whole tokens. `seconds`: until it is full; if none is left, until there is one."""
+    """The content of a bucket. `left`: whole tokens. `seconds`: until it is full; if no token is left, until there is
+    one."""
 
     left: int
     seconds: int
 
     @classmethod
     def of(cls, tokens: float, rate: float) -> Balance:
-        """Of a bucket with so many tokens, which is filled at `rate` tokens a second."""
+        """The balance of a bucket with so many tokens, which is filled at `rate` tokens a second."""
         left = max(math.floor(tokens), 0)
         return cls(left, max(math.ceil(((capacity(rate) if left else 1.0) - tokens) / rate), 0))
 
 
 def capacity(rate: float) -> float:
-    """How many tokens a bucket holds: what accrues in a second, and at least one.
+    """The size of a bucket in tokens: the tokens of a second, and at least one.
 
-    Who is refused waits whole seconds. If a token does not need a whole number of them, and they do not bring whole
-    tokens, there is room for what accrues beyond the first token: else who waits as told would have less than the rate.
+    A refused caller waits whole seconds. Unless a token takes a whole number of seconds, or a second brings a whole
+    number of tokens, the bucket has room for one token and those of a second: otherwise a caller that waits as told
+    would get less than the rate.
     """
     period = max(rate, 1 / rate)
     return max(rate, 1.0) if math.isclose(period, round(period)) else rate + 1.0
 
 
 class TokenBucket:
-    """Limits a rate: `rate` tasks a second, with bursts of up to one second's worth. Of this process, full or empty at
+    """Limits a rate in this process: `rate` tasks a second, with bursts of one second's tasks at most. Full or empty at
     first. Thread-safe."""
 
     def __init__(self, full: bool = True) -> None:
@@ -50,8 +52,8 @@ class TokenBucket:
         self._filled_at = None if full else time.monotonic()
 
     def take(self, rate: float, count: int = 1, may_wait: bool = True) -> bool:
-        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split.
-        It never waits."""
+        """Take `count` tokens; False if there is not even one. The balance may go negative, so that a batch is not
+        split. It never waits."""
         with self._lock:
             self._fill(rate)
             if self._tokens < 1.0:
@@ -60,12 +62,12 @@ class TokenBucket:
             return True
 
     def release(self, count: int = 1) -> None:
-        """Tokens were taken for tasks that were refused for another reason."""
+        """Give back tokens that were taken for tasks which were refused for another reason."""
         with self._lock:
             self._tokens += count
 
     def balance(self, rate: float) -> Balance:
-        """What it holds now."""
+        """The balance now."""
         with self._lock:
             self._fill(rate)
             return Balance.of(self._tokens, rate)
@@ -88,8 +90,8 @@ class FileTaken(Exception):
 class BucketFile:
     """The buckets of a host: a file in DAEMON_HOME, which its web processes share. Thread-safe.
 
-    A key's record is at its id: the boot in which it was written, its tokens, and when it was filled by the kernel's
-    monotonic clock, which all processes of a host read alike. The file is sparse.
+    A key's record is at its id: the boot in which it was written, its tokens, and when it was filled, on the kernel's
+    monotonic clock, which all processes of a host share. The file is sparse.
     """
 
     _RECORD = struct.Struct("=36sdd")
@@ -105,7 +107,8 @@ class BucketFile:
 
     @contextmanager
     def tokens(self, key: int, rate: float) -> Iterator[list[float]]:
-        """The tokens of a key, as a list of one that may be changed. Does not wait: raises FileBusy or FileTaken."""
+        """The tokens of a key, in a list with one number, which may be changed. Does not wait: raises FileBusy or
+        FileTaken."""
         with self._lock:
             descriptor = self._locked()
             try:
@@ -120,7 +123,7 @@ class BucketFile:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def read(self, key: int, rate: float) -> float:
-        """The tokens of a key. Takes no lock: it is only told. Raises FileBusy."""
+        """The tokens of a key. Takes no lock, since the number is only shown. Raises FileBusy."""
         try:
             record = os.pread(self._opened(), self._RECORD.size, self._at(key))
         except OSError as error:
@@ -135,7 +138,7 @@ class BucketFile:
         return key * self._RECORD.size
 
     def _filled(self, record: bytes, rate: float, now: float) -> float:
-        """The tokens of a record with what has accrued; a full bucket if there is none of this boot."""
+        """The tokens of a record and those accrued since; a full bucket if the record is not of this boot."""
         if len(record) == self._RECORD.size:
             boot, tokens, filled_at = self._RECORD.unpack(record)
             if boot == self._boot and math.isfinite(tokens) and filled_at <= now:
@@ -166,25 +169,27 @@ class BucketFile:
 LOT_SECONDS = 0.05
 #: An empty bucket is looked at again after so many seconds: the host's share may have grown.
 MAX_EMPTY_SECONDS = 1.0
-#: How often a thread that may wait tries to take from a file that another process has, and how long it waits between.
+#: How often a thread that may wait tries to take from a file that another process has, and its pause between two tries.
 #: A process that is stopped while it has the file must not stop this one.
 TRIES, PAUSE_SECONDS = 20, 0.001
 
 
 class HostBucket:
-    """As TokenBucket, shared by all web processes of a host; while its file cannot be used, one of this process."""
+    """As TokenBucket, shared by all web processes of a host; while its file cannot be used, a bucket of this
+    process."""
 
     def __init__(self, file: BucketFile, key: int) -> None:
         self._file, self._key = file, key
         self._lock = threading.Lock()
         self._lot = 0.0
         self._rate = 1.0
-        #: Until then no token can have accrued: who is refused again and again does not lock the file each time.
+        #: Until then no token can have accrued: a caller that is refused again and again does not lock the file each
+        #: time.
         self._empty_until = 0.0
         self._alone = TokenBucket(full=False)
 
     def take(self, rate: float, count: int = 1, may_wait: bool = True) -> bool:
-        """As there. Unless it may wait, also False if another process has the file at this moment."""
+        """As `TokenBucket.take`. Unless it may wait, also False if another process has the file at this moment."""
         for _ in range(TRIES if may_wait else 1):
             with suppress(FileTaken), self._lock:
                 return self._taken(rate, count)
@@ -238,9 +243,9 @@ MAX_WINDOW_SECONDS = 3600
 class KeyRate:
     """How many tasks a second an API key may post to this host. Thread-safe.
 
-    `rate`: of the key. `share`: how much of it this host may accept now, and `hosts`: how many share it (`Shares`
-    sets both). `asked`: for how many tasks it was asked, also those that it refused.
-    Its headers have the syntax of draft-ietf-httpapi-ratelimit-headers. One policy: that of the key.
+    `rate`: the key's rate. `share`: the part of it that this host may accept now, and `hosts`: how many hosts share it
+    (`Shares` sets both). `asked`: for how many tasks it was asked, with the refused ones. Its headers have the syntax
+    of draft-ietf-httpapi-ratelimit-headers. They have one policy, the key's.
     """
 
     def __init__(self, rate: float, bucket: TokenBucket | HostBucket, hosts: int = 1) -> None:
@@ -260,7 +265,7 @@ class KeyRate:
         return self._bucket.take(self.share, count, may_wait)
 
     def release(self, count: int) -> None:
-        """Tasks were taken, and refused for another reason."""
+        """Give back tasks that were taken, and refused for another reason."""
         self.asked -= count
         self._bucket.release(count)
 
@@ -270,11 +275,11 @@ class KeyRate:
         return {"RateLimit": f'"key";r={balance.left};t={balance.seconds}', "RateLimit-Policy": self._policy}
 
     def retry_after(self) -> int:
-        """Seconds until the next task is accepted, or until the complete quota if there is some."""
+        """Seconds until the next task is accepted; if some quota is left, until it is complete."""
         return max(self._balance().seconds, 1)
 
     def _balance(self) -> Balance:
-        """As if this host had at least an equal share: it gets one soon after callers ask it."""
+        """The balance as if this host had at least an equal share: it gets such a share soon after callers ask it."""
         balance = self._bucket.balance(self.share)
         equal = self.rate / self.hosts
         if self.share >= equal:
@@ -282,31 +287,32 @@ class KeyRate:
         return Balance(balance.left, math.ceil(balance.seconds * self.share / equal))
 
 
-# How the hosts of web servers share the rates: a host gets of a key's rate what callers asked of it lately.
+# How the hosts of web servers share the rates: a host gets the part of a key's rate that callers asked of it lately.
 #
 # Each web process writes once a second into its row how fast callers asked it for tasks by each key that has a rate,
 # and reads the others' rows. The hosts share a tenth of each rate evenly, so that a caller can begin on any of them,
 # and the rest by what was asked of each. A caller that uses one host has nine tenths of its rate or more within
 # seconds, and one that uses all hosts has its rate in all. A POST sends no statement for this.
 
-#: What was asked counts less with time: after so many seconds, or so many tasks at the key's rate, 1/e of it.
+#: Old requests count less with time: after so many seconds, or so many tasks at the key's rate, 1/e of them.
 MEMORY_SECONDS, MEMORY_TASKS = 2.0, 3.0
 #: The part of a rate that all hosts share evenly.
 EVEN_PART = 0.1
 
 
 class Shares:
-    """What was asked of this process, and the shares of its host. For one thread, but `hosts`."""
+    """The tasks asked of this process, and the shares of its host. For one thread, except `hosts`."""
 
     def __init__(self) -> None:
-        #: How many hosts share the rates: this one, and each on which another process is known to live.
+        #: How many hosts share the rates: this host, and each on which another process is known to live.
         self.hosts = 1
-        #: Of each key: for how many tasks it had been asked at the last beat, and tasks a second lately.
+        #: For each key: how many tasks had been asked for until the last beat, and the tasks asked for per second
+        #: lately.
         self._asked: dict[int, int] = {}
         self._lately: dict[int, float] = {}
 
     def note(self, rates: Mapping[int, KeyRate], passed: float) -> Mapping[int, float]:
-        """What was asked of this process lately: tasks a second, by key. `passed`: seconds since the last call."""
+        """The tasks asked of this process lately: tasks a second, by key. `passed`: seconds since the last call."""
         lately = {}
         for key, rate in rates.items():
             kept = math.exp(-passed / max(MEMORY_SECONDS, MEMORY_TASKS / rate.rate))
@@ -321,10 +327,10 @@ class Shares:
         self, rates: Mapping[int, KeyRate], domain: str, others: Iterable[tuple[str, Mapping[str, float]]]
     ) -> None:
         """Set the shares of `rates`. `domain`: this host. `others`: the other processes that live, each with its host
-        and what was asked of it."""
+        and the tasks a second asked of it, by key."""
         asked = {domain: dict(self._lately)}
         for other, lately in others:
-            of_host = asked.setdefault(other, {})  # also if nothing was asked of it
+            of_host = asked.setdefault(other, {})  # also if no task was asked of it
             for name, value in lately.items():
                 of_host[int(name)] = of_host.get(int(name), 0.0) + value
         self.hosts = len(asked)
@@ -335,7 +341,7 @@ class Shares:
 
 
 def share(host: str, asked: Mapping[str, float]) -> float:
-    """The part of a key's rate that a host has. `asked`: of each host, tasks a second lately."""
+    """The part of a key's rate that a host gets. `asked`: the tasks a second asked of each host lately."""
     even = 1 / len(asked)
     total = sum(asked.values())
     return even if total == 0 else EVEN_PART * even + (1 - EVEN_PART) * asked[host] / total

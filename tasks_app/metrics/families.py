@@ -46,7 +46,7 @@ def health(healthy: bool, problem_count: int) -> Iterator[Metric]:
 
 @cache
 def build() -> Mapping[str, str]:
-    """The versions of what runs in this process."""
+    """The versions of the software in this process."""
     return {
         "version": conf.version(),
         "python": platform.python_version(),

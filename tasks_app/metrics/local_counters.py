@@ -29,7 +29,7 @@ class LocalCounters:
 
     def reset(self) -> None:
         """Forget all counts, and the sources that were added. Takes no lock: for a forked child, in which other
-        threads' locks may be held for ever. The parent writes what was pending."""
+        threads' locks may be held for ever. The parent writes the pending counts."""
         self._sources: list[tuple[Source, dict[str, int]]] = [(source, {}) for source in self._from_zero]
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
@@ -95,7 +95,7 @@ def notifications() -> dict[str, int]:
     }
 
 
-#: Of this process.
+#: The counters of this process.
 process = LocalCounters(notifications)
 
 os.register_at_fork(after_in_child=process.reset)

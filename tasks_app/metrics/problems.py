@@ -1,4 +1,5 @@
-"""What an operator should know of, in sentences. `/health` lists it; `SystemReading.healthy` decides its status."""
+"""The problems that an operator should know of, in sentences. `/health` lists them; `SystemReading.healthy` decides its
+status."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ SLOW_READING_SECONDS = 1.0
 
 
 def problems(reading: SystemReading) -> list[str]:
-    """What an operator should know of, as this process sees it."""
+    """The problems that an operator should know of, as this process sees them."""
     refused = write_health.problem
     sentences = [problem for problem in (refused, _slow_database(reading), store().problem()) if problem]
     if not reading.nodes:
@@ -123,7 +124,8 @@ def _other_platform(reading: SystemReading) -> list[str]:
 
 
 def _faults(reading: SystemReading) -> dict[str, str]:
-    """Why processes do not use what handlers.toml is: each sentence once, with which processes if not this one."""
+    """Why processes do not use the present handlers.toml: each sentence once, naming the processes unless it is this
+    process."""
     found: dict[str, list[str]] = {}
     for each in reading.processes:
         if each.used.fault:

@@ -1,4 +1,4 @@
-"""What one look at the database says: the counters, the queues, each handler with its slots, and how fast it works."""
+"""One look at the database: the counters, the queues, each handler with its slots, and how fast it works."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Totals:
 
     def __init__(self, values: Mapping[str, int]) -> None:
         self._by: dict[str, dict[Labels, int]] = {}
-        #: By the first label too: what is asked of each handler must not read the counters of all the others.
+        #: By the first label too: a question about a single handler must not read the counters of all others.
         self._of: dict[tuple[str, str], dict[Labels, int]] = {}
         for series, value in sorted(values.items()):
             name, *labels = series.split("|")
@@ -47,11 +47,11 @@ class Totals:
                 self._of.setdefault((name, labels[0]), {})[tuple(labels)] = value
 
     def by(self, name: str, first: str | None = None) -> Mapping[Labels, int]:
-        """The values of a counter, by its labels: all of them, or those with this first label (a handler)."""
+        """The values of a counter, by its labels: all values, or the values with this first label (a handler)."""
         return self._by.get(name, {}) if first is None else self._of.get((name, first), {})
 
     def sum(self, name: str, *first: str) -> int:
-        """The sum of a counter over all labels, or over those that begin with `first`."""
+        """The sum of a counter over all labels, or over the labels that begin with `first`."""
         values = self.by(name, *first[:1])
         return sum(value for labels, value in values.items() if labels[: len(first)] == first)
 
@@ -64,7 +64,8 @@ class Totals:
         return {labels[0] for name in names for labels in self.by(name) if labels}
 
     def distributions(self, name: str, first: str | None = None) -> dict[Labels, Distribution]:
-        """A histogram's distributions, by its labels: all of them, or those with this first label (a handler)."""
+        """A histogram's distributions, by its labels: all of them, or the distributions with this first label (a
+        handler)."""
         parts: dict[Labels, dict[str, int]] = {}
         for labels, value in self.by(name, first).items():
             parts.setdefault(labels[:-1], {})[labels[-1]] = value
@@ -164,12 +165,11 @@ class HandlerReading:
     """The slots, non-final tasks and problems of one handler.
 
     `slots`, `warm` and `idle` (warm, without a task) are of living nodes that take tasks; `states` is of all nodes that
-    live or are silent. `active`: tasks that run on living nodes. `running`: all tasks that are `processing`.
-    `pending` = `ready` + `waiting` + `held`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if
-    none is.
-    `problems`: of all nodes; `own_problems`: those of them that are not due to an engine that cannot be reached.
-    `engine_problems`: why engines of its nodes cannot. `notices`: what makes containers slow without a failure.
-    `draining`: the living nodes that serve it and take none of its tasks.
+    live or are silent. `active`: tasks that run on living nodes. `running`: all tasks that are `processing`. `pending`
+    = `ready` + `waiting` + `held`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
+    `problems`: of all nodes; `own_problems`: the problems not due to an engine that cannot be reached.
+    `engine_problems`: why engines of its nodes cannot be reached. `notices`: what makes containers slow without a
+    failure. `draining`: the living nodes that serve it and take none of its tasks.
     """
 
     slots: int = 0
@@ -203,7 +203,7 @@ class HandlerReading:
 def read_handler(
     name: str, alive: list[Node], silent: list[Node], reading: Reading, paused: HandlerPause | None
 ) -> HandlerReading:
-    """Put together what was read. `alive` and `silent`: all nodes of either kind."""
+    """Put a handler's part of the reading together. `alive` and `silent`: all nodes of either kind."""
     states = [node.pools[name] for node in alive if name in node.pools]
     taking = [node for node in alive if name in node.pools and node.takes(name)]
     active = {node.name: reading.running.get((name, node.name), 0) for node in alive}
@@ -247,7 +247,7 @@ def _distinct(sentences: Iterable[str | None]) -> tuple[str, ...]:
 
 #: Seconds that rates look back.
 RATE_SECONDS = 300.0
-#: Rows that are read for them. If more attempts have ended within that time, rates look back less far.
+#: Rows that are read for the rates. If more attempts have ended within that time, rates look back less far.
 MAX_ATTEMPTS_READ = 10_000
 
 
@@ -272,7 +272,7 @@ def recent_rates() -> Rates:
     last = Attempt.objects.order_by("-pk").values_list("pk", flat=True).first()
     if last is None:
         return Rates()
-    # A primary key's order is that of the ends, so the newest rows are the ones that ended last.
+    # Primary keys have the order in which attempts ended, so the newest rows ended last.
     first = last - MAX_ATTEMPTS_READ
     age = ExpressionWrapper(Now() - F("ended_at"), output_field=DurationField())
     before = Attempt.objects.filter(pk__lte=first).order_by("-pk").values_list(age, flat=True).first()

@@ -43,10 +43,11 @@ START_SECONDS = 5.0
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
-    `nodes`, `processes`: the living ones; the processes are the nodes and then the web servers, with what each uses of
-    handlers.toml. `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since its last
-    heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading
-    took. `told`: what features say is wrong, in sentences, by their names; `read`: what they have read of their tables.
+    `nodes`, `processes`: the living nodes and processes; the processes are the nodes and then the web servers, each
+    with its revision of handlers.toml. `silent`: the nodes that have not stopped but are silent; `age` of each: the
+    seconds since its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`:
+    how long the reading took. `told`: the problems that features report, in sentences, by the features' names; `read`:
+    the features' readings of their tables.
     """
 
     totals: Totals
@@ -116,8 +117,8 @@ class SystemReading:
         return sum(handler.pending for handler in self.handlers.values())
 
     def stored(self, handler: str) -> dict[str, int]:
-        """The number of a handler's stored tasks, by status. That of final tasks comes from the counters, which is
-        cheaper than counting rows."""
+        """The number of a handler's stored tasks, by status. The numbers of final tasks come from the counters, which
+        is cheaper than counting rows."""
         read, totals = self.handlers[handler], self.totals
         deleted = totals.summed("deleted", handler)
         failed = totals.sum("failed", handler) - totals.sum("redriven", handler)
@@ -141,12 +142,12 @@ def living() -> list[Node]:
 
 
 def living_processes(nodes: Iterable[Node]) -> list[Process]:
-    """What these nodes and the living web servers use of handlers.toml, in this order."""
+    """The revisions of handlers.toml that these nodes and the living web servers use, in this order."""
     return [process("node", node) for node in nodes] + [process("web", row) for row in living_web_processes()]
 
 
 def silence() -> ExpressionWrapper:
-    """Of a node's row: the seconds since its last heartbeat, below 0 if the database's clock was set back."""
+    """The seconds since the last heartbeat in a node's row; below 0 if the database's clock was set back."""
     return ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
 
 
@@ -163,7 +164,7 @@ def _is_starting(node: Node) -> bool:
 
 
 def _nodes() -> tuple[list[Node], list[Node]]:
-    """The living and the silent ones, each with its `age`: the seconds since its last heartbeat."""
+    """The living and the silent nodes, each with its `age`: the seconds since its last heartbeat."""
     # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
     alive: list[Node] = []
     silent: list[Node] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -26,32 +26,31 @@ log = structlog.get_logger(__name__)
 MAX_ERROR_CHARS = 2048
 
 
-class AttemptStarter:
-    """Sends a claimed task to a container. A task that cannot be started is released."""
+class Attempts:
+    """Sends a claimed task to a container, and turns the result of its call into the attempt's.
 
-    def __init__(
-        self, pools: Mapping[str, Pool], in_flight: InFlightTasks, release: Callable[[AttemptResult], None]
-    ) -> None:
-        """`release` gets the result of an attempt that was not started."""
-        self._in_flight, self._release = in_flight, release
-        #: Replaced by the dispatcher.
-        self.pools: Mapping[str, Pool] = pools
+    A task that cannot be started is given back.
+    """
 
-    def start(self, task: ClaimedTask, lease_from: float) -> bool:
+    def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
+        """`put` gets the results that are to be settled. It never blocks."""
+        self._in_flight, self._put = in_flight, put
+
+    def start(self, task: ClaimedTask, pool: Pool, lease_from: float) -> bool:
         """Start a task, which has its data, and whose lease counts from `lease_from`. True if part of its request is
         still unsent."""
         assert task.task_data is not None
-        if self._in_flight.adopt(task, lease_from):
+        if self._in_flight.continues(task, lease_from):
             log.info("the database lost the claim of an attempt that runs here", **task.in_log)
             return False
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
         late = store().elapsed() > lease_from + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
         taken_away = self._in_flight.is_taken_away(task)
-        slot = None if late or taken_away else self.pools[task.task_type].take()
+        slot = None if late or taken_away else pool.take()
         if slot is None:
             why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
             # An attempt that was started under a claim that was undone may have been read.
-            self.release(
+            self.give_back(
                 task, "the same attempt is still being stopped here" if taken_away else why, unread=not taken_away
             )
             return False
@@ -59,24 +58,16 @@ class AttemptStarter:
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)
         return slot.run(Call(line, task.policy.timeout, task, task.id))
 
-    def release(self, task: ClaimedTask, why: str, pause: float = 0.0, unread: bool = True) -> None:
+    def give_back(self, task: ClaimedTask, why: str, pause: float = 0.0, unread: bool = True) -> None:
         """Release a claimed task without starting it.
 
         `pause`: the seconds until it may be claimed again. `unread`: see AttemptResult.
         """
         self._in_flight.end(task)
-        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))
-
-
-class CallResults:
-    """Turns the result of each call into the attempt's. Called by slots in several threads."""
-
-    def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
-        """`put` gets the results that are to be settled. It never blocks."""
-        self._in_flight, self._put = in_flight, put
+        self._put(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))
 
     def receive(self, call_result: CallResult) -> None:
-        """A call is over. Never blocks."""
+        """A call is over. Called by slots in several threads; never blocks."""
         task = call_result.call.token
         result = attempt_result(call_result)
         self._in_flight.end(task)
@@ -147,33 +138,43 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-class Settling:
+class ResultSaver:
     """Settles results, and tells the rest of the node what came of them.
 
     For any thread, on its own connection. Raises what `settle` raises.
     """
 
-    def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
-        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
+    def __init__(
+        self,
+        node: str,
+        in_flight: InFlightTasks,
+        mark_ready: Callable[[str], None],
+        gave_back: Callable[[Sequence[str]], None] = lambda types: None,
+    ) -> None:
+        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once. `gave_back`: gets the
+        types of permits that have ended."""
         self._node, self._in_flight, self._mark_ready = node, in_flight, mark_ready
+        self._gave_back = gave_back
 
-    def settle(self, batch: Sequence[AttemptResult]) -> None:
+    def save(self, batch: Sequence[AttemptResult]) -> None:
         """Write results, outside of a transaction."""
-        self.done(batch, self.write(batch))
+        self.report(batch, self.write(batch))
 
     def write(self, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-        """Write results, to be followed by `done` once they are committed. Returns the (id, attempt) that were kept."""
+        """Write results, to be followed by `report` once they are committed. Returns the (id, attempt) that it kept."""
         if ARMED:
             fail_point("before_settle")
         return settle(self._node, batch)
 
-    def done(self, batch: Sequence[AttemptResult], kept: set[tuple[str, int]]) -> None:
+    def report(self, batch: Sequence[AttemptResult], kept: set[tuple[str, int]]) -> None:
         """The results are committed."""
         if not batch:
             return
         if ARMED:
             fail_point("after_settle")
-        self._in_flight.settled(*[result.task for result in batch])
+        self._in_flight.saved(*[result.task for result in batch])
+        if permits := [result.task.task_type for result in batch if result.task.permit]:
+            self._gave_back(permits)
         for result in batch:
             if result.makes_ready:
                 self._mark_ready(result.task.task_type)
@@ -202,15 +203,15 @@ class Settling:
         )  # fmt: skip
         text = f"the database refuses the result ({size} bytes): {reason}{tried}"
         try:
-            self.settle([result.without_result(OutcomeKind.BAD_REPLY, text)])
+            self.save([result.without_result(OutcomeKind.BAD_REPLY, text)])
         except STATEMENT_ERRORS as second:
             if store().refusal(second) is not DatabaseRefusal.VALUE:
                 raise
             # It refuses what the handler has written besides.
-            self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
+            self.save([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
 
-    def release(self, results: Sequence[AttemptResult], why: str) -> None:
+    def discard(self, results: Sequence[AttemptResult], why: str) -> None:
         """Give tasks back without their results and without a retry."""
-        self.settle([result.without_result(OutcomeKind.RELEASED, why) for result in results])
+        self.save([result.without_result(OutcomeKind.RELEASED, why) for result in results])
         for result in results:
             log.warning("a result is not stored: its task goes back to pending", **result.task.in_log, reason=why)

@@ -27,6 +27,7 @@ from tasks_app.node.leftovers import remember
 from tasks_app.node.node import Node
 from tasks_app.node.record import NO_DEPLOYMENT, deployment_id
 from tasks_app.node.threads import Retrying
+from tasks_app.node.wiring import wire
 from tasks_app.process import LEFT_BEHIND, name_process, on_hangup
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
@@ -82,19 +83,19 @@ class NodeStep(bootsteps.StartStopStep):
         on_hangup(watcher.look)  # Celery would execute its command line again, which under `up` is not a worker's
         env = conf.environment()
         remember(env.home, self._deployment)
-        self.node = _node = node = Node(
+        self.node = _node = node = wire(
             self.handlers,
             lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
-            only=self._only,
             home=env.home,
             order=env.task_selection,
+            only=self._only,
             cap=env.workers,
             broker_problem=worker.consumer.problem,
             on_types=lambda types: worker.consumer.serve(self._queues(types)),
         )
         worker.app.task(node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
         node.start()
-        watcher.start(lambda _, new: node.adopt(new), node.replace, REMOVALS_AFTER_SECONDS)
+        watcher.start(lambda _, new: node.serve(new), node.replace, REMOVALS_AFTER_SECONDS)
         tell("process_starts", False)
 
     def _queues(self, types: Iterable[str]) -> list[Queue]:

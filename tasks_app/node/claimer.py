@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
@@ -20,7 +21,7 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
-from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
+from tasks_app.queue.claim import LEASE_SECONDS, claim, claim_limited, running_tasks
 from tasks_app.queue.current import bare_writing, store
 from tasks_app.queue.large_values import data_of
 from tasks_app.queue.models import Task
@@ -48,6 +49,8 @@ class Claim(NamedTuple):
     tasks: list[ClaimedTask]
     lease_from: float
     not_to_start: Set[str] = frozenset()
+    #: How many tasks of a type the claim has asked for, where that is less than it was told to.
+    asked: Mapping[str, int] = MappingProxyType({})
 
 
 class Claimer:
@@ -57,36 +60,60 @@ class Claimer:
     process undoes none. Results are written durably.
     """
 
-    def __init__(self, node: str, policies: Mapping[str, Policy], order: Selection, on_hold: TypesOnHold) -> None:
+    def __init__(self, node: str, order: Selection, on_hold: TypesOnHold) -> None:
         self._node, self._order, self._on_hold = node, order, on_hold
+        self.limits, self.large_data = ClaimLimits(), LargeData()
         #: With one writer at a time, a claim takes the write lock.
         self._locks = store().single_writer
-        #: Replaced by the dispatcher.
-        self.policies = policies
 
-    def claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
+    def take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim | None:
         """Claim tasks for so many slots by type, and no more than `limit` in all; none of a type that is on hold.
 
-        Raises DatabaseError, also if it cannot be read what is on hold.
+        None if the database refuses it; `limits` then has other statements. Raises DatabaseError if the database is
+        unavailable, also if it cannot be read what is on hold.
         """
+        begun = time.monotonic()
+        try:
+            taken = self._take(slots, policies, limit)
+        except DatabaseError as error:
+            if not self.limits.refused(slots, error, time.monotonic() - begun):
+                raise
+            return None
+        self.limits.taken(slots)
+        return taken
+
+    def _take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim:
         store().configure_session(durable=False)
-        with bare_writing(durable=False) if self._locks else nullcontext():
+        if not self._locks and self._on_hold.last.too_old:
+            self._on_hold.read()
+        known = self._on_hold.last
+        limited, apart = slots.keys() & known.limits.keys(), slots.keys() & known.apart
+        # The moment of a start must not be lost, or the next one follows too soon.
+        transaction = bare_writing(durable=bool(apart)) if self._locks or limited else nullcontext()
+        with store().claiming(self._order) if limited else nullcontext(), transaction:
             # With the lock held: on SQLite the wait for it may be long.
-            if self._on_hold.last.too_old:
+            if self._locks and self._on_hold.last.too_old:
                 self._on_hold.read()
             on_hold = self._on_hold.last
+            # What has got a limit since is claimed the next time, in a transaction that suits it.
+            unsuited = (on_hold.limits.keys() - limited) | (on_hold.apart - apart)
             lease_from = store().elapsed()
             requests = [
-                ClaimRequest(name, free, self.policies[name])
+                ClaimRequest(name, free, policies[name])
                 for name, free in slots.items()
-                if name not in on_hold.types
+                if name not in on_hold.types and name not in unsuited
             ]
-            tasks = claim(self._node, requests, self._order, limit)
+            if limited:
+                tasks, asked, limits = claim_limited(self._node, requests, self._order, limit, limited)
+                self._on_hold.claimed(limits, lease_from)
+            else:
+                tasks, asked = claim(self._node, requests, self._order, limit), {}
+        asked = {**asked, **dict.fromkeys(slots.keys() & unsuited, 0)}
         if not tasks:
-            return Claim(tasks, lease_from)
+            return Claim(tasks, lease_from, asked=asked)
         if ARMED:
             fail_point("after_claim")
-        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold))
+        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold), asked)
 
 
 @dataclass
@@ -219,18 +246,18 @@ class LostClaims:
     Only for the dispatcher's thread: between a claim and the start of its tasks, these would look lost too.
     """
 
-    def __init__(self, node: str, in_flight: InFlightTasks, release: Callable[[ClaimedTask, str], None]) -> None:
-        self._node, self._in_flight, self._release = node, in_flight, release
+    def __init__(self, node: str, in_flight: InFlightTasks, give_back: Callable[[ClaimedTask, str], None]) -> None:
+        self._node, self._in_flight, self._give_back = node, in_flight, give_back
         self._search_at = self._until = float("-inf")
 
-    def claim_failed(self) -> None:
+    def suspect(self) -> None:
         """A claim has failed. A server that stood still may execute it later, so its tasks are sought for a lease's
         time."""
         if store().is_server:  # otherwise a claim ends in this process, or is undone
             self._until = store().elapsed() + LEASE_SECONDS
 
-    def give_back(self) -> None:
-        """If a claim has failed lately: release the tasks that this node has and does not run.
+    def search(self) -> None:
+        """If a claim has failed lately: give back the tasks that this node has and does not run.
 
         Otherwise each would wait until its lease is over, and spend a retry.
         """
@@ -242,11 +269,11 @@ class LostClaims:
         known = self._in_flight.leased()
         for task in tasks:
             if (str(task.pk), task.attempts) not in known:
-                self._release(_claimed(task), "the reply to its claim was lost, and it was not begun")
+                self._give_back(_claimed(task), "the reply to its claim was lost, and it was not begun")
 
 
 def _claimed(task: Task) -> ClaimedTask:
     return ClaimedTask(
         str(task.pk), task.task_type, "", task.attempts, task.priority, task.position, task.retries,
-        task.wait_seconds or 0.0, Policy.of(task),
+        task.wait_seconds or 0.0, Policy.of(task), permit=True,
     )  # fmt: skip

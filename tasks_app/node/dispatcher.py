@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
-from django.db import DatabaseError, Error, connection
+from django.db import Error, connection
 
-from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claim, Claimer, ClaimLimits, LargeData, LostClaims
+from tasks_app.node.attempts import Attempts
+from tasks_app.node.claimer import Claim, Claimer, LostClaims
 from tasks_app.node.generation import Generation
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
@@ -174,39 +174,33 @@ class Dispatcher:
 
     def __init__(
         self,
-        pools: Mapping[str, Pool],
+        first: Generation,
+        *,
+        cap: int | None,
         reactor: Reactor,
         in_flight: InFlightTasks,
-        cap: int | None,
-        claimer: Claimer,
-        starter: AttemptStarter,
         ready_types: ReadyTypes,
         on_hold: TypesOnHold,
-        poll: Callable[[Collection[str]], Collection[str]],
-        result_writer: ResultWriter,
+        claimer: Claimer,
         lost_claims: LostClaims,
-        writes_results: bool,
+        attempts: Attempts,
+        result_writer: ResultWriter,
     ) -> None:
-        """`cap`: the most tasks that run at once. `poll` returns those of some types that have ready tasks: a
-        notification may be lost, or reach another node that is busy. `writes_results`: in this thread, not in the
-        result writer's."""
-        self._pools, self._cap = pools, cap
-        self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
-        self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
-        self._result_writer, self._writes_results = result_writer, writes_results
-        self._lost_claims, self.claim_limits, self.large_data = lost_claims, ClaimLimits(), LargeData()
+        """`first`: the generation with which the node starts. `cap`: the most tasks that run at once."""
+        self._cap, self._reactor, self._in_flight = cap, reactor, in_flight
+        self._ready_types, self._on_hold = ready_types, on_hold
+        self._claimer, self._lost_claims = claimer, lost_claims
+        self._attempts, self._result_writer = attempts, result_writer
         #: Written by `stop`, in any thread.
         self._stopping = False
-        #: Written by the heartbeat.
-        self._shared = False
         #: Written by the thread that reloads.
-        self._next: Generation | None = None
+        self._next = first
         # What follows is written by the dispatcher's thread.
         self._polled_at = time.monotonic()
         #: Types that may have ready tasks, besides those marked since the last plan.
-        self._ready: set[str] = set(pools)
+        self._ready: set[str] = set(first.types)
         self._last = NOTHING
-        self._generation: Generation | None = None
+        self._generation = first
         #: Pools that a reload has not changed completely yet.
         self._rolling: Sequence[Pool] = ()
 
@@ -220,13 +214,9 @@ class Dispatcher:
         self._next = generation
         self._reactor.interrupt()
 
-    def set_shared(self, shared: bool) -> None:
-        """Whether other nodes serve these handlers. For the heartbeat's thread."""
-        self._shared = shared
-
     def run(self) -> None:
         """The thread: until `stop`."""
-        retrying = Retrying("claim, or write results" if self._writes_results else "claim")
+        retrying = Retrying("claim, or write results" if self._result_writer.by_dispatcher else "claim")
         try:
             while not self._stopping:
                 try:
@@ -252,16 +242,18 @@ class Dispatcher:
             self._on_hold.read()
             todo = self._plan()
         if todo.poll:
-            self._ready.update(self._poll(self._pools))
+            self._ready.update(self._ready_types.read())
+            if self._on_hold.last.limits:
+                self._on_hold.read()  # another node may have given places back, of which nobody tells
             self._polled_at = time.monotonic()
             todo = self._plan()
-        self._lost_claims.give_back()
+        self._lost_claims.search()
         while todo.write_first:
             self._write()
             todo = self._plan()
         if todo.claim:
-            self._claim_and_start(todo)
-            if self._writes_results:
+            self._fill_slots(todo)
+            if self._result_writer.by_dispatcher:
                 todo = self._plan()  # the claim has shown whether the results may wait
         if todo.write:
             self._write()
@@ -269,28 +261,37 @@ class Dispatcher:
     def _between_rounds(self) -> None:
         """Begin to work by a new generation, and go on with what the last ones have changed in the pools."""
         generation = self._next
-        if generation is not None and generation is not self._generation:
+        if generation is not self._generation:
             # A type that comes may have tasks that nobody tells of.
-            self._ready = (self._ready & generation.types) | (generation.types - self._pools.keys())
-            self._pools = self._starter.pools = generation.pools
+            self._ready = (self._ready & generation.types) | (generation.types - self._generation.types)
             self._ready_types.types = generation.types
             self._on_hold.serve(generation.types)
-            self._claimer.policies = generation.policies
-            self.claim_limits.keep(generation.types)
+            self._claimer.limits.keep(generation.types)
             self._generation, self._rolling = generation, generation.rolling
         self._rolling = [pool for pool in self._rolling if pool.roll()]
-        if generation is not None:
-            generation.in_force.set()
+        generation.in_force.set()
 
     def _plan(self) -> Plan:
         marked = self._ready_types.take()
-        free = {name: pool.free() for name, pool in self._pools.items()}
+        free = {name: pool.free() for name, pool in self._generation.pools.items()}
         on_hold = self._on_hold.between_claims()
         state = State(
-            self._stopping, self._ready, marked, free, self._cap, self._in_flight.count(),
-            self._result_writer.waiting(), self._last.write_at, self._writes_results, self._shared, self._polled_at,
-            on_hold.types, on_hold.age, on_hold.places, on_hold.allowed_in(),
-        )  # fmt: skip
+            stopping=self._stopping,
+            ready=self._ready,
+            marked=marked,
+            free=free,
+            cap=self._cap,
+            running=self._in_flight.count(),
+            results=self._result_writer.waiting(),
+            write_at=self._last.write_at,
+            writes_results=self._result_writer.by_dispatcher,
+            shared=self._ready_types.shared,
+            polled_at=self._polled_at,
+            on_hold=on_hold.types,
+            on_hold_age=on_hold.age,
+            places=on_hold.places,
+            allowed_in=on_hold.allowed_in(),
+        )
         self._last = plan(state, time.monotonic())
         self._ready |= marked
         return self._last
@@ -317,58 +318,61 @@ class Dispatcher:
         if not self._result_writer.idle():
             self._reactor.interrupt()
 
-    def _claim_and_start(self, todo: Plan) -> None:
+    def _fill_slots(self, todo: Plan) -> None:
+        """Claim tasks, and start them."""
         limit, unsent = todo.limit, False
         try:
-            for slots in self.claim_limits.statements(todo.claim):
-                if (claim := self._claim(slots, limit)) is None:
+            for slots in self._statements(todo):
+                if (claim := self._claimer.take(slots, self._generation.policies, limit)) is None:
                     self._reactor.interrupt()  # the next round asks in another way
                     continue
                 # A type that was marked during the claim is not lost: the mark is taken with the next plan.
-                self._ready.difference_update(exhausted(slots, limit, [task.task_type for task in claim.tasks]))
+                asked = {**slots, **claim.asked}
+                self._ready.difference_update(exhausted(asked, limit, [task.task_type for task in claim.tasks]))
                 unsent |= self._start(claim)
                 if limit is not None:
                     limit -= len(claim.tasks)
-                if claim.tasks and slots is not todo.claim:
+                if claim.tasks and (slots is not todo.claim or claim.asked):
                     self._reactor.interrupt()  # it asked for less than there are slots
         except UNAVAILABLE_ERRORS:
-            self._lost_claims.claim_failed()
+            self._lost_claims.suspect()
             raise  # a write would fail too, and on SQLite wait for the same lock first
-        if unsent and self._writes_results:
+        if unsent and self._result_writer.by_dispatcher:
             # Send the rest before a write, for which the handlers would wait.
             self._reactor.turn(NEXT_RESULT_SECONDS)
             self._reactor.interrupt()  # the next round handles what this turn has read
 
-    def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim | None:
-        """Claim tasks by one statement; None if the database refuses it."""
-        begun = time.monotonic()
-        try:
-            claim = self._claimer.claim(slots, limit)
-        except DatabaseError as error:
-            if not self.claim_limits.refused(slots, error, time.monotonic() - begun):
-                raise
-            return None
-        self.claim_limits.taken(slots)
-        return claim
+    def _statements(self, todo: Plan) -> list[Mapping[str, int]]:
+        """What is claimed by one statement each. Without a cap types do not compete: a type with a limit goes apart,
+        because its claim may wait for others."""
+        statements = self._claimer.limits.statements(todo.claim)
+        if todo.limit is not None or not (limited := todo.claim.keys() & self._on_hold.last.limits.keys()):
+            return statements
+        apart: list[Mapping[str, int]] = []
+        for slots in statements:
+            free = {name: count for name, count in slots.items() if name not in limited}
+            apart += [free] if free else []
+            apart += [{name: count} for name, count in slots.items() if name in limited]
+        return apart
 
     def _start(self, claim: Claim) -> bool:
         """Start what was claimed. True if part of a request is still unsent."""
-        unsent, large = False, []
+        unsent, large, pools = False, [], self._generation.pools
         for task in claim.tasks:
             if task.task_type in claim.not_to_start:
-                self._starter.release(task, ON_HOLD)
+                self._attempts.give_back(task, ON_HOLD)
             elif task.task_data is None:
                 large.append(task)
-            elif self._starter.start(task, claim.lease_from):
+            elif self._attempts.start(task, pools[task.task_type], claim.lease_from):
                 unsent = True
         for task in large:  # none of the others waits for their data
-            read = self.large_data.read(task)
+            read = self._claimer.large_data.read(task)
             if self._on_hold.last.too_old:  # to read it may have taken seconds
                 self._on_hold.read()
             if not isinstance(read, ClaimedTask):
-                self._starter.release(task, "its data could not be read", read)
+                self._attempts.give_back(task, "its data could not be read", read)
             elif task.task_type in self._on_hold.last.types:
-                self._starter.release(task, ON_HOLD)
+                self._attempts.give_back(task, ON_HOLD)
             else:
-                unsent |= self._starter.start(read, claim.lease_from)
+                unsent |= self._attempts.start(read, pools[task.task_type], claim.lease_from)
         return unsent

@@ -30,8 +30,13 @@ class Generation:
     def __init__(self, handlers: Mapping[str, Handler], pools: Mapping[str, Pool]) -> None:
         """`pools`: also those of removed handlers, which may have tasks left: see `Pool.roll`."""
         self.pools = MappingProxyType({name: pools[name] for name in handlers})
+        self.handlers = handlers
         self.types: Set[str] = frozenset(handlers)
-        self.policies = policies_of(handlers)
+        #: What a claim writes onto the tasks of each handler.
+        self.policies: Mapping[str, Policy] = {
+            name: Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
+            for name, handler in handlers.items()
+        }
         self.rolling = tuple(pools.values())
         #: Set by the dispatcher once it works by this generation.
         self.in_force = threading.Event()
@@ -42,22 +47,19 @@ def served(handlers: Mapping[str, Handler], only: Collection[str]) -> Mapping[st
     return {name: handler for name, handler in handlers.items() if not only or name in only}
 
 
-def policies_of(handlers: Mapping[str, Handler]) -> Mapping[str, Policy]:
-    """What a claim writes onto the tasks of each handler."""
-    return {
-        name: Policy(handler.timeout, handler.max_retries, handler.retry_backoff, handler.retry_on)
-        for name, handler in handlers.items()
-    }
-
-
 class Reload:
     """Gives the pools of a node new definitions of their handlers, and the dispatcher a new generation. Thread-safe."""
 
     def __init__(
-        self, engine: Engine, make_pool: Callable[[Handler], Pool], swap: Callable[[Generation], None], only: Set[str]
+        self,
+        first: Generation,
+        engine: Engine,
+        make_pool: Callable[[Handler], Pool],
+        swap: Callable[[Generation], None],
+        only: Set[str],
     ) -> None:
-        """`swap`: has the dispatcher work by a generation from its next round on. `only`: the handlers to serve; none:
-        all."""
+        """`first`: the generation with which the node starts. `swap`: has the dispatcher work by a generation from its
+        next round on. `only`: the handlers to serve; none: all."""
         self._make_pool, self._swap, self._only = make_pool, swap, only
         self.image_names = ImageNames(engine, self._replace_moved)
         #: Held while something changes.
@@ -66,17 +68,11 @@ class Reload:
         self._ended = threading.Event()
         # Written under the lock, as a whole; any thread reads them.
         #: Those that the node serves.
-        self.handlers: Mapping[str, Handler] = {}
+        self.handlers = first.handlers
         #: All that there have been: that of a removed handler has no slots, or its last tasks.
-        self.pools: Mapping[str, Pool] = {}
+        self.pools: Mapping[str, Pool] = first.pools
 
-    def first(self, handlers: Mapping[str, Handler]) -> Generation:
-        """The generation with which the node starts."""
-        self.handlers = served(handlers, self._only)
-        self.pools = {name: self._make_pool(handler) for name, handler in self.handlers.items()}
-        return Generation(self.handlers, self.pools)
-
-    def adopt(self, handlers: Mapping[str, Handler]) -> Generation | None:
+    def serve(self, handlers: Mapping[str, Handler]) -> Generation | None:
         """Serve these handlers from now on. None: the node ends.
 
         Images are resolved anew; if the engine does not answer soon, once it does. Waits some seconds at most until the

@@ -20,7 +20,7 @@ from tasks_app.feature import registered
 from tasks_app.metrics import local_counters
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, AttemptKey, InFlightTasks, RunningAttempt
 from tasks_app.node.leases import Availability, Leases
-from tasks_app.node.ready_types import TypesOnHold
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.record import NodeRecord, remove_rows, retire
 from tasks_app.node.threads import NodeThread, OutageGuard, Retrying, SideJob
 from tasks_app.queue.attempt import LiveEvents
@@ -56,26 +56,23 @@ class Heartbeat:
         self,
         record: NodeRecord,
         home: Path,
+        *,
         in_flight: InFlightTasks,
         availability: Availability,
         leases: Leases,
         on_hold: TypesOnHold,
-        mark_ready: Callable[[str], None],
-        set_shared: Callable[[bool], None],
+        ready_types: ReadyTypes,
         containers_removed: Callable[[str], bool],
         reloads: AskedReloads,
         threads: Sequence[NodeThread] = (),
     ) -> None:
-        """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
-
-        `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks. `reloads`: gets what `manage.py reload` asks. `threads`: those of features, which are told what is
+        """`containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover
+        of its tasks. `reloads`: gets what `manage.py reload` asks. `threads`: those of features, which are told what is
         due.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
-        self._leases, self._on_hold = leases, on_hold
-        self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
-        self._threads, self._reloads = threads, reloads
+        self._leases, self._on_hold, self._ready_types = leases, on_hold, ready_types
+        self._containers_removed, self._threads, self._reloads = containers_removed, threads, reloads
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
@@ -142,7 +139,7 @@ class Heartbeat:
         # What is over, and the store's own maintenance.
         more = self._expire_and_forget(work)
         for name in store().maintain():
-            self._mark_ready(name)
+            self._ready_types.mark(name)
         local_counters.process.flush()
         # Side jobs: they raise nothing.
         self._live_job.run(self._live_log.write)
@@ -195,7 +192,7 @@ class Heartbeat:
     def _promote(self, work: DueWork) -> None:
         if work.due or work.due_on_old_clock or self._set_back:
             for name in promote(all_clocks=work.due_on_old_clock, set_back=self._set_back):
-                self._mark_ready(name)
+                self._ready_types.mark(name)
             self._set_back = False
 
     def _take_over(self, others: Collection[str], leases: bool) -> None:
@@ -209,7 +206,7 @@ class Heartbeat:
 
     def _share_and_retire(self, work: DueWork) -> None:
         """Share the handlers with living nodes, retire dead ones, and remove the rows of those that ended long ago."""
-        self._set_shared(work.peers and self._record.peers() > 1)
+        self._ready_types.shared = work.peers and self._record.peers() > 1
         if work.peers:
             dead = partial(is_dead, self._home)
             for name in retire(self._record.name, self._record.domain, dead, self._availability.trusts_silence()):

@@ -54,7 +54,7 @@ class InFlightTasks:
         with self._lock:
             self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS, claimed_at)
 
-    def adopt(self, task: ClaimedTask, claimed_at: float) -> bool:
+    def continues(self, task: ClaimedTask, claimed_at: float) -> bool:
         """True if this attempt runs here already, and goes on; its lease is then that of the new claim.
 
         Claims are committed without waiting for the disk. If a crash of the database undoes one, its task is ready
@@ -77,13 +77,13 @@ class InFlightTasks:
         return attempt is not None and attempt.taken_away
 
     def end(self, task: ClaimedTask) -> None:
-        """The attempt has ended; its result is unsaved until `settled`."""
+        """The attempt has ended; its result is unsaved until `saved`."""
         key = (task.id, task.attempt)
         with self._lock:
             self._unsaved.add(key)  # first: `empty` takes no lock
             self._running.pop(key, None)
 
-    def settled(self, *tasks: ClaimedTask) -> None:
+    def saved(self, *tasks: ClaimedTask) -> None:
         """Their results are durable, or were dropped."""
         with self._changed:
             keys = [(task.id, task.attempt) for task in tasks]
@@ -137,7 +137,7 @@ class InFlightTasks:
             attempt.slot.kill(reason, token=attempt.task)
         return len(chosen)
 
-    def wait_until_settled(self, timeout: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+    def wait_until_saved(self, timeout: float, given_up: Callable[[], bool] = lambda: False) -> bool:
         """Wait until nothing runs and every result is saved. False after `timeout` seconds, or once `given_up`."""
         until = time.monotonic() + timeout
         with self._changed:

@@ -30,6 +30,8 @@ class ReadyTypes:
         self._interrupt = interrupt
         #: Replaced by the dispatcher.
         self.types: Collection[str] = types
+        #: Whether other nodes serve these types too. Written by the heartbeat.
+        self.shared = False
         #: Any thread appends; only the dispatcher's removes.
         self._marked: deque[str] = deque()
         #: By type. Written by Celery's consumer.
@@ -46,6 +48,11 @@ class ReadyTypes:
         if name in self.types:
             self._marked.append(name)
             self._interrupt()
+
+    def read(self) -> Collection[str]:
+        """The types that have ready tasks: a notification may be lost, or reach another node that is busy. Raises
+        DatabaseError."""
+        return store().ready_types(list(self.types))
 
     def take(self) -> Set[str]:
         """The types marked since the last call. For the dispatcher's thread."""
@@ -77,8 +84,16 @@ class HoldReading(NamedTuple):
 
     @property
     def places(self) -> Mapping[str, int]:
-        """How many more tasks of a type may run, where that is limited."""
-        return {name: limit.places for name, limit in self.limits.items() if limit.places is not None}
+        """How many more tasks of a type may start now, where that is limited."""
+        if not self.limits:
+            return {}
+        places = {name: limit.places for name, limit in self.limits.items() if limit.places is not None}
+        return places | {name: min(places.get(name, 1), 1) for name in self.apart}
+
+    @property
+    def apart(self) -> Set[str]:
+        """The types of which no two tasks start at once."""
+        return {name for name, limit in self.limits.items() if limit.apart}
 
     def allowed_in(self) -> Mapping[str, float]:
         """For how many seconds from now no task of a type may start, of those types for which that is so."""
@@ -104,6 +119,8 @@ class TypesOnHold:
         self._last = HoldReading()
         #: What the last one was made of; None before the first.
         self._read: OnHold | None = None
+        #: By type: what a claim has seen of its limit, and when that was sent.
+        self._seen: dict[str, tuple[float, StartLimit]] = {}
         #: The last reading that no claim is older than. Written by the dispatcher.
         self._noticed = HoldReading()
 
@@ -124,6 +141,7 @@ class TypesOnHold:
             if at < before.at:
                 return
             self._read = read
+            self._seen = {name: seen for name, seen in self._seen.items() if seen[0] > at}
             self._last = self._reading(read, at)
             full = {name for name, places in before.places.items() if not places}
             no_longer = before.types - self._last.types
@@ -135,12 +153,39 @@ class TypesOnHold:
         """The node serves these types from now on: one that comes may be on hold."""
         with self._lock:
             self._types = types
-            if self._read is not None:
-                self._last = self._reading(self._read, self._last.at)
+            self._read_again()
+
+    def claimed(self, limits: Mapping[str, StartLimit], at: float) -> None:
+        """What a claim that was sent at `at` has seen of the limits of types. Thread-safe."""
+        with self._lock:
+            self._seen |= {name: (at, limit) for name, limit in limits.items()}
+            self._read_again()
+
+    def gave_back(self, types: Collection[str]) -> None:
+        """A task of each of these types, which may have had permits, runs here no more. Thread-safe."""
+        now, full = store().elapsed(), set()
+        with self._lock:
+            for name in types:
+                if (limit := self._last.limits.get(name)) is None or limit.places is None:
+                    continue
+                if not limit.places:
+                    full.add(name)
+                seconds = limit.seconds - (now - self._last.at)
+                self._seen[name] = now, limit._replace(places=limit.places + 1, seconds=seconds)
+                self._read_again()
+        for name in full:
+            self._mark_ready(name)
+
+    def _read_again(self) -> None:
+        if self._read is not None:
+            self._last = self._reading(self._read, self._last.at)
 
     def _reading(self, read: OnHold, at: float) -> HoldReading:
         types = self._types if read.drained else self._types & (read.paused | read.drained_types)
         limits = {name: limit for name, limit in read.limits.items() if name in self._types}
+        for name, (later, limit) in self._seen.items():
+            if name in limits:  # else its limit is gone
+                limits[name] = limit._replace(seconds=max(limit.seconds + later - at, 0.0))
         return HoldReading(types, read.drained, at, read.drained_types, limits)
 
     def between_claims(self) -> HoldReading:

@@ -12,7 +12,7 @@ import structlog
 from django.db import connection
 
 from tasks_app.db.write_health import first_line
-from tasks_app.node.attempts import Settling
+from tasks_app.node.attempts import ResultSaver
 from tasks_app.node.threads import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import store
@@ -50,14 +50,14 @@ class RefusedResult:
 class RefusedResults:
     """A thread with a connection of its own, which it closes when no result is left. Others pass by meanwhile."""
 
-    def __init__(self, settling: Settling, written: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, saver: ResultSaver, written: Callable[[], None] = lambda: None) -> None:
         """`written` is called once a result has ended."""
-        self._settling, self._after = settling, written
+        self._saver, self._after = saver, written
         self.retrying = Retrying("write a result that is tried alone", RETRY_SECONDS)
         self._changed = threading.Condition()
         # What follows is written under its lock.
         self._waiting: list[RefusedResult] = []
-        self._draining = self._giving_back = self._stopping = False
+        self._draining = self._discarding = self._stopping = False
         #: What the results have in all, and their types.
         self.bytes = 0
         self.types: Set[str] = frozenset()
@@ -80,9 +80,9 @@ class RefusedResults:
                 refused.due = 0.0
             self._changed.notify_all()
 
-    def release(self) -> None:
+    def discard_rest(self) -> None:
         """From now on, give the tasks back without another try."""
-        self._giving_back = True
+        self._discarding = True
         self.drain()
 
     def stop(self) -> None:
@@ -135,15 +135,15 @@ class RefusedResults:
         result = refused.result
         try:
             store().configure_session()
-            self._settling.prolong([result])
+            self._saver.prolong([result])
             ended = True
             try:
                 # At the node's end the usual limits: it waits for that as long as for running tasks.
                 with nullcontext() if self._draining else store().extended(TRY_SECONDS):
-                    if self._giving_back:
-                        self._settling.release([result], "its node ended, and the database had refused its result")
+                    if self._discarding:
+                        self._saver.discard([result], "its node ended, and the database had refused its result")
                     else:
-                        self._settling.settle([result])
+                        self._saver.save([result])
             except STATEMENT_ERRORS as error:
                 ended = self._resolve(refused, error)
             self.retrying.succeeded()
@@ -163,17 +163,17 @@ class RefusedResults:
         if refusal is None:
             raise error
         if refusal is DatabaseRefusal.VALUE:
-            self._settling.end_as_bad_reply(result, error)
+            self._saver.end_as_bad_reply(result, error)
             return True
-        self._settling.try_without_result(result)
+        self._saver.try_without_result(result)
         refused.add(now)
         refused.reason, refused.due = first_line(error), now + RETRY_SECONDS
         if refused.is_at_fault(now):
             tried = f"; {refused.refusals} times in {now - refused.first_at:.0f} s, never without the result"
-            self._settling.end_as_bad_reply(result, error, tried)
+            self._saver.end_as_bad_reply(result, error, tried)
             return True
         if self._draining:
-            self._settling.release([result], f"its node ends, and the database refuses its result: {refused.reason}")
+            self._saver.discard([result], f"its node ends, and the database refuses its result: {refused.reason}")
             return True
         log.warning(
             "the database refuses a result; it is tried again", **result.task.in_log,

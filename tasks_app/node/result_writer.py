@@ -19,7 +19,7 @@ from typing import NamedTuple
 import structlog
 from django.db import connection
 
-from tasks_app.node.attempts import Settling
+from tasks_app.node.attempts import ResultSaver
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.refused_results import RefusedResults
 from tasks_app.node.threads import Retrying
@@ -69,15 +69,22 @@ class ResultWriter:
     """Keeps each result until the database has saved it, or has dropped it because the attempt is no longer current."""
 
     def __init__(
-        self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None], reactor: Reactor
+        self,
+        node: str,
+        in_flight: InFlightTasks,
+        mark_ready: Callable[[str], None],
+        reactor: Reactor,
+        gave_back: Callable[[Sequence[str]], None] = lambda types: None,
     ) -> None:
-        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once. `reactor`: knows when
-        the dispatcher reads results, and lets it go on with its round."""
+        """`mark_ready` and `gave_back`: see `ResultSaver`. `reactor`: knows when the dispatcher reads results, and lets
+        it go on with its round."""
         self._reactor = reactor
-        settling = Settling(node, in_flight, mark_ready)
-        self._alone = RefusedResults(settling, reactor.interrupt)
-        self._small = ResultLane(settling, self._alone.add)
-        self._large = ResultLane(settling, self._alone.add, reactor.interrupt, large=True)
+        #: A second writer would wait for the dispatcher: it writes results itself, until the node ends.
+        self.by_dispatcher = store().single_writer
+        saver = ResultSaver(node, in_flight, mark_ready, gave_back)
+        self._alone = RefusedResults(saver, reactor.interrupt)
+        self._small = ResultLane(saver, self._alone.add)
+        self._large = ResultLane(saver, self._alone.add, reactor.interrupt, large=True)
 
     def threads(self) -> Mapping[str, Callable[[], None]]:
         """What its threads run, by their names. Each ends after `stop`."""
@@ -134,10 +141,10 @@ class ResultWriter:
         """The node ends: what the database refuses is tried once more, then the task goes back without a retry."""
         self._alone.drain()
 
-    def release(self) -> None:
+    def discard_rest(self) -> None:
         """The node's end waits no longer for large results: from now on their tasks go back without a retry."""
-        self._large.release()
-        self._alone.release()
+        self._large.discard_rest()
+        self._alone.discard_rest()
 
     def stop(self) -> None:
         """End the threads once their queues are written, or a write has failed once more."""
@@ -164,7 +171,7 @@ class ResultLane:
 
     def __init__(
         self,
-        settling: Settling,
+        saver: ResultSaver,
         try_alone: Callable[[AttemptResult], None],
         written: Callable[[], None] = lambda: None,
         large: bool = False,
@@ -174,14 +181,14 @@ class ResultLane:
         `large`: it has few and large results.
         """
         self.queue, self.retrying = ResultQueue(), Retrying("write results")
-        self._settling, self._try_alone, self._after, self._large = settling, try_alone, written, large
+        self._saver, self._try_alone, self._after, self._large = saver, try_alone, written, large
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         #: Written by the thread once, when it starts.
         self.has_thread = False
         #: Written by `stop`, and by the thread that could not write what was left then.
         self._stopping = self._gave_up = False
-        #: Written by `release`.
-        self._giving_back = False
+        #: Written by `discard_rest`.
+        self._discarding = False
 
     def wake(self) -> None:
         """Let the thread write what waits. Never blocks."""
@@ -192,9 +199,9 @@ class ResultLane:
         self._stopping = True
         self.wake()
 
-    def release(self) -> None:
+    def discard_rest(self) -> None:
         """From now on, give the tasks back without their results: the node's end waits no longer for these."""
-        self._giving_back = True
+        self._discarding = True
 
     def run(self) -> None:
         """The thread: until `stop`."""
@@ -216,7 +223,7 @@ class ResultLane:
             with bare_writing():
                 # With the lock held: results that arrive during the wait for the lock are included.
                 batch, began = self.queue.take(), time.monotonic()
-                kept = self._settling.write(batch)
+                kept = self._saver.write(batch)
         except STATEMENT_ERRORS as error:
             if not batch:  # the lock or the connection failed; no result was read
                 raise
@@ -233,11 +240,11 @@ class ResultLane:
             batch, began = self.queue.take(), time.monotonic()
             left = len(self.queue) > 0
             try:
-                if self._giving_back:
-                    self._settling.release(batch, "its node ended before the database took the result")
+                if self._discarding:
+                    self._saver.discard(batch, "its node ended before the database took the result")
                     self.queue.written(batch)
                 else:
-                    self._written(batch, self._settling.write(batch))
+                    self._written(batch, self._saver.write(batch))
             except STATEMENT_ERRORS as error:
                 self._resolve(batch, error, began)
                 left = True
@@ -254,7 +261,7 @@ class ResultLane:
 
     def _written(self, batch: list[AttemptResult], kept: set[tuple[str, int]]) -> None:
         self.queue.written(batch)
-        self._settling.done(batch, kept)
+        self._saver.report(batch, kept)
         self._after()
 
     def _resolve(self, batch: list[AttemptResult], error: Exception, began: float) -> None:
@@ -265,14 +272,14 @@ class ResultLane:
             if late and refusal is None:
                 connection.close()  # it is lost
             if refusal is DatabaseRefusal.COST or late:
-                self._settling.prolong(batch)
+                self._saver.prolong(batch)
             if len(batch) > 1 and (refusal is not None or late):
                 self.queue.refused(batch)
                 return
             if refusal is DatabaseRefusal.VALUE:
-                self._settling.end_as_bad_reply(batch[0], error)
+                self._saver.end_as_bad_reply(batch[0], error)
             elif refusal is DatabaseRefusal.COST or self._fails_alone(batch):
-                self._settling.try_without_result(batch[0])
+                self._saver.try_without_result(batch[0])
                 self._try_alone(batch[0])
             else:
                 raise error

@@ -33,6 +33,8 @@ class Sweeper:
     def __init__(self, engine: Engine, home: Path, domain: str, trusts_silence: Callable[[], bool]) -> None:
         """`trusts_silence`: the database has been available all the time, so that a silent node is dead."""
         self._engine, self._home, self._domain, self._trusts_silence = engine, home, domain, trusts_silence
+        #: Whether the node has had containers; then the thread runs. By the threads that start the node and reload.
+        self.needed = False
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         #: Set by that one and by the heartbeat, cleared by the sweeper's.
@@ -51,8 +53,11 @@ class Sweeper:
     def containers_removed(self, node: str) -> bool:
         """True if no container of a dead node of this host can still start what it was sent; else requests a sweep.
 
-        Also true after 10 s without success, because the tasks cannot wait longer. Only for the heartbeat's thread.
+        Also true for a node of child processes, which do not outlive it, and after 10 s without success, because the
+        tasks cannot wait longer. Only for the heartbeat's thread.
         """
+        if not self.needed:
+            return True
         requested_at = self._requested_at.setdefault(node, store().elapsed())
         if node not in self._removed and store().elapsed() - requested_at < MAX_TAKEOVER_WAIT_SECONDS:
             self._requested.set()

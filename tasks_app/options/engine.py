@@ -233,5 +233,8 @@ UNIQUE_KEY = Option(
     word="KEY",
 )
 
+#: Of tasks that are followed from the start, because of an option that holds them.
+FOLLOWED = Option(name="followed", column="followed", in_json=False, exported=False)
+
 #: In the order in which requests are read, and faults name them.
-ENGINE = (DELAY, RUN_AT, EXPIRES_IN, EXPIRES_AT, TIMEOUT, MAX_RETRIES, TAGS, METADATA, UNIQUE_KEY)
+ENGINE = (DELAY, RUN_AT, EXPIRES_IN, EXPIRES_AT, TIMEOUT, MAX_RETRIES, TAGS, METADATA, UNIQUE_KEY, FOLLOWED)

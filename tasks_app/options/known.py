@@ -41,6 +41,18 @@ def stored() -> tuple[Option, ...]:
 
 
 @cache
+def derived() -> tuple[Option, ...]:
+    """The options that a task may have without asking for them."""
+    return tuple(option for option in options() if option.derive is not None)
+
+
+@cache
+def holding() -> frozenset[str]:
+    """The names of the options whose tasks are stored held."""
+    return frozenset(option.name for option in options() if option.holds)
+
+
+@cache
 def tables() -> Mapping[str, OptionTable]:
     """The tables of the options that have a table, by the names of the options."""
     return {option.name: import_string(option.table) for option in options() if option.table}

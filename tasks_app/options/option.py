@@ -58,15 +58,20 @@ class Option:
     #: so far, the id of the API key whose own secret signs for the caller (`Caller.signer`), and the faults, to which
     #: it adds its own. It may add options that no caller gives. It queries nothing.
     check: Callable[[dict[str, Any], int | None, Faults], None] | None = None
+    #: Makes the value of a task that does not ask for it, from its handler and its data; None: it asks for nothing. It
+    #: adds a fault if a value would be refused.
+    derive: Callable[[Handler, Mapping[str, Any], Faults], Any] | None = None
     #: A value that asks for nothing, beside null.
     nothing: Any = None
     #: The column of a task's row that stores it. Blank: a table does, or the engine stores what it makes of it.
     column: str = ""
     #: The column itself, of a feature that adds one to the table of tasks: it is null where nothing was asked for.
     adds: models.Field[Any, Any] | None = None
-    #: Instead of a column: the dotted path of an `OptionTable`. The admin and exports show columns alone; a feature
-    #: with a table shows it on its panels.
+    #: Instead of a column, or beside it: the dotted path of an `OptionTable`. The admin and exports show columns alone;
+    #: a feature with a table shows it on its panels.
     table: str = ""
+    #: Whether a task that asks for it is stored held and followed; one that waits for its time is followed only.
+    holds: bool = False
     #: Whether a schedule may give it to its tasks.
     lasting: bool = True
     #: Whether it is a payload: only SEE_PAYLOADS shows it, and an export has it only if it is asked for.

@@ -64,7 +64,7 @@ class ClaimedTask(NamedTuple):
     seconds from ready to claimed.
 
     `claim_sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the
-    settle copies it into the attempt's row without reading the task's.
+    settle copies it into the attempt's row without reading the task's. `permit`: it may have one (`queue/gates.py`).
     """
 
     id: str
@@ -78,10 +78,11 @@ class ClaimedTask(NamedTuple):
     policy: Policy
     claim_sent_at: float | None = None
     started_at: str | None = None
+    permit: bool = False
 
     @property
     def in_log(self) -> dict[str, Any]:
-        """What a line of the log says of it."""
+        """The fields of this attempt in a line of the log."""
         return {"task_id": self.id, "handler": self.task_type, "attempt": self.attempt}
 
     @property
@@ -160,7 +161,7 @@ def decide_retry(
 
 
 class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remember a decision
-    """What is known of an attempt that ended."""
+    """The facts of an attempt that ended."""
 
     task: ClaimedTask
     kind: OutcomeKind
@@ -181,7 +182,7 @@ class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remembe
     seconds: float | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
-    #: Of a release that the handler caused: the kind that it has once the task was released too often in a row.
+    #: For a release that the handler caused: the attempt's kind once the task was released too often in a row.
     handler_fault: OutcomeKind | None = None
     #: Its node knows that no handler can have begun it: nothing of its line was read, or its end was never sent.
     unread: bool = False
@@ -195,9 +196,9 @@ class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remembe
     live: LiveEvents | None = None
     #: Bytes of the result once it is stored; None without one.
     result_size: int | None = None
-    #: Of a release: the seconds until the task is ready again.
+    #: After a release: the seconds until the task is ready again.
     pause: float = 0.0
-    #: Of an error: the seconds until its retry that the handler asks for; None: it leaves that to the backoff.
+    #: After an error: the seconds until the retry that the handler asks for; None: the backoff decides.
     retry_in: float | None = None
 
 
@@ -230,7 +231,7 @@ class AttemptResult(_Facts):
 Settled = tuple[AttemptResult, RetryDecision]
 
 
-# What a running attempt has written, as rows to come.
+# The live events of a running attempt, as rows to be stored.
 
 #: Task id, attempt, sequence, kind, body, container.
 Row = tuple[str, int, int, str, dict[str, Any], str | None]

@@ -1,4 +1,4 @@
-"""What a caller or an operator ends: cancel and delete."""
+"""A caller or an operator ends a task: cancel and delete."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
 
 
 def cancelled(ids: Collection[str]) -> set[str]:
-    """Of these tasks, the ids of those that were cancelled or deleted, and not redriven since."""
+    """The ids of the tasks among these that were cancelled or deleted, and not redriven since."""
     others = Task.objects.filter(pk__in=ids).exclude(status=Status.FAILED, failure_reason=FailureReason.CANCELLED)
     return set(ids) - {str(identity) for identity in others.values_list("pk", flat=True)}
 
@@ -59,7 +59,7 @@ def cancel_many(tasks: Sequence[Task], why: str) -> None:
     )
     require_all(moved, len(tasks))
     _count(tasks, why)
-    tell_followers(Moved(task.pk, task.task_type, Status.FAILED) for task in tasks if task.followed)
+    tell_followers(Moved.taken_away(task, Status.FAILED) for task in tasks if task.followed)
 
 
 def _count(tasks: Sequence[Task], why: str) -> None:
@@ -81,7 +81,9 @@ def delete(task_id: UUID) -> bool:
     """
     with writing():
         # Locked: a settle between the read and the delete would make the count by status wrong.
-        task = locked(Task.objects.filter(pk=task_id).only("task_type", "followed", *leaves_columns()))
+        task = locked(
+            Task.objects.filter(pk=task_id).only("task_type", "followed", "attempts", "node", *leaves_columns())
+        )
         if task is None:
             return False
         delete_many([task])
@@ -94,7 +96,7 @@ def delete_many(tasks: Sequence[Task]) -> None:
     remove_rows([task.pk for task in tasks])
     store().add_counts(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
     ended = [task for task in tasks if task.followed and task.status not in FINAL]
-    tell_followers(Moved(task.pk, task.task_type, DELETED) for task in ended)
+    tell_followers(Moved.taken_away(task, DELETED) for task in ended)
 
 
 def remove_rows(ids: Sequence[UUID]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import require_all, store, writing
-from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
+from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, StartLimit
 from tasks_app.queue.followed import Moved, lock_followers, tell_followers
+from tasks_app.queue.gates import end_permits, open_gates, tell_gates
 from tasks_app.queue.live_events import end_lost_live_events, stored_logs
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.settle import Logs, end_attempts
@@ -45,12 +46,42 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     requests = [request for request in requests if request.count > 0]
     if not requests or cap == 0:
         return []
-    claimed = store().claim(node, requests, order, cap, LEASE_SECONDS)
+    claimed = store().take_ready(node, requests, order, cap, LEASE_SECONDS)
     if order == "priority":
         claimed.sort(key=lambda task: (-task.priority, task.position))
     else:
         claimed.sort(key=attrgetter("position"), reverse=order == "lifo")
     return claimed
+
+
+class LimitedClaim(NamedTuple):
+    """`asked`: how many tasks of each type the claim has asked for, which limits may have lowered. `limits`: of limited
+    types, after the claim."""
+
+    tasks: list[ClaimedTask]
+    asked: Mapping[str, int]
+    limits: Mapping[str, StartLimit]
+
+
+def claim_limited(
+    node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, limited: Collection[str]
+) -> LimitedClaim:
+    """As `claim`, in the caller's write transaction: of the types `limited` no more tasks than their limits let start.
+
+    A type of which none may start is left out before the best tasks of all types are chosen.
+    """
+    openings = open_gates([request.task_type for request in requests if request.task_type in limited])
+    asked = {name: openings[name].most(count) if name in openings else count for name, count, _ in requests}
+    lowered = [request._replace(count=asked[request.task_type]) for request in requests]
+    tasks = [
+        task._replace(permit=True)
+        if task.task_type in openings and openings[task.task_type].places is not None
+        else task
+        for task in claim(node, lowered, order, cap)
+    ]
+    tell_gates(node, [task for task in tasks if task.task_type in openings], openings)
+    started = Counter(task.task_type for task in tasks)
+    return LimitedClaim(tasks, asked, {name: opening.after(started[name]) for name, opening in openings.items()})
 
 
 # renew: processing -> processing, with a lease that ends later.
@@ -154,6 +185,7 @@ def _rescue(tasks: Sequence[Task]) -> None:
         _rescue_group(group, members, logs)
         deltas.update(_counts(group.decision, members))
     end_lost_live_events(attempts, OutcomeKind.WORKER_LOST)
+    end_permits(attempts)
     store().add_counts(deltas)
     tell_followers(
         Moved.after(task.pk, task.task_type, group.decision)

@@ -1,4 +1,4 @@
-"""What a beat reads: what is on hold, where scans start, what maintenance is due."""
+"""The readings of a beat: the types and nodes on hold, the starts of scans, the maintenance that is due."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-# What a node must not start, whatever is ready.
+# The tasks that a node must not start, even if they are ready.
 
 
 class StartLimit(NamedTuple):
-    """Of one type. `places`: how many more of its tasks may run, over all nodes; None: any number. `seconds`: from the
-    reading on, none of its tasks may start for so long.
+    """The limit of one type. `places`: how many more of its tasks may run, over all nodes; None: any number. `seconds`:
+    none of its tasks may start for so long after the reading. `apart`: no two of them start at
+    once.
 
-    Places save claims that would find nothing: a claim decides, by what it sees.
+    Places save claims that would find nothing; the claim itself decides, by the rows that it sees.
     """
 
     places: int | None = None
     seconds: float = 0.0
+    apart: bool = False
 
     def and_also(self, other: StartLimit) -> StartLimit:
-        """Both."""
+        """Both limits as one."""
         places = [its for its in (self.places, other.places) if its is not None]
-        return StartLimit(min(places, default=None), max(self.seconds, other.seconds))
+        return StartLimit(min(places, default=None), max(self.seconds, other.seconds), self.apart or other.apart)
 
 
 class OnHold(NamedTuple):
@@ -43,7 +45,8 @@ class OnHold(NamedTuple):
         paused, drained_types = (frozenset(json.loads(read[name] or "[]")) for name in ("paused", "drained_types"))
         limits: dict[str, StartLimit] = {}
         for name, places, seconds in json.loads(read["limits"] or "[]"):
-            limits[name] = StartLimit(places, seconds or 0.0).and_also(limits.get(name, StartLimit()))
+            limit = StartLimit(places, max(seconds or 0.0, 0.0), seconds is not None)
+            limits[name] = limit.and_also(limits.get(name, StartLimit()))
         return cls(paused, bool(read["drained"]), drained_types, limits)
 
 
@@ -78,7 +81,7 @@ MAX_VALID_LEASE_SECONDS = 2 * MAX_LEASE_SECONDS
 
 
 class DueWork(NamedTuple):
-    """What maintenance is due. Each bool says whether there is at least one such row."""
+    """The maintenance that is due. Each bool says whether there is at least one such row."""
 
     #: Seconds on the database's clock.
     now: float
@@ -100,13 +103,13 @@ class DueWork(NamedTuple):
     old_nodes: bool = False
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
-    #: What else is due: names of `Feature.due_work` and `Feature.ended_tasks`.
+    #: The work of features that is due: names of `Feature.due_work` and `Feature.ended_tasks`.
     features: frozenset[str] = frozenset()
     #: The present minute, in minutes since 1970.
     minute: int = 0
     #: The number of the last `manage.py reload`.
     reload: int = 0
-    #: What this node must not start.
+    #: The tasks that this node must not start.
     on_hold: OnHold = OnHold()
 
     @classmethod

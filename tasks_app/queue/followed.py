@@ -29,17 +29,27 @@ DELETED, READY, WAITING = "deleted", "ready", "waiting"
 
 class Moved(NamedTuple):
     """A followed task after a move. `state`: `completed`, `failed` or `deleted` if it has ended; `ready` or `waiting`
-    if it is pending again: a retry, a release, a redrive, or the time of a task that waited has come."""
+    if it is pending again: a retry, a release, a redrive, or the time of a task that waited has come.
+
+    `left`: the attempt that a cancel or a delete took from its node, and the node: its container may still run.
+    """
 
     id: UUID
     task_type: str
     state: str
+    left: tuple[int, str] | None = None
 
     @classmethod
     def after(cls, identity: UUID, task_type: str, decision: RetryDecision) -> Moved:
         """A task after the end of an attempt."""
         pending = decision.status == Status.PENDING
         return cls(identity, task_type, (WAITING if decision.delay else READY) if pending else decision.status)
+
+    @classmethod
+    def taken_away(cls, task: Task, state: str) -> Moved:
+        """A task, as it was before, that was cancelled or deleted."""
+        left = (task.attempts, task.node or "") if task.status == Status.PROCESSING else None
+        return cls(task.pk, task.task_type, state, left)
 
     @property
     def ended(self) -> bool:
@@ -88,7 +98,7 @@ def follow(ids: Collection[UUID]) -> int:
     return Task.objects.filter(pk__in=ids).update(followed=True)
 
 
-# What a move calls.
+# The calls of a move.
 
 
 def locked(rows: TaskQuerySet | Any) -> Any:
@@ -103,14 +113,14 @@ def locked(rows: TaskQuerySet | Any) -> Any:
 
 
 def lock_followers(ids: Collection[UUID]) -> None:
-    """These followed tasks may be moved by this transaction, which has locked none of their rows."""
+    """Let followers lock before this transaction, which has locked no row of these followed tasks, moves them."""
     if ids:
         for follower in registered("follower"):
             _call(follower.lock, sorted(ids))
 
 
 def tell_followers(moved: Iterable[Moved]) -> None:
-    """This transaction has moved these followed tasks."""
+    """Tell followers that this transaction has moved these followed tasks."""
     if not (rows := list(moved)):
         return
     for follower in registered("follower"):
@@ -134,7 +144,7 @@ def _call(hook: Callable[[Sequence[Any]], None], about: Sequence[Any]) -> None:
             log.exception("a follower has failed: it misses a move", follower=hook.__module__, task=str(about[0]))
 
 
-# What a move calls before ended tasks change.
+# The calls of a move before ended tasks change.
 
 
 def leaves_columns() -> set[str]:
@@ -143,7 +153,7 @@ def leaves_columns() -> set[str]:
 
 
 def leave(act: str, tasks: Sequence[Task]) -> None:
-    """An act is done to these tasks, which this transaction has locked, if they have ended."""
+    """Call the features before an act on those of these tasks, locked by this transaction, that have ended."""
     for hook in registered("leaves"):
         if act in hook.acts and (ids := [task.pk for task in tasks if task.status in FINAL and hook.concerns(task)]):
             hook.tell(ids)

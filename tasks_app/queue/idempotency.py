@@ -1,7 +1,7 @@
-"""Idempotency keys: rows that remember requests, so that one that is repeated changes nothing.
+"""Idempotency keys: rows that remember requests, so that a repeated request changes nothing.
 
-A request posts tasks, or it is an act on what is there. Its key is stored in the transaction of what it does. Another
-transaction that may store the same key is waited for.
+A request posts tasks, or it is an act on an existing thing. Its key is stored in the transaction of its change. It
+waits for another transaction that may store the same key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_ROUNDS = 8
 class EarlierRequest(NamedTuple):
     """A request whose idempotency key is known.
 
-    One that posted tasks has its answer as in `Submitted`. An act has its address and its target instead.
+    A request that posted tasks has its answer as in `Submitted`; an act has its address and its target.
     """
 
     key: IdempotencyKey
@@ -61,7 +61,7 @@ def _earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
 
 
 def earlier_answer(key: IdempotencyKey) -> Submitted | None:
-    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
+    """The answer to an earlier request with this key; None if there was no such request. Raises KeyReused."""
     if (request := _earlier_request(key)) is None:
         return None
     if isinstance(outcome := replay(key, request), KeyReused):
@@ -131,7 +131,7 @@ def _texts(ids: Sequence[UUID]) -> list[str]:
 
 
 def remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence[bool]) -> None:
-    """Let a reserved key answer what its request came to, which `reserve` could not foresee."""
+    """Store the outcome of a reserved key's request, which `reserve` could not foresee, as its answer."""
     row = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
     row.update(task_ids=_texts(ids), existing=existing)
 
@@ -143,7 +143,7 @@ NO_ID = UUID(int=0)
 
 
 class ActRepeated(Exception):
-    """An earlier request with this idempotency key has done the act. `target`: what it did it to."""
+    """An earlier request with this idempotency key has done the act. `target`: the target of that act."""
 
     def __init__(self, target: str) -> None:
         super().__init__(f"an earlier request with this idempotency key has done this to {target}")

@@ -14,6 +14,7 @@ one statement (`store_keyed`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +25,7 @@ import uuid_utils.compat as uuids
 from django.db import transaction
 
 from tasks_app.db.lookups import pairs_in
-from tasks_app.options.known import stored, tables
+from tasks_app.options.known import holding, stored, tables
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, remember_answer, remembered_until, replay, reserve
 from tasks_app.queue.maintenance import expire_at_once
@@ -138,11 +139,14 @@ def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: 
         for option in stored()
         if (value := asked.get(option.name)) not in (None, option.nothing)
     }
+    holds = not holding().isdisjoint(asked)
+    if holds:
+        options["followed"] = True
     row = NewRow(identity, task.task_type, task.text, task.priority, position, now, options=options)
     run_at = asked.get("run_at")
     delay = asked.get("delay") or 0.0 if run_at is None else (run_at - now).total_seconds()
     if delay <= 0.0:
-        return row
+        return row._replace(clock=store().held_clock(), due=math.inf) if holds else row
     return row._replace(clock=store().clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
 
 

@@ -1,4 +1,4 @@
-"""Values of tasks that may be too large to read: those whose sizes are not known."""
+"""Values of tasks that may be too large to read: their sizes are not known."""
 
 from __future__ import annotations
 

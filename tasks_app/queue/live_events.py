@@ -1,4 +1,4 @@
-"""live events: what a running attempt writes, until its own row has its log. They move no task."""
+"""live events: the output of a running attempt, until its own row has its log. They move no task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEEP_WITHOUT_END_SECONDS = 3600.0
 
 
 def write_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, int]]:
-    """Store what running attempts have written. Returns the (id, attempt) whose events are stored."""
+    """Store live events of running attempts. Returns the (id, attempt) whose events are stored."""
     with bare_writing(one_statement=True, durable=False):
         return store().add_live_events(node, batches)
 

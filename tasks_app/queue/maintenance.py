@@ -1,4 +1,4 @@
-"""What a node does by the clock: due rows are promoted, late ones expire, old idempotency keys are forgotten.
+"""The work of a node by the clock: due rows are promoted, late rows expire, old idempotency keys are forgotten.
 
 `Store.due_work` says what there is to do; the verbs check again before they move a row. All work in batches, each with
 a commit of its own. Turns keep two nodes from the same job.
@@ -72,7 +72,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Waits(NamedTuple):
-    """What is read of a row that waits, before its lock is taken."""
+    """The columns of a row that waits, read before its lock is taken."""
 
     pk: UUID
     due: float

@@ -41,7 +41,7 @@ FITS: Mapping[str, frozenset[str]] = {
     "delete": frozenset(Status),
     "priority": frozenset({Status.PENDING}),
 }
-#: What a task is then said to be.
+#: The words for a task after each verb.
 DONE = {
     "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "priority": "given another priority",
 }  # fmt: skip
@@ -217,6 +217,8 @@ class Task(models.Model):
     callback_told = models.DateTimeField(null=True)
     #: Whether a feature is told of its moves (`queue/followed.py`); null: none is.
     followed = models.BooleanField(null=True)
+    #: What limits by key count it under (`queue/fill.py`); null: none holds it.
+    limit_key = models.CharField(max_length=255, null=True)  # noqa: DJ001
 
     objects = TaskQuerySet.as_manager()
 
@@ -430,7 +432,7 @@ def logs_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 class IdempotencyKey(models.Model):
-    """What a request with this key has done. It outlives the tasks."""
+    """A request with this key, and its outcome. The row outlives the tasks."""
 
     #: The id of the caller's API key; 0: none. No foreign key: a deleted API key's requests stay known.
     owner = models.BigIntegerField()

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
+from tasks_app.queue import fill
 from tasks_app.queue.current import require_all, store, writing
 from tasks_app.queue.followed import READY, Moved, leave, leaves_columns, locked, tell_followers
 from tasks_app.queue.idempotency import MAX_ROUNDS
@@ -181,5 +182,7 @@ def prioritize_many(tasks: Sequence[Task], priority: int) -> None:
     ready = [task.pk for task in tasks if task.due is None and task.priority != priority] if moving else []
     positions = dict(zip(ready, store().next_positions(len(ready)), strict=True)) if ready else {}
     store().set_priority([(task.pk, positions.get(task.pk)) for task in tasks], priority)
+    if keyed := [task.pk for task in tasks if task.limit_key is not None]:
+        fill.prioritize(keyed, priority)
     types = sorted({task.task_type for task in tasks if task.due is None})
     transaction.on_commit(partial(notify_types, [(name, priority) for name in types]), robust=True)

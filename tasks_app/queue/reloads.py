@@ -31,7 +31,7 @@ def ask_reload(handler: str | None = None) -> int:
 
 
 def newest_reload() -> int:
-    """The number of the last one; 0 if there was none."""
+    """The number of the last reload; 0 if there was none."""
     return Reload.objects.aggregate(newest=Max("pk"))["newest"] or 0
 
 
@@ -57,7 +57,7 @@ class AskedReloads:
 
 
 class RevisionColumns:
-    """The columns of a process's row that say what it uses. For the thread that writes the row."""
+    """The columns of a process's row with its revision. For the thread that writes the row."""
 
     def __init__(self, watcher: Watcher, waits_for: Callable[[], str | None] = lambda: None) -> None:
         """`waits_for`: what keeps the process from using all of its revision, in a sentence."""
@@ -71,7 +71,7 @@ class RevisionColumns:
         return self._state() != self._written
 
     def values(self) -> dict[str, Any]:
-        """What to write. The moment stays as long as the revision does."""
+        """The values to write. The moment stays as long as the revision does."""
         self._writes = state = self._state()
         same = self._written is not None and self._written.revision == state.revision
         return {"revision": state._asdict()} | ({} if same else {"revision_at": Now()})
@@ -119,7 +119,7 @@ def living_web_processes() -> list[WebProcess]:
 
 
 def process(kind: str, row: Any) -> Process:
-    """What the row of a process says; it may be annotated with `settled()`."""
+    """The process of a row, which may be annotated with `settled()`."""
     stored = row.revision or {"revision": "", "digest": getattr(row, "digest", "")}
     used = RevisionInForce(**{key: stored[key] for key in RevisionInForce._fields if key in stored})
     return Process(kind, row.name, used, row.revision_at, getattr(row, "settled", None) is not False)

@@ -21,6 +21,7 @@ from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
 from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.followed import Moved, lock_followers, tell_followers
+from tasks_app.queue.gates import end_left_permits, end_permits
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, Status, Task
@@ -43,6 +44,19 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(result.task.id, result.task.attempt, result.ended_by_verb): result for result in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
+    if permitted := [result for result in results if result.task.permit]:
+        # In a transaction of their own, so that the others' statements stay the same.
+        with writing():
+            kept = _settle_all(node, permitted)
+            end_permits([(UUID(result.task.id), result.task.attempt) for result in permitted])
+        return kept | _settle_all(node, [result for result in results if not result.task.permit])
+    return _settle_all(node, results)
+
+
+def _settle_all(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """As `settle`, for attempts whose permits are seen to."""
+    if not results:
+        return set()
     if all(
         result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
     ):
@@ -53,7 +67,7 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     with writing():
         kept = _settle(node, watched)
         end_live_events([result.live for result in watched if result.live])
-    return kept | settle(node, [result for result in results if not result.live])
+    return kept | _settle_all(node, [result for result in results if not result.live])
 
 
 def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
@@ -83,7 +97,7 @@ def _move(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
     if not settled:
         return set()
     followed: list[AttemptResult] = []
-    kept = store().settle(node, settled, partial(_count_unfollowed, node, followed))
+    kept = store().write_results(node, settled, partial(_count_unfollowed, node, followed))
     return kept | _move_followed(node, _decided(followed)) if followed else kept
 
 
@@ -91,7 +105,7 @@ def _move_followed(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]
     """Move followed tasks, and tell their followers, in one transaction."""
     with writing():
         lock_followers([UUID(result.task.id) for result, _ in settled])
-        kept = store().settle(node, settled, partial(_count, node), followed=True)
+        kept = store().write_results(node, settled, partial(_count, node), followed=True)
         tell_followers(
             Moved.after(UUID(task.id), task.task_type, decision)
             for (task, *_), decision in settled
@@ -243,10 +257,12 @@ def end_attempts(tasks: Sequence[Task], outcome: OutcomeKind, error: str, logs: 
 
 
 def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
-    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them.
+    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them; end their permits.
 
     Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
     """
+    results = list(results)
+    end_left_permits([(UUID(result.task.id), result.task.attempt) for result in results])
     for result in results:
         Attempt.objects.filter(
             task_id=result.task.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import JSONField
 
@@ -12,6 +12,19 @@ from tasks_app.options.known import stored
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.due_work import DueWork, OnHold
 from tasks_app.queue.models import HAS_TIME, Task
+
+#: How many rows that say that a key is due one fill takes, and how many tasks it makes ready.
+MOST_FILLED = 1000
+#: More than any key has tasks.
+UNLIMITED = 1_000_000_000
+
+
+class Filled(NamedTuple):
+    """A fill: how many rows said that a key is due, and the type and priority of each task that it made ready."""
+
+    due: int
+    ready: list[tuple[str, int]]
+
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"
@@ -112,12 +125,12 @@ def _select(columns: Mapping[str, str]) -> str:
 
 
 def due_work_of(row: Sequence[Any]) -> DueWork:
-    """What a beat has read."""
+    """A beat's reading, from its row."""
     return DueWork.of(dict(zip(_DUE_WORK | ON_HOLD, row, strict=True)))
 
 
 def on_hold_of(row: Sequence[Any]) -> OnHold:
-    """What a node must not start."""
+    """The types and nodes on hold, from the statement's row."""
     return OnHold.of(dict(zip(ON_HOLD, row, strict=True)))
 
 

@@ -19,6 +19,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
+from tasks_app.queue.sql import Filled
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
@@ -96,7 +97,7 @@ class Store(Protocol):
         6. All are stored or none. Positions follow the order of `new`.
         """
 
-    def claim(
+    def take_ready(
         self, node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
     ) -> list[ClaimedTask]:
         """pending -> processing: at most `count` tasks of each type and `cap` in all, for `lease` seconds.
@@ -116,7 +117,7 @@ class Store(Protocol):
         10. Takes no lock and reads few rows, however many are stored.
         """
 
-    def settle(
+    def write_results(
         self, node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
     ) -> set[tuple[str, int]]:
         """processing -> as decided, with the attempts' rows and the counters. Returns the (id, attempt) that it kept.
@@ -193,7 +194,7 @@ class Store(Protocol):
     def now(self) -> Combinable:
         """Seconds on that clock, as an expression for a query.
 
-        21. `now`, `seconds`, and the leases and pauses that `claim` and `settle` write are of one clock.
+        21. `now`, `seconds`, and the leases and pauses that `take_ready` and `write_results` write are of one clock.
         """
 
     def seconds(self) -> float:
@@ -220,7 +221,8 @@ class Store(Protocol):
         Within it Django may assume autocommit, so `on_commit` callbacks may run at once, and only `writing` may be
         nested. Within a transaction it is `writing`. `one_statement`: it needs no transaction if the store has none.
         25. Not `durable`: a commit that need not wait for the disk. It survives the death of every process; a power cut
-            may undo it, together with all that was committed after it.
+            may undo it, together with all that was committed after it. A `durable` one of more than one statement
+            waits, also on a connection that was configured otherwise.
         """
 
     def configure_session(self, durable: bool = True) -> None:
@@ -369,7 +371,8 @@ class Store(Protocol):
     def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:
         """The bytes of a task's data as JSON text, and the text if it has no more than `limit`; None without the task.
 
-        47. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
+        47. One statement makes this text, once, and no other; `take_ready` makes no text of data that it returns as
+            None.
         """
 
     def task_bytes(self) -> Combinable:
@@ -402,8 +405,23 @@ class Store(Protocol):
         52. With many held tasks, `due_work` and `promote` read no more rows than without.
         """
 
+    def claiming(self, order: Selection) -> AbstractContextManager[None]:
+        """Around a write transaction of this thread in which it claims.
+
+        54. The claim reads no more than one without a transaction, whoever holds a snapshot.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """A part of this thread's write transaction, in which all of Django works, within `bare_writing` too.
 
         53. An exception undoes this part alone. What is called `on_commit` is called once the transaction is committed.
+        """
+
+    def fill(self, limits: Mapping[str, int], order: Selection) -> Filled:
+        """held -> ready: of the keys that are due the best tasks by `order`, as many as have no permit yet of those
+        that `limits` allows each key of a type. Tasks that never ran get new positions, in that order over all keys.
+        A ready task that never ran is held again if a better one of its key is held, or if the limit is lower now.
+
+        55. Never more tasks of a key have a permit than the limit allows, whatever runs at the same time.
+        56. Few more rows are read than become ready, however many are held.
         """

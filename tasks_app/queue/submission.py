@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tasks_app.options.known import named
+from tasks_app.field import Faults
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.options.known import derived, named
 from tasks_app.runner.wire import encode, stored_size
 
 #: The id of a caller's API key, 0 without one, and its idempotency key.
@@ -32,6 +34,20 @@ class TaskOptions(dict[str, Any]):
         """Those of these options that ask for something; None if none does."""
         known = named()
         return cls((name, value) for name, value in values.items() if value not in (None, known[name].nothing)) or None
+
+
+def with_derived(
+    options: TaskOptions | None, handler: Handler | None, data: Mapping[str, Any], faults: Faults
+) -> TaskOptions | None:
+    """These options, and those that the handler derives from a task's data."""
+    if handler is None or not handler.further:
+        return options
+    for option in derived():
+        if options is not None and option.name in options:
+            continue
+        if (value := option.derive(handler, data, faults) if option.derive else None) is not None:
+            options = TaskOptions({**(options or {}), option.name: value})
+    return options
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ class IdempotencyKey(NamedTuple):
 
     @property
     def name(self) -> RequestName:
-        """What no two requests have in common."""
+        """The name of a request: unique among all callers."""
         return self.owner, self.key
 
 
@@ -140,8 +156,8 @@ class KeysContended(Exception):
 class NewRow(NamedTuple):
     """The values of a task's row. `task_data`: JSON text. Moments have a time zone.
 
-    `due`: seconds on the clock `clock`; None if the task is ready at once. `options`: by column; of a column with JSON
-    its text.
+    `due`: seconds on the clock `clock`; None if the task is ready at once, infinite if it is held. `options`: by
+    column; of a column with JSON its text.
     """
 
     id: UUID

@@ -1,4 +1,4 @@
-"""Which tasks a caller means."""
+"""The filter of tasks: the conditions by which a caller selects them."""
 
 from __future__ import annotations
 

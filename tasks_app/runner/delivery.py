@@ -3,7 +3,7 @@
 A handler writes everything that belongs to one line before it reads the next. Once it has read the beginning of a line,
 whatever is on stdout was therefore written before, and is no reply to this line. If it already waits for the line, it
 has written all that, and gets the line whole. Delivery sends a line by these rules. StdinPipe asks the kernel what has
-been read, and whether the handler waits.
+been read, and whether the handler waits. Pairing tells replies apart by the `task_id` in them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import platform
 import sys
 import termios
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable
+from enum import Enum
 
 from tasks_app.runner.engine import Container
+from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: The `}` and the LF of a line. Without them a handler has neither valid JSON nor a line.
 LINE_END_BYTES = 2
@@ -33,6 +36,25 @@ WAITING_SYSCALLS = {
 }.get(platform.machine(), frozenset())
 #: How often the reading process is searched for. A handler that reads by poll, or in another thread, is never found.
 MAX_SEARCHES = 4
+#: How many earlier tasks of a container are remembered, to recognise late replies by their `task_id`.
+MAX_REMEMBERED_TASKS = 64
+
+
+class Stage(Enum):
+    """How far a line is."""
+
+    #: Nothing is left to be sent: there is no line yet, it was sent whole, or its rest is withheld.
+    DONE = "done"
+    #: Bytes wait for room in the pipe.
+    SENDING = "sending"
+    #: The rest waits for the handler to read the beginning.
+    HELD_BACK = "held back"
+    #: The handler has read the beginning, and it is not known whether it may begin.
+    ASKING = "asking"
+    #: The handler gets no end of its line, because it may not begin.
+    ON_HOLD = "on hold"
+    #: The handler has closed its stdin. It may still reply to its line, but gets no other.
+    CLOSED = "closed"
 
 
 class Delivery:
@@ -41,38 +63,40 @@ class Delivery:
     The beginning is the line without its last two bytes, or the first page of a long line.
     """
 
-    __slots__ = ("_container", "_window", "reads_unseen", "rest", "sent", "unsent")
+    __slots__ = ("_container", "_unsent", "_window", "asked_at", "reads_unseen", "rest", "sent", "stage")
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._window = 0
+        self.stage = Stage.DONE
         #: The bytes that wait for room in the pipe.
-        self.unsent: memoryview | None = None
-        #: The rest of the line, while it waits for the handler to read the beginning.
+        self._unsent: memoryview | None = None
+        #: The rest of the line, until the handler has read the beginning and may begin.
         self.rest: memoryview | None = None
+        #: When it was asked for the first time whether the handler may begin.
+        self.asked_at = 0.0
         #: Bytes of the line that the pipe has taken.
         self.sent = 0
         #: True if the line was sent whole because the container cannot tell when its handler reads.
         self.reads_unseen = False
 
-    def begin(self, line: bytes, hold_back: bool) -> None:
-        """Send the beginning of the line, or all of it without `hold_back`. Raises OSError if nothing can be sent."""
-        self._window = window = self._container.window() if hold_back else 0
+    def begin(self, line: bytes, hold_back: bool) -> bool:
+        """Send the beginning of the line, or all of it without `hold_back`. False if nothing can be sent."""
+        try:
+            self._window = window = self._container.window() if hold_back else 0
+        except OSError:
+            self.cancel(Stage.CLOSED)
+            return False
         self.sent = 0
         self.reads_unseen = hold_back and not window
         if window:
             end = min(len(line) - LINE_END_BYTES, window)
-            self.unsent, self.rest = memoryview(line)[:end], memoryview(line)[end:]
+            self._unsent, self.rest = memoryview(line)[:end], memoryview(line)[end:]
         else:
-            self.unsent = memoryview(line)
+            self._unsent = memoryview(line)
             if not hold_back:
                 self._container.widen()
-        self.send()
-
-    @property
-    def pending(self) -> bool:
-        """True while bytes remain to be sent, now or after the beginning has been read."""
-        return self.unsent is not None or self.rest is not None
+        return self.send()
 
     @property
     def read(self) -> bool | None:
@@ -85,24 +109,88 @@ class Delivery:
         """True if the handler may have read a byte of the line. Valid after the container's end too."""
         return self.read is not False
 
-    def send(self) -> None:
-        """Send as much of the unsent bytes as the pipe takes. Raises OSError."""
-        assert self.unsent is not None
-        taken = self._container.send(self.unsent)
+    def send(self) -> bool:
+        """Send as much of the unsent bytes as the pipe takes. False if the handler has closed its stdin."""
+        assert self._unsent is not None
+        try:
+            taken = self._container.send(self._unsent)
+        except OSError:
+            self.cancel(Stage.CLOSED)
+            return False
         self.sent += taken
-        self.unsent = self.unsent[taken:] if taken < len(self.unsent) else None
+        if taken < len(self._unsent):
+            self._unsent = self._unsent[taken:]
+            self.stage = Stage.SENDING
+        else:
+            self._unsent = None
+            self.stage = Stage.DONE if self.rest is None else Stage.HELD_BACK
+        return True
 
-    def finish(self) -> None:
-        """Send the rest, after the beginning has been read. Raises OSError."""
+    def ask(self, now: float) -> None:
+        """The handler has read the beginning, and it is not known whether it may begin."""
+        self.stage, self.asked_at = Stage.ASKING, now
+
+    def finish(self) -> bool:
+        """Send the rest, after the beginning has been read. False if the handler has closed its stdin."""
         assert self.rest is not None
         if len(self.rest) > self._window:
             self._container.widen()
-        self.unsent, self.rest = self.rest, None
-        self.send()
+        self._unsent, self.rest = self.rest, None
+        return self.send()
 
-    def cancel(self) -> None:
-        """Send nothing more."""
-        self.unsent = self.rest = None
+    def cancel(self, stage: Stage = Stage.DONE) -> None:
+        """Send nothing more. `stage`: why, unless the line has ended before."""
+        self._unsent = self.rest = None
+        if self.stage not in (Stage.ON_HOLD, Stage.CLOSED):
+            self.stage = stage
+
+
+class Pairing:
+    """Tells the replies of one container apart by the tasks that they name."""
+
+    __slots__ = ("_earlier_tasks", "_must_name", "_task", "forgot_task_id", "names_tasks")
+
+    def __init__(self) -> None:
+        #: The last reply had a `task_id`.
+        self.names_tasks = False
+        #: The container named an earlier task, and a reply that had to name its task did not.
+        self.forgot_task_id = False
+        self._must_name = False
+        self._task = ""
+        self._earlier_tasks: deque[str] = deque(maxlen=MAX_REMEMBERED_TASKS)
+
+    def can_tell(self, task_id: str) -> bool:
+        """True if the reply to a line of this task can be told from late replies."""
+        # Two attempts of one task have the same id, which therefore cannot tell their replies apart.
+        return self.names_tasks and task_id not in self._earlier_tasks
+
+    def sent(self, task_id: str, must_name: bool) -> None:
+        """A line of this task was sent. `must_name`: a reply without a `task_id` does not count."""
+        self._task, self._must_name = task_id, must_name
+
+    def is_late(self, reply: Success | Failure) -> bool:
+        """True if it replies to an earlier line. Raises BadReply if the line that it replies to is unknown."""
+        if reply.task_id is None:
+            if self._must_name:
+                self.forgot_task_id = True
+                raise BadReply(
+                    "the reply has no `task_id`, and earlier replies of this container had one; "
+                    f"name the task in every reply. {_quoted(reply)}"
+                )
+            return False
+        if not self._task or reply.task_id == self._task:
+            return False
+        if reply.task_id not in self._earlier_tasks:
+            raise BadReply(
+                f"the reply's `task_id` is {reply.task_id[:40]!r}, and the task's is {self._task!r}; "
+                "send the task's, or none"
+            )
+        return True
+
+    def replied(self, reply: Success | Failure) -> None:
+        """The last line has its reply."""
+        self.names_tasks = reply.task_id is not None
+        self._earlier_tasks.append(self._task)
 
 
 class StdinPipe:
@@ -216,3 +304,10 @@ class StdinPipe:
                     if file >= 0:
                         os.close(file)
         return self._syscall is not None
+
+
+def _quoted(reply: Success | Failure) -> str:
+    """The status of a reply that does not count, and the handler's own error text."""
+    if isinstance(reply, Success):
+        return "Its status is `success`"
+    return f"Its status is `error`{', retryable' if reply.retryable else ''}: {reply.error}"

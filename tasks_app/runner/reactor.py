@@ -9,6 +9,7 @@ import selectors
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 log = logging.getLogger(__name__)
@@ -270,3 +271,90 @@ class Wakeup:
                 os.close(self._read)
                 if self._write != self._read:
                     os.close(self._write)
+
+
+class Descriptors:
+    """Has the outputs of a container watched until they end, and its stdin while bytes remain to be sent.
+
+    By a poller of its own, and by the reactor while it is attached to that.
+    """
+
+    __slots__ = ("_order", "_poller", "_watched_by", "_watches_writer", "_writer", "readers")
+
+    def __init__(self, readers: Sequence[int], writer: int) -> None:
+        """See Container."""
+        #: The outputs that have not ended.
+        self.readers = list(readers)
+        self._writer = writer
+        self._watches_writer = False
+        self._watched_by: tuple[Reactor, Listener] | None = None
+        # The order in which descriptors are received: output before the exit that followed it, and stderr after
+        # stdout, so that what was logged before a reply is kept with that reply.
+        self._order = {reader: nth for nth, reader in enumerate(self.readers)}
+        self._poller = select.poll()
+        for reader in self.readers:
+            self._poller.register(reader, select.POLLIN)
+
+    def attach(self, reactor: Reactor, listener: Listener) -> None:
+        """Have the reactor pass events to `listener`."""
+        self._watched_by = reactor, listener
+        # stdout last: its end is the container's, and the reactor may handle it before the next descriptor is watched.
+        for reader in reversed(self.readers):
+            reactor.watch(reader, self._events(reader), listener)
+
+    def detach(self) -> None:
+        """Leave the reactor. Later output waits for `poll`."""
+        for descriptor in {*self.readers, self._writer}:
+            self._forget(descriptor)
+        self._watched_by = None
+
+    def check_soon(self) -> None:
+        """Have the reactor check the listener, if there is one."""
+        if self._watched_by is not None:
+            reactor, listener = self._watched_by
+            reactor.check_soon(listener)
+
+    def poll(self) -> Events:
+        """The events that are ready now."""
+        return self._poller.poll(0)
+
+    def sort(self, events: Events) -> None:
+        """Put events into the order in which they are to be received."""
+        events.sort(key=lambda event: self._order.get(event[0], -1))
+
+    def may_write(self, events: Events) -> bool:
+        """True if the writer is watched and among the events."""
+        return self._watches_writer and any(fd == self._writer for fd, _ in events)
+
+    def close(self, reader: int) -> None:
+        """An output has ended."""
+        self._poller.unregister(reader)
+        self.readers.remove(reader)
+        self._forget(reader)
+
+    def watch_writer(self, watch: bool) -> None:
+        """Watch the writer, or watch it no more."""
+        if watch == self._watches_writer:
+            return
+        self._watches_writer = watch
+        if (writer := self._writer) in self.readers:
+            self._poller.modify(writer, self._events(writer))
+            if self._watched_by is not None:
+                self._watched_by[0].modify(writer, self._events(writer))
+        elif watch:
+            self._poller.register(writer, select.POLLOUT)
+            if self._watched_by is not None:
+                reactor, listener = self._watched_by
+                reactor.watch(writer, select.POLLOUT, listener)
+        else:
+            self._poller.unregister(writer)
+            self._forget(writer)
+
+    def _events(self, descriptor: int) -> int:
+        """The events that the descriptor is watched for."""
+        events = select.POLLIN if descriptor in self.readers else 0
+        return events | select.POLLOUT if descriptor == self._writer and self._watches_writer else events
+
+    def _forget(self, descriptor: int) -> None:
+        if self._watched_by is not None:
+            self._watched_by[0].forget(descriptor)

@@ -19,7 +19,7 @@ _NOT_IN_CONTAINERS = frozenset(
     {
         "description", "instances", "timeout", "timeout_limit", "handler_selection", "max_retries", "retries_limit",
         "retry_backoff", "retry_on", "error_tail", "start_timeout", "stop_grace", "retention_completed",
-        "retention_failed", "max_tasks_per_container", "max_container_age", "mount_rules",
+        "retention_failed", "max_tasks_per_container", "max_container_age", "mount_rules", "further",
     }
 )  # fmt: skip
 ID_CHARS = 12

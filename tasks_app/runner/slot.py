@@ -15,17 +15,17 @@ from queue import SimpleQueue
 from typing import Any
 
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
-from tasks_app.runner.container_death import (
+from tasks_app.runner.call_end import (
     AFTER_INTERNAL_ERROR,
-    Eviction,
     Recycling,
-    Removal,
     Reporter,
     after_reply,
     decide_call,
     decide_idle,
     stop_seconds,
 )
+from tasks_app.runner.container_death import Eviction, Removal
+from tasks_app.runner.delivery import Stage
 from tasks_app.runner.dialog import Dialog, Reply
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply
 from tasks_app.runner.engine import Container, Engine
@@ -82,7 +82,7 @@ class Slot:
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{owner.name}-{number}", daemon=True)
-        self._removal = Removal(self._reporter, f"{self._thread.name}-removal")
+        self._removal = Removal(self._reporter.died, f"{self._thread.name}-removal")
 
     def __repr__(self) -> str:
         return f"<Slot {self._owner.name}/{self.number} {self.phase}>"
@@ -222,7 +222,7 @@ class Slot:
     def follow(self, token: Any) -> LiveOutput | None:
         """The output of the running call with this token; None if there is no such call. Thread-safe.
 
-        A call that is never followed pays nothing for it. Follow it again each second: see Dialog.follow.
+        A call that is never followed pays nothing for it. Follow it again each second: see CallOutput.follow.
         """
         with self._lock:
             state = self._state
@@ -272,7 +272,7 @@ class Slot:
             due = self._state.due
             if isinstance(self._state, Watched) and not dialog.calls:
                 due = min(due, time.monotonic() + LOADED_CHECK_SECONDS)
-            if dialog.asks_since is not None:
+            if dialog.delivery.stage is Stage.ASKING:
                 due = min(due, time.monotonic() + MAY_BEGIN_INTERVAL_SECONDS)
             exiting = dialog.exiting and change is None
         if change is not None:
@@ -358,7 +358,8 @@ class Slot:
         dialog = state.dialog
         result = dialog.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
-        if self._owner.caution.until and not dialog.names_tasks and (watch := self._owner.caution.watch_seconds()):
+        caution = self._owner.caution
+        if caution.until and not dialog.pairing.names_tasks and (watch := caution.watch_seconds()):
             until = time.monotonic() + watch
             self._state = state.watched(until)
             self._reactor.schedule(until)
@@ -388,7 +389,7 @@ class Slot:
             self._taken = False
         self.reporting, self._state = True, state.evicted()
         self._owner.withdraw(self.number)
-        if dialog.forgot_task_id:
+        if dialog.pairing.forgot_task_id:
             self._owner.caution.may_forget = True
         not_begun = isinstance(outcome, NoReply) and not outcome.begun
         if dialog.replied and (reason is DeathReason.UNASKED_OUTPUT or not_begun):

@@ -101,6 +101,8 @@ class FastPath:
                 return None
             if new.options is not None and admission.answers_by_query(new):
                 return None
+            if admission.has_quota(new.task_type):
+                return None
             header = headers.get("idempotency-key")
             key = None
             if header is not None:

@@ -11,6 +11,7 @@ import pytest
 from tasks_app.conf.weak_secrets import KEY_MARK
 from testkit.daemon import Daemon
 from testkit.process import Process
+from testkit.sizes import size
 from tests.api.system import system
 
 #: A limit of seconds says only that it hangs: how many cases there are does not depend on the machine.
@@ -20,9 +21,9 @@ pytestmark = [pytest.mark.long("a fuzzer", seconds=60), pytest.mark.timeout(2 * 
 FIXTURE = Path(__file__).with_name("openapi.json")
 
 #: Random cases of each operation. To run it for longer: python -m tests.fuzz.openapi --minutes 30
-EXAMPLES = 3
+EXAMPLES = size(2, large=3)
 #: With each key, and then no others than random ones.
-KEY_EXAMPLES = 2
+KEY_EXAMPLES = size(1, large=2)
 
 
 @pytest.mark.database

@@ -100,7 +100,7 @@ class Reloads:
 
     def look(self, node: Node) -> None:
         """Note the containers that must stay, and which types are of one revision by now, or closed."""
-        for name, pool in node._reload.pools.items():
+        for name, pool in node.reload.pools.items():
             if name.startswith(STEADY):
                 self.steady.setdefault(name, _containers(pool))
                 assert _containers(pool) == self.steady[name], f"{name} has other containers: {pool}"
@@ -159,8 +159,8 @@ def main() -> None:
 def run(reloads: int, tasks: int, containers: bool, seed: int) -> list[str]:
     """What was broken, in sentences."""
     from tasks_app import conf
-    from tasks_app.node.node import Node
     from tasks_app.node.record import deployment_id
+    from tasks_app.node.wiring import wire
     from tasks_app.queue.models import Attempt
     from tasks_app.queue.submission import NewTask
     from tasks_app.queue.submit import submit_many
@@ -171,12 +171,12 @@ def run(reloads: int, tasks: int, containers: bool, seed: int) -> list[str]:
     names = sorted(state.whole)
     for first in range(0, tasks, 500):
         submit_many([NewTask(names[n % len(names)], {"n": n}) for n in range(first, min(first + 500, tasks))])
-    node = Node(
+    node = wire(
         state.whole, lambda name, domain: EngineByHandler(Owner(deployment_id(), name, domain, home)),
         home=home, order="fifo", ready_after=READY_AFTER_SECONDS,
     )  # fmt: skip
     node.start()
-    _until(lambda: all(pool.free() or pool.stats().busy for pool in node._reload.pools.values()), 60.0, "a start")
+    _until(lambda: all(pool.free() or pool.stats().busy for pool in node.reload.pools.values()), 60.0, "a start")
     state.look(node)
     began = time.monotonic()
     for number in range(reloads):
@@ -186,10 +186,10 @@ def run(reloads: int, tasks: int, containers: bool, seed: int) -> list[str]:
             time.sleep(0.02)
         state.close_spans()
         replaced = state.change()
-        node.adopt(state.now)
+        node.serve(state.now)
         node.replace(replaced)
     state.close_spans()
-    node.adopt(state.whole)
+    node.serve(state.whole)
     _until(lambda: _final() == tasks, 120.0 + tasks / 50, lambda: f"{_final()} of {tasks} tasks are final")
     seconds = time.monotonic() - began
     state.look(node)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks_app.conf import Environment
+from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -36,4 +37,5 @@ def test_a_variables_row_says_its_default(field: Any) -> None:
 
 
 def test_each_key_of_a_handler_has_a_row_and_each_row_is_a_key() -> None:
-    assert rows(HANDLERS).keys() == KEYS.keys()
+    of_features = {key for keys in registered("handler_keys") for key in keys}
+    assert rows(HANDLERS).keys() == KEYS.keys() | of_features

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from tasks_app.node.attempts import MAX_ERROR_CHARS, CallResults, attempt_result
+from tasks_app.node.attempts import MAX_ERROR_CHARS, Attempts, attempt_result
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.runner.call import Call, CallResult, Outcome
@@ -42,7 +42,7 @@ def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome
 
 def test_the_last_words_of_a_crash_are_a_field_of_their_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     for outcome in (NoReply(DeathReason.EXIT, with_stderr("it ended", "no file")), Failure("no | stderr: x", False)):
-        CallResults(InFlightTasks(), lambda _: None).receive(finished(outcome))
+        Attempts(InFlightTasks(), lambda _: None).receive(finished(outcome))
     crash, error = (cast(dict[str, Any], record.msg) for record in caplog.records)
     assert (crash["error"], crash["stderr"]) == ("it ended", "no file")
     assert error["error"] == "no | stderr: x" and "stderr" not in error
@@ -63,8 +63,8 @@ def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:
 
 
 def test_a_pause_that_does_not_count_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, retry_in=0.0)))
-    CallResults(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, ignored="it is no number")))
+    Attempts(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, retry_in=0.0)))
+    Attempts(InFlightTasks(), lambda _: None).receive(finished(Failure("no", True, ignored="it is no number")))
     _, _, ignored = (cast(dict[str, Any], record.msg) for record in caplog.records)
     assert (ignored["event"], ignored["reason"]) == ("a reply's retry_in is ignored", "it is no number")
 

@@ -56,7 +56,7 @@ class BeatingNode:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.marked_ready: list[str] = []
-        self.shared: list[bool] = []
+        self.ready_types = cast(Any, SimpleNamespace(mark=self.marked_ready.append, shared=False))
         self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None, notice=None)
         self.commands: dict[str, str | None] = {}
         self.pools: Any = {
@@ -73,8 +73,9 @@ class BeatingNode:
         self.in_flight = InFlightTasks()
         self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
-            self.record, home, self.in_flight, self.availability, self.leases, self.on_hold, self.marked_ready.append,
-            self.shared.append, lambda _: True, AskedReloads(self.watcher),
+            self.record, home, in_flight=self.in_flight, availability=self.availability, leases=self.leases,
+            on_hold=self.on_hold, ready_types=self.ready_types,
+            containers_removed=lambda _: True, reloads=AskedReloads(self.watcher),
         )  # fmt: skip
 
     def beat(self) -> bool:
@@ -231,9 +232,10 @@ def test_while_tasks_that_are_late_are_left_the_next_beat_follows_at_once(
 def test_a_beat_reports_whether_other_nodes_serve_the_same_handlers(beating: BeatingNode) -> None:
     beating.node("stopped", stopped_at=PAST)
     beating.beat()
+    assert not beating.ready_types.shared
     beating.node("beside me")
     beating.beat()
-    assert beating.shared == [False, True]
+    assert beating.ready_types.shared
 
 
 def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: BeatingNode) -> None:
@@ -322,7 +324,7 @@ def test_an_attempt_whose_undone_claim_is_repeated_while_the_beat_reads_goes_on(
     slot = begin(beating.in_flight, task, store().elapsed())
 
     def claimed_again(node: str, ids: object) -> set[tuple[str, int]]:
-        assert beating.in_flight.adopt(task, store().elapsed())
+        assert beating.in_flight.continues(task, store().elapsed())
         return set()  # what was there before
 
     monkeypatch.setattr(module, "still_held", claimed_again)

@@ -5,63 +5,77 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Set
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from django.db import OperationalError
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.claimer import Claim
-from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
+from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS
 from tasks_app.node.generation import Generation
-from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
-from tasks_app.node.result_writer import NO_RESULTS, WaitingResults
-from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, Policy
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.runner.pool import Pool
+from tasks_app.runner.reactor import Reactor
+from tests.node.dispatching import Dispatching
 from tests.node.test_in_flight import claimed
+from tests.queue.moves.kit import success
 
 
-class Parts:
-    """A dispatcher whose parts record what it does. `echo` has one free slot."""
+class Clockwork(Reactor):
+    """Waits for nothing, and notes what it is told."""
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+        self.waits: list[float] = []
+
+    def turn(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def interrupt(self) -> None:
+        self.done.append("interrupt")
+
+
+class Parts(Dispatching):
+    """A dispatcher whose parts note what it does, and ask no database. `echo` has one free slot, `other` none."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        reactor = Clockwork(self.done)
+        self.waits = reactor.waits
         #: How much was done before each look for lost claims.
         self.looks: list[int] = []
-        self.waits: list[float] = []
-        self.waiting = NO_RESULTS
-        self.during_claim: Callable[[], object] = lambda: None
-        self.ready_types = ReadyTypes(["echo"], lambda: self.done.append("interrupt"))
-        parts: Any = SimpleNamespace(
-            turn=self.waits.append, interrupt=lambda: None, claim=self._claim,
-            start=lambda task, _: self.done.append(f"start {task.id}"),
-            release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
-            idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
-            give_back=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
-        )  # fmt: skip
-        pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
-        #: Claims, starts, writes and more.
-        self.claimer = parts
-        self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
-        self.dispatcher = Dispatcher(
-            pools, parts, InFlightTasks(), None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
-            False,
-        )  # fmt: skip
         self.tasks: list[ClaimedTask] = []
         self.not_to_start: Set[str] = frozenset()
+        self.during_claim: Callable[[], object] = lambda: None
+        super().__init__({"echo": 1, "other": 0}, self._given_back, reactor)
+        self.attempts.then = lambda task, _: self.done.append(f"start {task.id}")
+        self.result_writer.by_dispatcher = False
+        asked: list[tuple[object, str, Callable[..., object]]] = [
+            (self.claimer, "take", self._take),
+            (self.ready_types, "read", self._read),
+            (self.lost_claims, "search", lambda: self.looks.append(len(self.done))),
+            (self.lost_claims, "suspect", lambda: self.done.append("claim failed")),
+            (self.result_writer, "wake", lambda: self.done.append("wake")),
+        ]
+        for part, name, answer in asked:
+            setattr(part, name, answer)
         self.dispatcher.round()  # finds that nothing is ready
         self.done.clear()
         self.waits.clear()
 
-    def _poll(self, types: object) -> list[str]:
+    def _given_back(self, result: AttemptResult) -> None:
+        self.done.append(f"give back {result.task.id}")
+
+    def _read(self) -> list[str]:
         self.done.append("poll")
         return ["echo"]
 
-    def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
+    def _take(self, slots: Mapping[str, int], policies: Mapping[str, Policy], limit: int | None) -> Claim:
         self.done.append(f"claim {dict(slots)}")
+        self.policies = policies
         self.during_claim()
         return Claim(self.tasks, 0.0, self.not_to_start)
 
@@ -74,10 +88,11 @@ def parts() -> Parts:
 def test_the_writer_is_woken_then_types_are_polled_for_and_claimed_and_the_tasks_are_started(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts.waiting = WaitingResults(1, {"echo"}, False)
+    parts.result_writer.put(success(claimed("before")))
     later = time.monotonic() + POLL_SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
     parts.tasks = [claimed("a")]
+    parts.done.clear()
     parts.dispatcher.round()
     assert parts.done == ["wake", "poll", "claim {'echo': 1}", "start a"]
 
@@ -115,11 +130,12 @@ def test_a_generation_is_in_force_from_the_next_round_on_as_a_whole(parts: Parts
     generation = Generation({"resize": handler}, {"resize": pool})
     parts.dispatcher.swap(generation)
     parts.ready_types.mark("echo")  # while the dispatcher still works by the one before
-    parts.tasks = []
+    parts.done.clear()
+    parts.tasks = [claimed("a")._replace(task_type="resize")]
     parts.dispatcher.round()
     assert generation.in_force.is_set()
-    assert parts.done == ["interrupt", "claim {'resize': 2}"], "a type that comes may have tasks that nobody tells of"
-    assert (parts.claimer.policies["resize"].timeout, parts.claimer.pools) == (7.0, {"resize": pool})
+    assert parts.done == ["claim {'resize': 2}", "start a"], "a type that comes may have tasks that nobody tells of"
+    assert (parts.policies["resize"].timeout, parts.attempts.pools) == (7.0, [pool])
     parts.ready_types.mark("echo")
     parts.dispatcher.round()
     parts.dispatcher.round()

@@ -5,19 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 
-from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, LostClaims
-from tasks_app.node.dispatcher import Dispatcher
-from tasks_app.node.generation import policies_of
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import claim
@@ -26,41 +19,17 @@ from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.reactor import Reactor
+from tests.node.dispatching import Dispatching
 from tests.queue.moves.kit import failure, row, running, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 
-class Starter(AttemptStarter):
-    """Records which tasks are started, and starts none."""
+class Parts(Dispatching):
+    """A dispatcher that writes results itself. `echo` has one free slot."""
 
     def __init__(self) -> None:
-        self.started: list[str] = []
-        self.then: Callable[[ClaimedTask, float], object] = lambda task, sent_at: None
-
-    def start(self, task: ClaimedTask, sent_at: float) -> bool:
-        self.started.append(task.id)
-        self.then(task, sent_at)
-        return False
-
-
-class Parts:
-    """A dispatcher that writes results itself, without threads, and what it is made of. `echo` has one free slot."""
-
-    def __init__(self) -> None:
-        pools: Any = {name: SimpleNamespace(free=lambda free=free: free) for name, free in (("echo", 1), ("busy", 0))}
-        handlers = {name: Handler(name=name, command=("cat",)) for name in pools}
-        self.reactor, self.starter = Reactor(), Starter()
-        self.ready_types = ReadyTypes(pools, self.reactor.interrupt)
-        self.poll: Callable[..., Any] = lambda: store().ready_types(list(pools))
-        self.result_writer = ResultWriter("node", InFlightTasks(), self.ready_types.mark, self.reactor)
-        on_hold = TypesOnHold("node", pools, self.ready_types.mark)
-        in_flight = InFlightTasks()
-        self.dispatcher = Dispatcher(
-            pools, self.reactor, in_flight, None, Claimer("node", policies_of(handlers), "fifo", on_hold),
-            self.starter, self.ready_types, on_hold, lambda types: self.poll(), self.result_writer,
-            LostClaims("node", in_flight, self.starter.release), writes_results=True,
-        )  # fmt: skip
+        super().__init__({"echo": 1, "busy": 0})
 
     def round(self) -> None:
         self.reactor.interrupt()  # so that it does not wait
@@ -100,7 +69,7 @@ def released(task: ClaimedTask) -> AttemptResult:
 
 def test_a_task_is_started_before_the_results_are_written(parts: Parts) -> None:
     ended, ready, seen = other(), submit("echo"), []
-    parts.starter.then = lambda task, _: seen.append((task.id, row(task).status, row(ended).status))
+    parts.attempts.then = lambda task, _: seen.append((task.id, row(task).status, row(ended).status))
     parts.result_writer.put(success(ended, "7"))
     parts.round()
     assert seen == [(str(ready), "processing", "processing")]
@@ -115,9 +84,9 @@ def test_a_task_that_goes_back_is_ready_for_the_next_claim(
     ended = running()
     parts.result_writer.put(end(ended))
     parts.round()
-    parts.poll = _raising(AssertionError("it has waited for a poll"))
+    monkeypatch.setattr(parts.ready_types, "read", _raising(AssertionError("it has waited for a poll")))
     parts.dispatcher.round()
-    assert parts.starter.started == [ended.id] and row(ended).attempts == 2
+    assert parts.attempts.ids == [ended.id] and row(ended).attempts == 2
 
 
 def test_a_task_that_goes_back_is_not_overtaken_by_a_later_one(parts: Parts) -> None:
@@ -125,7 +94,7 @@ def test_a_task_that_goes_back_is_not_overtaken_by_a_later_one(parts: Parts) -> 
     parts.result_writer.put(failure(ended))
     parts.round()
     parts.round()
-    assert parts.starter.started == [ended.id, str(later)]
+    assert parts.attempts.ids == [ended.id, str(later)]
 
 
 def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_one_write_takes(
@@ -136,9 +105,9 @@ def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_on
     for task in ended[:3]:
         parts.result_writer.put(success(task))
     parts.result_writer.put(failure(ended[3]))
-    while not parts.starter.started:
+    while not parts.attempts.started:
         parts.round()
-    assert parts.starter.started == [ended[3].id], later
+    assert parts.attempts.ids == [ended[3].id], later
 
 
 def test_a_result_whose_task_goes_back_is_urgent_until_it_is_written(result_writer: ResultWriter) -> None:
@@ -175,7 +144,7 @@ def test_results_that_a_write_leaves_are_written_at_once(parts: Parts, monkeypat
         parts.result_writer.put(success(task))
     parts.round()
     assert [row(task).status for task in ended] == ["completed", "processing"]
-    parts.poll = _raising(AssertionError("it has waited for a poll"))
+    monkeypatch.setattr(parts.ready_types, "read", _raising(AssertionError("it has waited for a poll")))
     parts.dispatcher.round()
     assert row(ended[1]).status == "completed"
 
@@ -183,9 +152,9 @@ def test_results_that_a_write_leaves_are_written_at_once(parts: Parts, monkeypat
 def test_a_dispatcher_that_is_stopped_in_a_round_leaves_results_to_the_result_writers_thread(parts: Parts) -> None:
     ended, _ = other(), submit("echo")
     parts.result_writer.put(success(ended))
-    parts.starter.then = lambda *_: parts.dispatcher.stop()
+    parts.attempts.then = lambda *_: parts.dispatcher.stop()
     parts.round()
-    assert parts.starter.started and parts.result_writer.waiting().number == 1
+    assert parts.attempts.started and parts.result_writer.waiting().number == 1
 
 
 def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +190,7 @@ def test_the_time_of_a_claim_counts_from_the_lock_and_not_from_the_wait_for_it(
             yield
 
     monkeypatch.setattr("tasks_app.node.claimer.bare_writing", slow)
-    parts.starter.then = lambda _, sent_at: had.append(sent_at)
+    parts.attempts.then = lambda _, sent_at: had.append(sent_at)
     submit("echo")
     parts.round()
     assert had[1] >= had[0]
@@ -242,9 +211,9 @@ def test_results_are_written_though_a_claim_is_refused_but_not_if_the_database_i
             parts.round()
         assert row(ended).status == "completed"
     ready = submit("echo")
-    while not parts.starter.started:
+    while not parts.attempts.started:
         parts.round()
-    assert parts.starter.started == [str(ready)], "it claims the same again"
+    assert parts.attempts.ids == [str(ready)], "it claims the same again"
 
 
 def test_results_are_kept_if_the_lock_or_the_connection_fails(
@@ -277,7 +246,7 @@ def test_a_result_that_the_database_refuses_affects_no_other_and_its_task_fails_
     result_writer.write()
     assert result_writer.waiting().number == 2, "the next batch is half of the refused one"
     with monkeypatch.context() as broken:
-        broken.setattr("tasks_app.node.attempts.Settling.end_as_bad_reply", _raising(OperationalError("away")))
+        broken.setattr("tasks_app.node.attempts.ResultSaver.end_as_bad_reply", _raising(OperationalError("away")))
         with pytest.raises(OperationalError):
             result_writer.write()
     while not result_writer.idle():
@@ -294,13 +263,13 @@ def test_large_results_are_written_apart_and_before_a_claim_if_they_have_too_man
     parts.result_writer.put(success(small))
     waiting, seen = parts.result_writer.waiting(), list[str]()
     assert (waiting.number, waiting.large_types) == (1, {"other"}) and waiting.large_bytes > MAX_BACKLOG_BYTES
-    parts.starter.then = lambda *_: seen.extend(row(task).status for task in (small, *large))
+    parts.attempts.then = lambda *_: seen.extend(row(task).status for task in (small, *large))
     for _ in range(3):  # after slow writes it polls before it claims
         if not seen:
             parts.round()
     assert seen == ["completed", "completed", "processing"], "the first of the large ones made room"
     parts.round()
-    assert [row(task).status for task in large] == ["completed"] * 2 and parts.starter.started == [str(ready)]
+    assert [row(task).status for task in large] == ["completed"] * 2 and parts.attempts.ids == [str(ready)]
     assert parts.result_writer.waiting() == NO_RESULTS
 
 

@@ -39,13 +39,12 @@ for module in pkgutil.walk_packages(tasks_app.__path__, "tasks_app."):
 from tasks_app.broker import notification
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.metrics import local_counters
-from tasks_app.node.node import Node
+from tasks_app.node.wiring import wire
 from tasks_app.runner.process_engine import ProcessEngine
 
 home = Path(sys.argv[1])
-node = Node(
-    load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo"
-)
+handlers = load(home / "handlers.toml", Defaults())
+node = wire(handlers, lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
 notification.notify("x" * 300)  # too long for a queue: it is counted at once
 faulthandler.enable()

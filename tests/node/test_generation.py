@@ -12,7 +12,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import generation as module
-from tasks_app.node.generation import Generation, Reload
+from tasks_app.node.generation import Generation, Reload, served
 from tasks_app.runner.engine import Engine, Unavailable
 from testkit.process import until
 from tests.node.test_thread import run
@@ -50,8 +50,9 @@ class Parts:
         self.asked: list[set[str]] = []
         self.swapped: list[Generation] = []
         make: Any = FakePool
-        self.reload = Reload(cast(Engine, self), make, self.swap, frozenset(only))
-        self.reload.first({"one": ONE, "two": TWO})
+        first = served({"one": ONE, "two": TWO}, only)
+        generation = Generation(first, {name: make(handler) for name, handler in first.items()})
+        self.reload = Reload(generation, cast(Engine, self), make, self.swap, frozenset(only))
 
     def resolve_again(self, images: Collection[str]) -> Set[str]:
         self.asked.append(set(images))
@@ -70,12 +71,12 @@ class Parts:
 
 def test_a_handler_that_is_removed_keeps_its_pool_for_when_it_comes_back() -> None:
     parts = Parts()
-    gone = parts.reload.adopt({"one": ONE})
+    gone = parts.reload.serve({"one": ONE})
     assert gone is not None and gone.types == {"one"} and set(gone.pools) == {"one"}
     assert parts.reload.pools["two"] in gone.rolling, "its slots end between two rounds of the dispatcher"
     pool = parts.reload.pools["two"]
-    parts.reload.adopt({"one": ONE})
-    back = parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(ONE, name="three")})
+    parts.reload.serve({"one": ONE})
+    back = parts.reload.serve({"one": ONE, "two": TWO, "three": replace(ONE, name="three")})
     assert back is not None and back.pools["two"] is pool
     assert parts.done("two") == ["retire", "adopt"] and parts.done("three") == ["start"]
 
@@ -84,8 +85,8 @@ def test_a_node_that_was_told_its_handlers_serves_no_others_and_these_again_once
     parts = Parts("two", "three")
     assert set(parts.reload.pools) == {"two"}
     served = [
-        parts.reload.adopt({"one": ONE}),
-        parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(ONE, name="three")}),
+        parts.reload.serve({"one": ONE}),
+        parts.reload.serve({"one": ONE, "two": TWO, "three": replace(ONE, name="three")}),
     ]
     assert [generation and generation.types for generation in served] == [set(), {"two", "three"}]
 
@@ -93,14 +94,14 @@ def test_a_node_that_was_told_its_handlers_serves_no_others_and_these_again_once
 def test_the_containers_of_an_image_whose_name_means_another_one_are_replaced() -> None:
     parts = Parts()
     parts.moved = {"two:latest"}
-    parts.reload.adopt({"one": ONE, "two": TWO})
+    parts.reload.serve({"one": ONE, "two": TWO})
     assert (parts.done("one"), parts.done("two"), parts.asked) == (["adopt"], ["replace"], [{"two:latest"}])
 
 
 def test_an_engine_that_does_not_answer_keeps_no_change_from_coming() -> None:
     parts = Parts()
     parts.moved = None
-    parts.reload.adopt({"one": ONE, "two": replace(TWO, timeout=1.0)})
+    parts.reload.serve({"one": ONE, "two": replace(TWO, timeout=1.0)})
     assert parts.done("two") == ["adopt"] and parts.swapped[0].policies["two"].timeout == 1.0
     parts.reload.end()
 
@@ -109,7 +110,7 @@ def test_what_a_reload_waits_for_is_said_of_the_engine_and_of_each_handler() -> 
     parts = Parts()
     assert parts.reload.waits_for() is None
     parts.moved = None
-    parts.reload.adopt({"one": ONE, "two": TWO})
+    parts.reload.serve({"one": ONE, "two": TWO})
     pools: Any = parts.reload.pools
     pools["one"].reason, pools["two"].reason = "it is not ready", "handler 'two' ends at once"
     said = str(parts.reload.waits_for())
@@ -126,7 +127,7 @@ def test_an_engine_that_hangs_delays_no_reload_and_what_it_says_later_is_done_th
     resolve = parts.resolve_again
     monkeypatch.setattr(parts, "resolve_again", lambda images: (answers.wait(20), resolve(images))[1])
     parts.moved = {"two:latest"}
-    assert parts.reload.adopt({"one": ONE, "two": TWO}) is parts.swapped[0]
+    assert parts.reload.serve({"one": ONE, "two": TWO}) is parts.swapped[0]
     assert "has not answered for 0.01 s): containers start" in str(parts.reload.image_names.problem())
     answers.set()
     until(lambda: len(parts.swapped) == 2)
@@ -138,7 +139,7 @@ def test_an_engine_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tasks_app.node.generation.RETRY_SECONDS", 0.01)
     parts = Parts()
     parts.moved = None
-    parts.reload.adopt({"one": ONE, "two": TWO})
+    parts.reload.serve({"one": ONE, "two": TWO})
     assert "(the engine does not answer)" in str(parts.reload.image_names.problem())
     parts.moved = {"two:latest"}
     until(lambda: parts.done("two") == ["adopt", "replace"] and len(parts.swapped) == 2)
@@ -147,7 +148,7 @@ def test_an_engine_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_replacement_whose_image_has_moved_replaces_the_other_containers_of_that_image() -> None:
     parts = Parts()
-    parts.reload.adopt({"one": ONE, "two": TWO, "three": replace(TWO, name="three")})
+    parts.reload.serve({"one": ONE, "two": TWO, "three": replace(TWO, name="three")})
     parts.moved = {"two:latest"}
     parts.reload.replace(["two"])
     assert (parts.done("one")[-1], parts.done("two")[-1], parts.done("three")[-1]) == ("adopt", "replace", "replace")
@@ -162,11 +163,11 @@ def test_a_node_that_ends_while_it_reloads_begins_nothing_more(monkeypatch: pyte
         return frozenset()
 
     monkeypatch.setattr(parts, "resolve_again", end)
-    assert parts.reload.adopt({"one": ONE, "two": TWO}) is None
+    assert parts.reload.serve({"one": ONE, "two": TWO}) is None
     assert (parts.done("one"), parts.done("two"), parts.swapped) == ([], [], []), "the engine answered late"
     parts = Parts()
     monkeypatch.setattr(parts.reload, "_swap", end)
-    assert parts.reload.adopt({"one": ONE}) is None, "its dispatcher had ended"
+    assert parts.reload.serve({"one": ONE}) is None, "its dispatcher had ended"
 
 
 def test_a_reload_does_not_wait_for_ever_for_a_dispatcher_that_waits_for_the_database(
@@ -175,7 +176,7 @@ def test_a_reload_does_not_wait_for_ever_for_a_dispatcher_that_waits_for_the_dat
     monkeypatch.setattr(module, "SWAP_SECONDS", 0.01)
     parts = Parts()
     monkeypatch.setattr(parts.reload, "_swap", parts.swapped.append)
-    assert parts.reload.adopt({"one": ONE}) is parts.swapped[0]
+    assert parts.reload.serve({"one": ONE}) is parts.swapped[0]
 
 
 #: A node of child processes, to which a handler with an image comes.
@@ -185,7 +186,7 @@ import django
 django.setup()
 from pathlib import Path
 from tasks_app.handlers.handlers_toml import Defaults, Handler, load
-from tasks_app.node.node import Node
+from tasks_app.node.wiring import wire
 from tasks_app.runner.process_engine import ProcessEngine
 
 class Engine(ProcessEngine):
@@ -197,12 +198,12 @@ class Engine(ProcessEngine):
 
 home = Path(sys.argv[1])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(handlers, lambda *_: Engine(), home=home, order="fifo")
+node = wire(handlers, lambda *_: Engine(), home=home, order="fifo")
 node.start()
-assert not Engine.swept.wait(0.5) and node._containers_removed("dead")
-node.adopt({**handlers, "image": Handler(name="image", image="image:1")})
+assert not Engine.swept.wait(0.5) and node.sweeper.containers_removed("dead")
+node.serve({**handlers, "image": Handler(name="image", image="image:1")})
 assert Engine.swept.wait(20)
-assert not node._containers_removed("dead")
+assert not node.sweeper.containers_removed("dead")
 os._exit(0)
 """
 

@@ -51,7 +51,7 @@ def test_running_and_unsaved_attempts_keep_their_leases(in_flight: InFlightTasks
         begin(in_flight, task)
     in_flight.end(unsaved)
     in_flight.end(saved)
-    in_flight.settled(saved)
+    in_flight.saved(saved)
     assert in_flight.count() == 1
     assert set(in_flight.leased()) == {("a", 1), ("b", 1)}
 
@@ -70,7 +70,7 @@ def test_a_second_claim_of_the_same_attempt_adopts_a_running_one_and_no_ended_on
     begin(in_flight, running, at=100.0)
     begin(in_flight, unsaved)
     in_flight.end(unsaved)
-    assert [in_flight.adopt(task, 110.0) for task in (running, other, unsaved)] == [True, False, False]
+    assert [in_flight.continues(task, 110.0) for task in (running, other, unsaved)] == [True, False, False]
     assert in_flight.running()["a", 1].lease_end == 110.0 + LEASE_SECONDS
 
 
@@ -79,7 +79,7 @@ def test_a_second_claim_does_not_adopt_an_attempt_that_is_being_stopped(in_fligh
     begin(in_flight, stopped)
     begin(in_flight, other)
     in_flight.kill(lambda key, _: key == ("a", 1), KillReason.TAKEN_AWAY)
-    assert [in_flight.adopt(task, 110.0) for task in (stopped, other)] == [False, True]
+    assert [in_flight.continues(task, 110.0) for task in (stopped, other)] == [False, True]
     assert [in_flight.is_taken_away(task) for task in (stopped, other)] == [True, False]
     in_flight.end(stopped)
     assert not in_flight.is_taken_away(stopped)
@@ -97,16 +97,16 @@ def test_the_drain_waits_until_the_last_result_is_durable(in_flight: InFlightTas
     task = claimed("a")
     begin(in_flight, task)
     settled: list[bool] = []
-    waiting = threading.Thread(target=lambda: settled.append(in_flight.wait_until_settled(30.0)))
+    waiting = threading.Thread(target=lambda: settled.append(in_flight.wait_until_saved(30.0)))
     waiting.start()
     in_flight.end(task)
     assert not settled
-    in_flight.settled(task)
+    in_flight.saved(task)
     waiting.join(30)
     assert settled == [True]
 
 
 def test_a_drain_that_is_forced_gives_up_at_once(in_flight: InFlightTasks) -> None:
     begin(in_flight, claimed("a"))
-    assert in_flight.wait_until_settled(3600.0, lambda: True) is False
-    assert in_flight.wait_until_settled(0.0) is False
+    assert in_flight.wait_until_saved(3600.0, lambda: True) is False
+    assert in_flight.wait_until_saved(0.0) is False

@@ -34,10 +34,10 @@ def test_only_what_the_node_holds_and_does_not_run_goes_back_without_spending_a_
     for task in (runs, unsaved):
         begin(in_flight, task)
     in_flight.end(unsaved)
-    lost_claims.give_back()
+    lost_claims.search()
     assert released == [], "no claim has failed"
-    lost_claims.claim_failed()
-    lost_claims.give_back()
+    lost_claims.suspect()
+    lost_claims.search()
     assert [each.task.id for each in released] == [lost.id]
     settle("me", released)
     now = row(lost)
@@ -52,8 +52,8 @@ def test_a_result_that_is_saved_meanwhile_stays() -> None:
         "me", InFlightTasks(), lambda task, why: released.append(AttemptResult(task, OutcomeKind.RELEASED, error=why))
     )
     task = running(node="me")
-    lost_claims.claim_failed()
-    lost_claims.give_back()
+    lost_claims.suspect()
+    lost_claims.search()
     settle("me", [success(task)])
     assert settle("me", released) == set()
     assert row(task).status == "completed"
@@ -67,9 +67,9 @@ def test_it_looks_once_a_second_until_the_lease_of_a_late_claim_would_be_over(
     monkeypatch.setattr(store(), "elapsed", lambda: now)
     lost_claims = LostClaims("me", InFlightTasks(), lambda task, why: looks.append(now))
     running(node="me")
-    lost_claims.claim_failed()
+    lost_claims.suspect()
     while now < begun + 2 * LEASE_SECONDS:
-        lost_claims.give_back()
+        lost_claims.search()
         now += SEARCH_SECONDS / 4
     assert len(looks) == LEASE_SECONDS / SEARCH_SECONDS + 1
     assert looks[-1] <= begun + LEASE_SECONDS

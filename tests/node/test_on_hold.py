@@ -9,21 +9,21 @@ import pytest
 from django.db import DatabaseError, OperationalError
 from django.utils import timezone
 
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer as module
-from tasks_app.node.claimer import Claimer
-from tasks_app.node.generation import policies_of
+from tasks_app.node.claimer import Claim, Claimer
 from tasks_app.node.ready_types import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.claim import claim
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.queue.node_models import HandlerPause, Node
+from tests.node.dispatching import generation
 from tests.queue.moves.kit import row, submitted
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 TYPES = ("echo", "resize")
+POLICIES = generation(dict.fromkeys(TYPES, 5)).policies
 
 
 class Parts:
@@ -33,8 +33,7 @@ class Parts:
         self.now = 1000.0
         self.marked: list[str] = []
         self.types = TypesOnHold("node", TYPES, self.marked.append)
-        handlers = {name: Handler(name=name, command=("cat",)) for name in TYPES}
-        self.claimer = Claimer("node", policies_of(handlers), "fifo", self.types)
+        self.claimer = Claimer("node", "fifo", self.types)
         self.during_claim: Callable[[], object] = lambda: None
 
     def claim(self, *more: Any) -> list[ClaimedTask]:
@@ -43,8 +42,13 @@ class Parts:
         self.during_claim()
         return found
 
+    def take(self, *types: str) -> Claim:
+        found = self.claimer.take(dict.fromkeys(types, 5), POLICIES, None)
+        assert found is not None
+        return found
+
     def taken(self) -> list[str]:
-        return sorted(task.task_type for task in self.claimer.claim(dict.fromkeys(TYPES, 5), None).tasks)
+        return sorted(task.task_type for task in self.take(*TYPES).tasks)
 
 
 @pytest.fixture
@@ -125,7 +129,7 @@ def test_of_a_quick_claim_everything_starts(parts: Parts) -> None:
         parts.types.update(OnHold(frozenset({"echo"})), parts.now)  # the heartbeat has read a new pause
 
     parts.during_claim = a_moment_later
-    found = parts.claimer.claim({"echo": 1}, None)
+    found = parts.take("echo")
     assert len(found.tasks) == 1 and not found.not_to_start
 
 
@@ -138,7 +142,7 @@ def test_of_a_claim_that_hung_nothing_of_a_paused_type_starts(parts: Parts) -> N
         parts.now += MAX_DELAY_SECONDS + 0.01
 
     parts.during_claim = long_after
-    found = parts.claimer.claim(dict.fromkeys(TYPES, 5), None)
+    found = parts.take(*TYPES)
     assert len(found.tasks) == 2 and found.not_to_start == {"echo"}
 
 
@@ -150,7 +154,7 @@ def test_a_claim_that_hung_is_checked_against_what_the_heartbeat_has_read_meanwh
         parts.types.update(OnHold(frozenset({"echo"})), parts.now)
 
     parts.during_claim = long_after
-    assert parts.claimer.claim({"echo": 1}, None).not_to_start == {"echo"}
+    assert parts.take("echo").not_to_start == {"echo"}
 
 
 def test_of_a_claim_that_hung_nothing_starts_if_the_pauses_cannot_be_read(
@@ -166,7 +170,7 @@ def test_of_a_claim_that_hung_nothing_starts_if_the_pauses_cannot_be_read(
         monkeypatch.setattr(store(), "on_hold", fail)
 
     parts.during_claim = long_after
-    assert parts.claimer.claim({"echo": 1}, None).not_to_start == set(TYPES)
+    assert parts.take("echo").not_to_start == set(TYPES)
 
 
 def test_a_type_that_is_no_longer_on_hold_is_marked_ready(parts: Parts) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -13,70 +12,36 @@ from psycopg.errors import QueryCanceled
 
 from tasks_app.audit import Actor
 from tasks_app.features.pauses.verbs import pause
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer
-from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LostClaims
-from tasks_app.node.dispatcher import ON_HOLD, Dispatcher
-from tasks_app.node.generation import policies_of
-from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
-from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.claimer import ClaimLimits
+from tasks_app.node.dispatcher import ON_HOLD
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
-from tasks_app.runner.reactor import Reactor
+from tests.node.dispatching import Dispatching
 from tests.queue.moves.kit import row
 from tests.queue.store.kit import too_slow_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 
-class Starter(AttemptStarter):
-    """Records which tasks are started, and starts none. Writes what is released."""
+class Node(Dispatching):
+    """A dispatcher with 8 free slots for each of two handlers. Writes what is given back."""
 
     def __init__(self) -> None:
-        super().__init__({}, InFlightTasks(), self._settle)
-        self.started: list[ClaimedTask] = []
+        super().__init__({"echo": 8, "prime": 8}, self._settle)
         self.released: list[AttemptResult] = []
+        self.limits, self.large = self.claimer.limits, self.claimer.large_data
 
     def _settle(self, result: AttemptResult) -> None:
         self.released.append(result)
         settle("node", [result])
 
-    def start(self, task: ClaimedTask, sent_at: float) -> bool:
-        self.started.append(task)
-        return False
-
-    @property
-    def ids(self) -> list[str]:
-        return [task.id for task in self.started]
-
-
-class Node:
-    """A dispatcher with 8 free slots for each of two handlers."""
-
-    def __init__(self) -> None:
-        pools: Any = {name: SimpleNamespace(free=lambda: 8) for name in ("echo", "prime")}
-        handlers = {name: Handler(name=name, command=("cat",)) for name in pools}
-        self.reactor, self.starter = Reactor(), Starter()
-        self.types = ReadyTypes(pools, self.reactor.interrupt)
-        self.on_hold = on_hold = TypesOnHold("node", pools, self.types.mark)
-        writer = ResultWriter("node", InFlightTasks(), self.types.mark, self.reactor)
-        claimer = Claimer("node", policies_of(handlers), "fifo", on_hold)
-        self.dispatcher = Dispatcher(
-            pools, self.reactor, InFlightTasks(), None, claimer, self.starter,
-            self.types, on_hold, lambda types: store().ready_types(list(types)), writer,
-            LostClaims("node", InFlightTasks(), self.starter.release), False,
-        )  # fmt: skip
-        self.limits, self.large = self.dispatcher.claim_limits, self.dispatcher.large_data
-
     def rounds(self, count: int) -> None:
         for _ in range(count):
             for name in ("echo", "prime"):
-                self.types.mark(name)
+                self.ready_types.mark(name)
             self.dispatcher.round()
 
 
@@ -121,8 +86,8 @@ def test_large_data_is_read_by_itself_after_the_other_tasks_have_started(node: N
     large = old(12_000, 8)
     small = str(submit("prime"))
     node.rounds(1)
-    assert node.starter.ids == [small, *large]
-    assert {len(task.task_data or "") for task in node.starter.started[1:]} == {12_000 * 311 + 7}
+    assert node.attempts.ids == [small, *large]
+    assert {len(task.task_data or "") for task in node.attempts.started[1:]} == {12_000 * 311 + 7}
     assert node.limits.problem() is None and node.large.problem() is None
 
 
@@ -131,20 +96,20 @@ def test_a_task_whose_data_cannot_be_read_waits_and_others_of_its_type_run(node:
     other = str(submit("echo"))
     with too_slow_for("task_data"):
         node.rounds(1)
-    assert node.starter.ids == [other]
+    assert node.attempts.ids == [other]
     now = row(slow)
     assert (now.status, now.due is not None, now.retries, now.attempts) == ("pending", True, 0, 1)
     assert f"the data of the task {slow} of 'echo' cannot be read (canceling statement" in (node.large.problem() or "")
     Task.objects.filter(pk=slow).update(due=None, due_at=None)
     node.rounds(1)
-    assert node.starter.ids == [other, slow]
-    assert node.starter.started[1].attempt == 2
+    assert node.attempts.ids == [other, slow]
+    assert node.attempts.started[1].attempt == 2
 
 
 def test_data_with_more_bytes_than_a_node_reads_is_not_read(node: Node) -> None:
     [huge] = old(230_000)
     node.rounds(1)
-    assert node.starter.ids == []
+    assert node.attempts.ids == []
     problem = node.large.problem() or ""
     assert "cannot be read (it has 71,530,007 bytes as text; at most 67,108,864 are read)" in problem
     assert row(huge).status == "pending"
@@ -164,8 +129,8 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
 
     monkeypatch.setattr(node.large, "read", pausing)
     node.rounds(1)
-    assert node.starter.ids == []
-    assert [(each.error, each.pause) for each in node.starter.released] == [(ON_HOLD, 0.0)] * 2
+    assert node.attempts.ids == []
+    assert [(each.error, each.pause) for each in node.released] == [(ON_HOLD, 0.0)] * 2
 
 
 def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,11 +139,11 @@ def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkey
     echo, prime = [str(submit("echo")) for _ in range(4)], [str(submit("prime")) for _ in range(4)]
     with refusing(more_than=1):
         node.rounds(2)
-        assert node.starter.ids == prime, "the first statement was for both types, the second for this one"
+        assert node.attempts.ids == prime, "the first statement was for both types, the second for this one"
         node.rounds(4)
-    assert node.starter.ids[:5] == [*prime, echo[0]]
+    assert node.attempts.ids[:5] == [*prime, echo[0]]
     node.rounds(8)
-    assert node.starter.ids == [*prime, *echo]
+    assert node.attempts.ids == [*prime, *echo]
     assert node.limits.statements({"echo": 8, "prime": 8}) == [{"echo": 8, "prime": 8}]
     assert node.limits.problem() is None
 
@@ -192,10 +157,10 @@ def test_a_type_that_cannot_be_claimed_is_a_problem_and_others_go_on(node: Node,
         for number in range(6):
             prime = str(submit("prime"))
             node.rounds(1)
-            assert number == 0 or prime in node.starter.ids
+            assert number == 0 or prime in node.attempts.ids
         assert "refuses to claim tasks of 'echo' (too much for this server)" in (node.limits.problem() or "")
     node.rounds(2)
-    assert stuck in node.starter.ids and node.limits.problem() is None
+    assert stuck in node.attempts.ids and node.limits.problem() is None
 
 
 def test_a_type_that_was_refused_is_left_out_for_longer_than_its_claim_has_cost_others(

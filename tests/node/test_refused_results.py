@@ -159,7 +159,7 @@ def test_a_result_that_the_server_never_takes_ends_its_task_and_no_other_waits_f
     batches: Batches, caplog: pytest.LogCaptureFixture
 ) -> None:
     [bad, *others], small, writer = running(4), running(1)[0], new_writer()
-    in_flight = writer._small._settling._in_flight
+    in_flight = writer._small._saver._in_flight
     for task in (bad, *others, small):
         in_flight._unsaved.add((task.id, task.attempt))
     with at_each_settle(HANGS, f"{LARGE} AND NEW.id = '{bad.id}'"), threads(writer):
@@ -290,7 +290,7 @@ def test_when_the_nodes_end_waits_no_longer_the_tasks_of_all_large_results_go_ba
         writer.put(large(tasks[0]))
         until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
         tried = len(batches.sent)
-        writer.release()
+        writer.discard_rest()
         for task in tasks[1:]:
             writer.put(large(task))
         until(lambda: statuses(tasks) == ["pending"] * 30, what=writer.problem)

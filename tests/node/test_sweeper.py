@@ -46,6 +46,8 @@ def gone(tmp_path: Path) -> Callable[..., bool | None]:
 
 def test_a_takeover_waits_until_the_dead_nodes_containers_are_gone(tmp_path: Path) -> None:
     sweeper = Sweeper(AskingEngine("dead", HERE), tmp_path, HERE, lambda: True)
+    assert sweeper.containers_removed("dead"), "it has no containers"
+    sweeper.needed = True
     assert not sweeper.containers_removed("dead")
     assert not sweeper.containers_removed("dead")
     sweeper.sweep()
@@ -59,6 +61,7 @@ def test_a_takeover_does_not_wait_for_an_engine_that_is_away(tmp_path: Path, mon
             raise Unavailable("no engine")
 
     sweeper = Sweeper(Away(), tmp_path, HERE, lambda: True)
+    sweeper.needed = True
     assert not sweeper.containers_removed("dead")
     sweeper.sweep()
     assert not sweeper.containers_removed("dead")

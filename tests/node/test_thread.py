@@ -17,7 +17,7 @@ from pathlib import Path
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.leases import Leases
-from tasks_app.node.node import Node
+from tasks_app.node.wiring import wire
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.runner.process_engine import ProcessEngine
 
@@ -29,7 +29,7 @@ threads = {"dispatcher": (Dispatcher, "run"), "heartbeat": (Heartbeat, "run"), "
 setattr(*threads[sys.argv[1]], fail)
 home = Path(sys.argv[2])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(handlers, lambda *_: ProcessEngine(), home=home, order="fifo")
+node = wire(handlers, lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
 threading.Event().wait()
 """
@@ -73,7 +73,7 @@ from tasks_app.features.operations import work as operation_worker
 from tasks_app.features.retention import retention
 from tasks_app.node import heartbeat, leases
 from tasks_app.node.dispatcher import Dispatcher
-from tasks_app.node.node import Node
+from tasks_app.node.wiring import wire
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.queue.due_work import DueWork
 from tasks_app.runner.process_engine import ProcessEngine
@@ -100,9 +100,9 @@ fails_once(operation_worker, "work")
 fails_once(retention.Retention, "remove_due")
 retention.INTERVAL_SECONDS = 0.01
 home = Path(sys.argv[1])
-node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo")
+node = wire(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, order="fifo")
 node.start()
-for thread in node._feature_threads:
+for thread in node.feature_threads:
     thread.on_beat(DueWork(0.0, features=frozenset(["operations"])))
 for name, event in again.items():
     if not event.wait(20):

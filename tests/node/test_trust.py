@@ -20,7 +20,7 @@ from tasks_app.node import leases as leases_module
 from tasks_app.node.heartbeat import CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import RENEWAL_SECONDS, TRUST_SECONDS, Availability, Leases
-from tasks_app.node.ready_types import TypesOnHold
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
@@ -90,8 +90,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     leases = Leases("me", Path(), in_flight, availability)
     monkeypatch.setattr(module, "registered", lambda _: ())  # no side jobs
     heartbeat = Heartbeat(
-        record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True,
-        AskedReloads(Watcher()),
+        record, Path(), in_flight=in_flight, availability=availability, leases=leases, on_hold=on_hold,
+        ready_types=ReadyTypes([], lambda: None), containers_removed=lambda _: True,
+        reloads=AskedReloads(Watcher()),
     )  # fmt: skip
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
     monkeypatch.setattr(store(), "elapsed", lambda: found.now)

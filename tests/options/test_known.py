@@ -17,8 +17,8 @@ def test_an_option_that_is_declared_twice_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_options_that_no_caller_gives_come_last() -> None:
-    assert [option.name for option in known.options()][-3:] == ["schedule", "scheduled_for", "callback_key"]
-    assert [*known.given()] == [option.name for option in known.options()[:-3]]
+    assert [option.name for option in known.options()][-4:] == ["followed", "schedule", "scheduled_for", "callback_key"]
+    assert [*known.given()] == [option.name for option in known.options()[:-4]]
 
 
 @pytest.mark.parametrize("option", known.options(), ids=lambda option: option.name)

@@ -11,15 +11,9 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import (
-    Eviction,
-    Recycling,
-    Reporter,
-    after_reply,
-    decide_call,
-    decide_idle,
-    last_words,
-)
+from tasks_app.runner.call_end import Recycling, Reporter, after_reply, decide_call, decide_idle, last_words
+from tasks_app.runner.container_death import Eviction
+from tasks_app.runner.delivery import Stage
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided, split_stderr
 from tasks_app.runner.engine import ContainerExit
@@ -46,14 +40,13 @@ CALL, FAR = Call(b"{}\n", 30.0), math.inf
 REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 
 
-def dialog(leftovers: DeathReason | Undecided | None = None, begun: bool = True, **fields: Any) -> Dialog:
+def dialog(
+    leftovers: DeathReason | Undecided | None = None, begun: bool = True, stage: Stage = Stage.DONE, **fields: Any
+) -> Dialog:
     """A dialog with one call and nothing unusual, except for these fields."""
-    usual: dict[str, Any] = dict.fromkeys(
-        ("ended", "wrote_extra", "wrote_early", "replied", "closed_stdin", "flooding"), False
-    )
-    usual |= {"on_hold": False, "asks_since": None}
+    usual: dict[str, Any] = dict.fromkeys(("ended", "wrote_unasked", "replied", "closed_stdin", "flooding"), False)
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
-    usual |= {"delivery": SimpleNamespace(may_have_read=begun, rest=None), "unpaired": False}
+    usual |= {"delivery": SimpleNamespace(may_have_read=begun, rest=None, stage=stage), "unpaired": False}
     container = SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers, at_work=lambda: None)
     usual |= {"container": container, "revision": REVISION}
     return cast(Dialog, SimpleNamespace(**usual | fields))
@@ -83,7 +76,7 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     (busy(kill=KillReason.DRAINED), REPLY, False, (REPLY, None)),
     (busy(deadline=0.0), REPLY, False, (REPLY, None)),
     (busy(reusable=False), REPLY, False, (REPLY, EXIT)),
-    (busy(reusable=False, wrote_extra=True), REPLY, False, (REPLY, UNASKED)),
+    (busy(reusable=False, wrote_unasked=True), REPLY, False, (REPLY, UNASKED)),
     (busy(leftovers=UNDECIDED), REPLY, True, (REPLY, UNDECIDED)),
     (busy(leftovers=UNDECIDED, unpaired=True), REPLY, False, (REPLY, DeathReason.NO_TASK_ID)),
     (busy(leftovers=DeathReason.OOM, unpaired=True), ERROR, False, (K.OOM, DeathReason.OOM)),
@@ -95,19 +88,18 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     (busy(ended=True, begun=False), None, False, (K.CRASH, EXIT)),
     (busy(ended=True, replied=True), None, False, (K.CRASH, EXIT)),
     (busy(ended=True, replied=True, begun=False), None, False, (K.CRASH, EXIT)),
-    (busy(awaiting_reply=False, wrote_extra=True), None, False, (K.BAD_REPLY, UNASKED)),
-    (busy(awaiting_reply=False, wrote_early=True), None, False, (K.BAD_REPLY, UNASKED)),
-    (busy(wrote_extra=True), None, False, (None, None)),
+    (busy(awaiting_reply=False, wrote_unasked=True), None, False, (K.BAD_REPLY, UNASKED)),
+    (busy(wrote_unasked=True), None, False, (None, None)),
     (busy(kill=KillReason.DRAINED), None, False, (K.RELEASED, KILLED)),
     (busy(), None, True, (K.RELEASED, KILLED)),
     (busy(deadline=0.0), None, False, (K.TIMEOUT, DeathReason.TIMEOUT)),
-    (busy(on_hold=True), None, False, (K.RELEASED, KILLED)),
-    (busy(asks_since=1.0), None, False, (None, None)),
-    (busy(asks_since=1.0, deadline=0.0), None, False, (K.RELEASED, KILLED)),
+    (busy(stage=Stage.ON_HOLD), None, False, (K.RELEASED, KILLED)),
+    (busy(stage=Stage.ASKING), None, False, (None, None)),
+    (busy(stage=Stage.ASKING, deadline=0.0), None, False, (K.RELEASED, KILLED)),
     # The first cause counts.
-    (busy(on_hold=True, ended=True), None, True, (K.RELEASED, KILLED)),
+    (busy(stage=Stage.ON_HOLD, ended=True), None, True, (K.RELEASED, KILLED)),
     (busy(ended=True, kill=KillReason.DRAINED), None, True, (K.CRASH, EXIT)),
-    (busy(awaiting_reply=False, wrote_extra=True, kill=KillReason.DRAINED), None, True, (K.BAD_REPLY, UNASKED)),
+    (busy(awaiting_reply=False, wrote_unasked=True, kill=KillReason.DRAINED), None, True, (K.BAD_REPLY, UNASKED)),
     (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (K.RELEASED, KILLED)),
     (busy(deadline=0.0), None, True, (K.RELEASED, KILLED)),
 ])  # fmt: skip
@@ -120,8 +112,8 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
         (busy(kill=KillReason.TAKEN_AWAY), False, KillReason.TAKEN_AWAY),
         (busy(kill=KillReason.TAKEN_AWAY), True, KillReason.TAKEN_AWAY),
         (busy(), True, KillReason.CLOSED),
-        (busy(on_hold=True), False, KillReason.ON_HOLD),
-        (busy(asks_since=1.0, deadline=0.0), False, KillReason.HOLD_UNKNOWN),
+        (busy(stage=Stage.ON_HOLD), False, KillReason.ON_HOLD),
+        (busy(stage=Stage.ASKING, deadline=0.0), False, KillReason.HOLD_UNKNOWN),
     ):
         outcome, _ = decide_call(state, None, closing, STAYS)
         assert isinstance(outcome, NoReply) and outcome.kill is reason
@@ -129,7 +121,7 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
 
 def test_a_line_that_was_not_read_counts_as_the_handlers_fault_if_that_repeats() -> None:
     ended, _ = decide_call(busy(ended=True, replied=True, begun=False), None, False, STAYS)
-    wrote, _ = decide_call(busy(awaiting_reply=False, wrote_extra=True), None, False, STAYS)
+    wrote, _ = decide_call(busy(awaiting_reply=False, wrote_unasked=True), None, False, STAYS)
     assert isinstance(ended, NoReply) and not ended.begun and ended.fault is OutcomeKind.CRASH
     assert isinstance(wrote, NoReply) and not wrote.begun and wrote.fault is OutcomeKind.BAD_REPLY
 
@@ -151,9 +143,9 @@ def test_leftovers_come_before_a_close_and_a_close_before_the_number_of_tasks(
 
 
 @pytest.mark.parametrize(("fields", "closing", "reason"), [
-    ({}, False, None), ({"ended": True}, True, EXIT), ({"wrote_extra": True}, False, UNASKED),
-    ({"wrote_early": True}, False, UNASKED), ({"wrote_extra": True}, True, DeathReason.CLOSED),
-    ({"closed_stdin": True}, False, EXIT), ({"closed_stdin": True, "wrote_extra": True}, False, UNASKED),
+    ({}, False, None), ({"ended": True}, True, EXIT), ({"wrote_unasked": True}, False, UNASKED),
+    ({"wrote_unasked": True}, True, DeathReason.CLOSED),
+    ({"closed_stdin": True}, False, EXIT), ({"closed_stdin": True, "wrote_unasked": True}, False, UNASKED),
     ({}, True, DeathReason.CLOSED),
 ])  # fmt: skip
 def test_the_end_of_a_container_without_a_call(fields: Any, closing: bool, reason: DeathReason | None) -> None:

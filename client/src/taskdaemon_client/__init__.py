@@ -50,5 +50,5 @@ __all__ = [
     "verify_webhook",
 ]
 
-#: Of the code, whichever distribution it came with.
+#: The version of this code, in either distribution that has it.
 __version__ = "0.1.0"

@@ -25,6 +25,9 @@ class LastingTaskOptions(TypedDict, total=False):
     unique_key: str | None
     #: Where its end is told by a signed POST (Standard Webhooks): http or https. It needs a secret that signs.
     callback_url: str | None
+    #: For whom it is done, such as a customer: at most `max_running_per_key` tasks of the type with the same key run at
+    #: once.
+    limit_key: str | None
 
 
 class SingleTaskOptions(TypedDict, total=False):
@@ -49,12 +52,13 @@ class ShownOptions:
     metadata: dict[str, Any] | None = None
     unique_key: str | None = None
     callback_url: str | None = None
+    limit_key: str | None = None
     schedule: str | None = None
     scheduled_for: datetime | None = None
 
 
 #: The options that a task shows as they were given.
-SHOWN = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key", "callback_url")
+SHOWN = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key", "callback_url", "limit_key")
 #: The options of `tdctl submit`: the arguments of click's options.
 COMMAND: dict[str, dict[str, Any]] = {
     "delay": {"metavar": "SECONDS", "help": "It does not start before: 90, 15m, 2h, 7d."},
@@ -67,4 +71,5 @@ COMMAND: dict[str, dict[str, Any]] = {
     "metadata": {"metavar": "JSON", "help": "Comes back with the task; the handler does not get it."},
     "unique_key": {"metavar": "KEY", "help": "If a task of this type with this key has not ended: that one."},
     "callback_url": {"metavar": "URL", "help": "Is told when the task has ended."},
+    "limit_key": {"metavar": "KEY", "help": "Tasks with the same one run at most max_running_per_key at once."},
 }

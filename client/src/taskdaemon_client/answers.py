@@ -1,6 +1,6 @@
-"""What calls answer. Each `Answer` has the fields of a schema of `/openapi.json`, by the same names.
+"""The answers of calls. Each `Answer` has the fields of a schema of `/openapi.json`, by the same names.
 
-The errors that have answers are here too; `errors` has all.
+The errors that carry answers are here too; `errors` has all.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Answer:
 
     @classmethod
     def read(cls: type[A], raw: Mapping[str, Any]) -> A:
-        """Make one from JSON. A field that an older platform does not send is None.
+        """Make an answer from JSON. A field that an older platform does not send is None.
 
         Raises KeyError without a field that every platform sends, and TypeError, ValueError or AttributeError if a
-        value has another type: then it is no answer of a platform.
+        value has another type: then another server than a platform has answered.
         """
         readers, needed = _readers(cls)  # type: ignore[arg-type]  # mypy takes a class for its instances: no hash
         values = {name: reader(raw[name] if name in needed else raw.get(name)) for name, reader in readers.items()}
@@ -37,7 +37,7 @@ class Answer:
 
 
 def each(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    """What reads a JSON array, of whose values `read` reads each. It raises TypeError for what is no array."""
+    """A reader of a JSON array that reads each value by `read`. It raises TypeError for any other JSON."""
 
     def read_all(values: Any) -> list[T]:
         if not isinstance(values, list):
@@ -49,7 +49,7 @@ def each(read: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 @cache
 def _readers(cls: type[Answer]) -> tuple[dict[str, Callable[[Any], Any]], set[str]]:
-    """A reader for each field, and by which fields an answer is told from that of another server."""
+    """A reader for each field, and the fields by which a platform's answer is told from another server's."""
     hints = get_type_hints(cls)
     names = [field.name for field in fields(cls) if field.name != "raw"]
     needed = {name for name in names[:2] if types.NoneType not in get_args(hints[name])}
@@ -57,7 +57,7 @@ def _readers(cls: type[Answer]) -> tuple[dict[str, Callable[[Any], Any]], set[st
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    """What turns a JSON value into a value of this type."""
+    """The function that turns a JSON value into a value of this type."""
     if hint is datetime:
         return moment
     if get_origin(hint) is list:
@@ -78,7 +78,7 @@ def moment(value: str | None) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task(Answer):
-    """What every task has."""
+    """The fields that every task has."""
 
     id: str
     task_type: str
@@ -117,8 +117,8 @@ class Task(ShownOptions, _Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Answer):
-    """What became of a submit. `existing`: a task with its unique key has not ended, and `id` is that one's.
-    `callback_taken`: then, whether its end is told to the callback URL of this submit; None: it had none."""
+    """The outcome of a submit. `existing`: a task with its unique key has not ended, and `id` names that task.
+    `callback_taken`: then, whether the task's end is told to the callback URL of this submit; None: it had no URL."""
 
     id: str
     existing: bool = False
@@ -146,7 +146,7 @@ class TaskFailed(TaskdaemonError):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Answer):
-    """How far a handler says it is: `progress` from 0 to 1."""
+    """The progress that a handler reports: `progress` from 0 to 1."""
 
     progress: float
     done: float | None
@@ -156,7 +156,7 @@ class Progress(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt(Answer):
-    """One execution of a task. `progress` and `note` are of a running one."""
+    """One execution of a task. Only a running attempt has `progress` and `note`."""
 
     number: int
     outcome: str | None
@@ -182,7 +182,7 @@ class Attempt(Answer):
 class Event(Answer):
     """One event of a task: `status`, `progress`, `log`, `note` or `end`. `raw` is its data."""
 
-    #: To resume after it; None at the end of a deleted task.
+    #: The place to resume from; None at the end of a deleted task.
     id: str | None
     event: str
 
@@ -206,7 +206,7 @@ class Slots(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Pause(Answer):
-    """A pause of a handler; `until` None: until it is resumed."""
+    """A pause of a handler. `until`: its end; None: it lasts until the handler is resumed."""
 
     by: str
     since: datetime
@@ -216,7 +216,7 @@ class Pause(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Drain(Answer):
-    """A drain. `noticed`: the node starts no task any more. `node` is set in a handler's `drained_on`."""
+    """A drain. `noticed`: the node has stopped starting tasks. `node` is set in a handler's `drained_on`."""
 
     by: str
     since: datetime
@@ -227,7 +227,7 @@ class Drain(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Rates(Answer):
-    """Attempts a second that ended within the last `seconds`."""
+    """The number of attempts a second that ended within the last `seconds`."""
 
     seconds: float
     succeeded: float
@@ -261,7 +261,7 @@ class Handler(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedHandler(Answer):
-    """What a node serves of a handler."""
+    """The part of a handler that a node serves."""
 
     type: str
     slots: Slots
@@ -314,7 +314,7 @@ class Operation(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Preview(Answer):
-    """What an operation would act on. `matched_exact` False: at least so many."""
+    """The tasks that an operation would act on. `matched_exact` False: at least so many."""
 
     matched: int
     matched_exact: bool
@@ -328,7 +328,7 @@ class Preview(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Firing(Answer):
-    """What became of a tick of a schedule."""
+    """A tick of a schedule and its outcome."""
 
     scheduled_for: datetime
     outcome: str
@@ -374,7 +374,7 @@ class Schedule(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Answer):
-    """What is told to a task's callback URL. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
+    """A message to a task's callback URL. `id`: the `webhook-id`. `status`: pending, delivered, failed."""
 
     id: str
     event: str
@@ -391,7 +391,8 @@ class Delivery(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class GivenUp(Answer):
-    """`given_up`: callbacks by this call. `matched`: those that match now; `matched_exact` False: at least so many."""
+    """`given_up`: the callbacks that this call has given up. `matched`: the callbacks that still match;
+    `matched_exact` False: at least so many."""
 
     given_up: int
     matched: int
@@ -403,7 +404,7 @@ class GivenUp(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Health(Answer):
-    """`workers`: the nodes that live."""
+    """The platform's health. `workers`: the number of living nodes."""
 
     status: str
     queue_size: int

@@ -1,4 +1,4 @@
-"""One call, and when it is repeated. Nothing here sends anything: the sync and the async client share it."""
+"""A call, and the rules for its repetition. The sync and the async client share this module; it sends nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from taskdaemon_client.errors import ApiError, TryLater, without_user
 
 #: Seconds. A proxy may end a request that is silent for a minute, so no wait asks for more.
 LONGEST_WAIT = 25
-#: Of a batch: tasks, bytes, values. The platform allows 1,000, eight times DAEMON_MAX_BODY (8 MiB), and 100,000.
+#: The most tasks, bytes and values of a batch. The platform allows 1,000, eight times DAEMON_MAX_BODY (8 MiB), 100,000.
 BATCH_TASKS, BATCH_BYTES, BATCH_VALUES = 1_000, 4 << 20, 90_000
-#: How many ids a list takes.
+#: The most ids that a list takes.
 MOST_IDS = 200
-#: Seconds: between two repetitions, and of a Retry-After that is still obeyed.
+#: Seconds: the longest pause between two tries, and the longest Retry-After that is obeyed.
 LONGEST_PAUSE, LONGEST_RETRY_AFTER = 5.0, 60.0
 
 
@@ -32,13 +32,13 @@ T = TypeVar("T")
 
 
 class HasId(Protocol):
-    """A `Task`, `Queued`, `Operation`: whatever has an id."""
+    """A `Task`, `Queued`, `Operation` or any other object with an id."""
 
     @property
     def id(self) -> str: ...
 
 
-#: What names a task or an operation.
+#: The name of a task or an operation: its id, or an object with its id.
 Named = str | uuid.UUID | HasId
 
 
@@ -51,7 +51,7 @@ def id_of(named: Named) -> str:
 
 
 def many(values: Iterable[T]) -> Iterable[T]:
-    """The same. Raises TypeError for a single one."""
+    """The same values. Raises TypeError for a single value."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"any number of tasks, such as [task], not {_told(values)}")
     return values
@@ -74,7 +74,7 @@ class Call:
 
     @property
     def wait(self) -> float:
-        """How many seconds the platform may take beside its usual time."""
+        """The seconds that the platform may take besides its usual time."""
         return float(self.query.get("wait", 0))
 
 
@@ -129,8 +129,9 @@ def _plain(value: Any) -> str:
 class Retries:
     """How often a call is repeated, and after how long.
 
-    `times`: at most so many repetitions. A pause is random, up to 0.1 s that double each time up to LONGEST_PAUSE, or
-    what `Retry-After` says. A call that is told to come back later than LONGEST_RETRY_AFTER fails at once.
+    `times`: at most so many repetitions. A pause is random, below a limit that begins with 0.1 s and doubles each time
+    up to LONGEST_PAUSE; or as long as `Retry-After` says. A `Retry-After` above LONGEST_RETRY_AFTER fails the call at
+    once.
     """
 
     times: int
@@ -140,19 +141,19 @@ class Retries:
             raise ValueError(f"retries must be an integer from 0 on, not {self.times!r}")
 
     def key(self, call: Call, idempotency_key: str | None) -> dict[str, str]:
-        """The headers that make a repetition safe: a key of its own for each POST, if calls are repeated."""
+        """The headers that make a repetition safe: if calls are repeated, each POST has its own idempotency key."""
         if call.method != "POST" or not (idempotency_key or self.times):
             return {}
         return {"Idempotency-Key": _quoted(idempotency_key) if idempotency_key else str(uuid.uuid4())}
 
     def pause(self, repeated: int, failure: Exception) -> float | None:
-        """Seconds until the next repetition, after `repeated` ones; None if there is none."""
+        """Seconds until the next repetition, after `repeated` repetitions; None: no further repetition."""
         if repeated >= self.times or not _may_pass(failure):
             return None
         if isinstance(failure, ApiError) and failure.retry_after is not None:
             if failure.retry_after > LONGEST_RETRY_AFTER:
                 return None
-            # The platform counts whole seconds. Callers that were refused together do not come back together.
+            # Random, so that callers that were refused together do not come back together: the platform counts seconds.
             return failure.retry_after + random.uniform(0, 0.1)
         return random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(repeated, 30)))
 
@@ -171,7 +172,7 @@ def _quoted(key: str) -> str:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks that are queued together: their JSON, and the place of the first one among all."""
+    """Tasks that are queued together: their JSON, and the index of the first task among all."""
 
     first: int
     tasks: list[bytes]
@@ -181,16 +182,16 @@ class Batch:
         return b'{"tasks":[' + b",".join(self.tasks) + b"]}"
 
     def halves(self) -> tuple[Batch, Batch]:
-        """The same in two."""
+        """The two halves of this batch."""
         middle = len(self.tasks) // 2
         return Batch(self.first, self.tasks[:middle]), Batch(self.first + middle, self.tasks[middle:])
 
     def place(self, index: int) -> str:
-        """What a task of it is called among all."""
+        """The name of a task of this batch among all tasks."""
         return f"tasks[{self.first + index}]"
 
     def key(self, idempotency_key: str | None) -> str | None:
-        """The batch's own key. The same tasks with the same key are cut in the same way."""
+        """The batch's own key. It is the same each time: the same tasks are cut into the same batches."""
         return idempotency_key and f"{idempotency_key}/{self.first}-{self.first + len(self.tasks) - 1}"
 
 
@@ -203,7 +204,7 @@ def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
                 f"a task is a mapping, such as {{'type': 'prime'}}, not {task!r:.80}; tasks are a list of them"
             )
         text = encoded(task)
-        # Each value is after one of these; what is in strings counts too, which only makes a batch smaller.
+        # Each value follows one of these characters. Characters in strings count too: that only makes a batch smaller.
         its_values = text.count(b",") + text.count(b"[") + text.count(b"{") + 1
         full = len(batch) == BATCH_TASKS or size + len(text) > BATCH_BYTES or values + its_values > BATCH_VALUES
         if batch and full:
@@ -217,15 +218,16 @@ def batches(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
 
 
 class Watched:
-    """Tasks that are waited for. It asks for as many at a time as a list takes.
+    """The tasks of a wait. Each call asks for as many of them as a list takes.
 
-    Tasks mostly end in their order, so it waits for the first ones. When none of these ends, it looks at all others.
+    Tasks mostly end in their order, so calls wait for the first tasks. When none of these ends, calls look at all
+    others.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
-        #: Which have not ended, in their order.
+        #: The tasks that have not ended, in their order.
         self.open = dict.fromkeys(ids)
-        #: Which are not there.
+        #: The tasks that do not exist.
         self.gone: list[str] = []
         self._others: list[list[str]] = []
         self._longest = 1
@@ -241,7 +243,7 @@ class Watched:
         return list(itertools.islice(self.open, MOST_IDS)), self._longest if len(self.open) > MOST_IDS else LONGEST_WAIT
 
     def saw(self, asked: list[str], there: set[str], ended: set[str]) -> None:
-        """Note what was answered."""
+        """Note an answer: the tasks `asked` for, and which of them are `there` and `ended`."""
         gone = [each for each in asked if each not in there]
         self.gone += gone
         for each in (*gone, *ended):
@@ -255,7 +257,7 @@ class Watched:
 
 
 def unreachable_sentence(url: str, error: Exception, tries: int, seconds: float) -> str:
-    """What is said if no answer came."""
+    """The sentence for a call without an answer."""
     what = str(error) or type(error).__name__
     if isinstance(error, httpx2.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()

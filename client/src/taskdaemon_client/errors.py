@@ -1,4 +1,4 @@
-"""What calls raise. Everything is a `TaskdaemonError`."""
+"""The errors that calls raise. Each is a `TaskdaemonError`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Unreachable(TaskdaemonError):
-    """No answer: the platform is away, or the connection broke. A call that changes something may have been done."""
+    """No answer: the platform is away, or the connection broke. The platform may have done the call."""
 
 
 class WaitTimeout(TaskdaemonError):
-    """The time of a wait is over. `ids`: what has not ended."""
+    """The time of a wait is over. `ids`: the tasks or the operation that have not ended."""
 
     def __init__(self, ids: list[str], seconds: float, kind: str = "task") -> None:
         what = f"{kind} {ids[0]} has" if len(ids) == 1 else f"{len(ids)} {kind}s have"
@@ -29,7 +29,7 @@ class WaitTimeout(TaskdaemonError):
 
 
 class TasksGone(TaskdaemonError):
-    """Tasks that were waited for do not exist, or do not exist any more. `ids`: these."""
+    """A wait was for tasks that do not exist, or do not exist any more. `ids`: these tasks."""
 
     def __init__(self, ids: list[str]) -> None:
         super().__init__(f"no longer there: {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} ({len(ids)} in all)")
@@ -47,10 +47,10 @@ class Fault:
 class ApiError(TaskdaemonError):
     """The platform refused a call. Each status has a class below.
 
-    `status`: of HTTP. `error`: the platform's sentence. `faults`: each field that is wrong, if it said so (`details`).
-    `method`, `url`: the request. `request_id`: of a 500, to find it in the platform's log. `retry_after`: seconds.
-    `replayed`: the call was done before, and what it acted on is gone. `hint`: what the client says to a 401.
-    `foreign`: it is no answer of a platform; the address is that of another server.
+    `status`: the status of HTTP. `error`: the platform's sentence. `faults`: the wrong fields, if the platform named
+    them (`details`). `method`, `url`: the request. `request_id`: finds a 500 in the platform's log. `retry_after`:
+    seconds. `replayed`: the call was done before, and its target is gone. `hint`: the client's advice on a 401.
+    `foreign`: another server than a platform has answered at this address.
     """
 
     hint = ""
@@ -62,7 +62,7 @@ class ApiError(TaskdaemonError):
         parsed = _parsed(response)
         #: The JSON of the answer; empty if that is no object.
         self.body: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
-        # What a proxy says for a platform that is away, or of a body, is no JSON either.
+        # The answer of a proxy, for a platform that is away or about a body, is no JSON either.
         unknown = self.status in (404, 405, 501) and not self.body
         self.foreign = unknown or response.is_success or response.is_redirect
         said = None if self.foreign else self.body.get("error")
@@ -112,7 +112,7 @@ _CLASSES = {401: NotAllowed, 403: NotAllowed, 404: NotFound, 409: Conflict} | di
 
 
 def refusal(response: httpx2.Response, key_hint: str = "") -> ApiError | None:
-    """The error that an answer is, or None. Its body has been read. `key_hint`: is said of a 401."""
+    """The error for an answer; None for a success. The body has been read. `key_hint`: advice for a 401."""
     if response.is_success and (not response.content or _is_json(response)):
         return None
     other = BadRequest if response.is_client_error else ServerFault
@@ -122,7 +122,7 @@ def refusal(response: httpx2.Response, key_hint: str = "") -> ApiError | None:
 
 
 def naming_tasks(error: ApiError, name: Callable[[int], str]) -> ApiError:
-    """The error of a batch. It calls a task `name(place)` where the platform says `tasks[place]`."""
+    """The error of a batch, with the name `name(index)` for each task that the platform calls `tasks[index]`."""
 
     def named(text: str) -> str:
         return re.sub(r"\btasks\[(\d+)\]", lambda found: name(int(found[1])), text)
@@ -133,12 +133,12 @@ def naming_tasks(error: ApiError, name: Callable[[int], str]) -> ApiError:
 
 
 def without_user(url: str) -> str:
-    """An address without a user and a password, to show it."""
+    """An address without its user and password, for messages."""
     return re.sub("//[^/]*@", "//", url)
 
 
 def read_as(read: Callable[[Any], T], response: httpx2.Response) -> T:
-    """What `read` makes of the JSON of a success. Raises `ServerFault` if it cannot: another server answers there."""
+    """The JSON of a success, converted by `read`. Raises `ServerFault` if that fails: another server has answered."""
     try:
         return read(_parsed(response))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -150,7 +150,7 @@ def _is_json(response: httpx2.Response) -> bool:
 
 
 def _sentence(response: httpx2.Response, foreign: bool) -> str:
-    """What is wrong with an answer that does not say it: one of a proxy, or of another server."""
+    """A sentence about an answer that has none itself, from a proxy or another server."""
     said = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
         return f"{said} to {response.headers.get('Location', 'nowhere')}; is the address right?"
@@ -167,7 +167,7 @@ def _parsed(response: httpx2.Response) -> Any:
 
 
 def _faults(details: object) -> list[Fault]:
-    """Those of an answer's `details`; none if another server means something else by it."""
+    """The faults in an answer's `details`; none if another server means something else by the word."""
     rows = details if isinstance(details, list) else []
     return [
         Fault(str(row["field"]), str(row["error"]))

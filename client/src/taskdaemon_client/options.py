@@ -1,4 +1,4 @@
-"""What calls take: the options of a task, and the filters of lists and operations."""
+"""The arguments of calls: the options of a task, and the filters of lists and operations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class LastingOptions(LastingTaskOptions, total=False):
-    """The options of a task that a schedule gives to each of its tasks, too."""
+    """The options of a task that a schedule can also give to each of its tasks."""
 
     priority: int | None  #: 0 to 100; larger ones go first
 
 
 class TaskOptions(LastingOptions, SingleTaskOptions, total=False):
-    """The options of a task. None is the same as leaving one out."""
+    """The options of a task. None is the same as no option."""
 
 
 class NewTask(TaskOptions, total=False):
@@ -30,7 +30,7 @@ class NewTask(TaskOptions, total=False):
 
 
 class Filter(TypedDict, total=False):
-    """Which tasks: all conditions hold. Several values are a list, or a string with commas."""
+    """The conditions of a filter; a task has to match all. Several values are a list, or a string with commas."""
 
     status: str | Sequence[str] | None
     type: str | Sequence[str] | None
@@ -45,7 +45,7 @@ class Filter(TypedDict, total=False):
 
 
 class ScheduleDefinition(LastingOptions, total=False):
-    """What a schedule is made of: `type`, and either `cron` or `every`."""
+    """The definition of a schedule: `type`, and either `cron` or `every`."""
 
     type: Required[str]
     cron: str | None  #: five fields, or @hourly, @daily, @weekly, @monthly, @yearly

@@ -12,7 +12,7 @@ WIDTH = 30
 
 
 class ProgressBar:
-    """Shows how many of `total` have ended, at most ten times a second. Shows nothing if `to` is no terminal."""
+    """Shows how many of `total` tasks have ended, at most ten times a second. Shows nothing if `to` is no terminal."""
 
     def __init__(self, total: int = 0, to: TextIO | None = None) -> None:
         self.total = total
@@ -33,14 +33,14 @@ class ProgressBar:
             self._to.flush()
 
     def ended(self, *, failed: bool = False) -> None:
-        """One more has ended."""
+        """Count a further task that has ended."""
         self.done += 1
         self.failed += failed
         if time.monotonic() - self._shown >= 0.1:
             self.show()
 
     def show(self) -> bool:
-        """Draw it. Answers whether there is a terminal."""
+        """Draw the bar. Answers whether there is a terminal."""
         if not self._to.isatty():
             return False
         self._shown = time.monotonic()
@@ -51,7 +51,7 @@ class ProgressBar:
         return True
 
     def line(self, seconds: float) -> str:
-        """What it shows after so many seconds."""
+        """The text of the bar after so many seconds."""
         filled = WIDTH if self.done >= self.total else WIDTH * self.done // self.total
         words = [f"[{'#' * filled}{' ' * (WIDTH - filled)}] {self.done:,} of {self.total:,}"]
         if self.failed:
@@ -63,7 +63,7 @@ class ProgressBar:
 
 
 def bar(wanted: bool | ProgressBar, total: int) -> ProgressBar:
-    """The bar that a caller wants: its own, a new one, or one that shows nothing."""
+    """The bar that a caller wants: its own bar, a new bar, or a bar that shows nothing."""
     if isinstance(wanted, ProgressBar):
         wanted.total = total
         return wanted

@@ -1,4 +1,4 @@
-"""Where the platform is, and with which key: arguments, the environment, a file of profiles."""
+"""The platform's address and the key, from arguments, the environment or a file of profiles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BadSettings(TaskdaemonError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to send requests. `source`, `key_source`: what named the address and the key, for messages.
+    """The address and the key of requests. `source`, `key_source`: where each was found, for messages.
 
     `forwarded_proto`: the header X-Forwarded-Proto of each request, see `settings`.
     """
@@ -61,7 +61,7 @@ class Settings:
 
     @property
     def key_hint(self) -> str:
-        """What helps if the platform takes no such key."""
+        """The advice for a key that the platform refuses."""
         if self.api_key:
             return f"; the key is that of {self.key_source}"
         return "; there is no key: set TASKDAEMON_API_KEY, name a profile with an api_key, or in Python pass api_key="
@@ -86,8 +86,8 @@ def settings(url: str | None = None, api_key: str | None = None, profile: str | 
     """Find the address and the key.
 
     The address is the first of: `url`; the profile that `profile` names; TASKDAEMON_URL; the profile that
-    TASKDAEMON_PROFILE names; the file's `default`; http://127.0.0.1:8080. The key is `api_key`, else that of the
-    profile if the address is the profile's, else TASKDAEMON_API_KEY. So a profile's key goes to its own address only.
+    TASKDAEMON_PROFILE names; the file's `default`; http://127.0.0.1:8080. The key is `api_key`, else the profile's key
+    if the address is the profile's, else TASKDAEMON_API_KEY. So a profile's key goes to its own address only.
     TASKDAEMON_FORWARDED_PROTO=https is for a process behind the proxy that ends TLS, which calls the web server over
     HTTP: each call says, as the proxy would, that it came over TLS. Raises `BadSettings`.
     """
@@ -110,7 +110,7 @@ def settings(url: str | None = None, api_key: str | None = None, profile: str | 
     if named.get("api_key") and not api_key:
         key, key_source = named["api_key"], source
     if os.name == "posix" and file.stat().st_mode & 0o022:
-        # Whoever writes the address gets the key.
+        # A user who can write the address gets the key.
         if key:
             raise BadSettings(f"{file} can be written by other users, so no key is sent; type: chmod go-w {file}")
         log.warning("%s can be written by other users; type: chmod go-w %s", file, file)
@@ -140,7 +140,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(where: str, table: Any, keys: dict[str, type]) -> dict[str, Any]:
-    """A table of the file, which has no other keys than these, with values of these types."""
+    """A table of the file. Raises `BadSettings` if it has other keys than these, or values of other types."""
     if not isinstance(table, dict):
         raise BadSettings(f"{where} must be a table")
     for key, value in table.items():

@@ -38,7 +38,7 @@ class _Refused(Exception):
 class FakePlatform:
     """Answers as the platform does: submits, batches, reads, lists, waits, cancel, redrive, priority, delete.
 
-    `handlers`: for each type what makes a result of a task's data; what it raises fails the task (`handler_error`).
+    `handlers`: for each type a function from a task's data to its result; its error fails the task (`handler_error`).
     A task runs in the call that submits it. With `immediately=False`, or if it has a `delay`, it is pending until
     `run_next`. A wait for a pending task answers at once. `tasks`: the JSON of all tasks by id, oldest first. `calls`:
     the method and path of each request.
@@ -52,20 +52,20 @@ class FakePlatform:
         self._remembered: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def client(self, *, retries: int = 0) -> Client:
-        """A client of it."""
+        """A client of this platform."""
         return Client(URL, retries=retries, transport=self.transport)
 
     def async_client(self, *, retries: int = 0) -> AsyncClient:
-        """An async client of it."""
+        """An async client of this platform."""
         return AsyncClient(URL, retries=retries, transport=self.transport)
 
     @property
     def transport(self) -> httpx2.MockTransport:
-        """For a client that your program makes by itself."""
+        """The transport for a client that your program makes by itself."""
         return httpx2.MockTransport(self._answer)
 
     def run_next(self) -> str | None:
-        """Run the pending task that is next. Answers its id, or None if there is none."""
+        """Run the next pending task. Answers its id, or None if no task is pending."""
         task = next((task for task in self.tasks.values() if task["status"] == "pending"), None)
         if task is None:
             return None

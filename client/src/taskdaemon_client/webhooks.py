@@ -1,4 +1,4 @@
-"""Checks that a callback is the platform's: Standard Webhooks, https://www.standardwebhooks.com."""
+"""Checks that a callback comes from the platform: Standard Webhooks, https://www.standardwebhooks.com."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class BadWebhook(TaskdaemonError):
-    """It is not signed with a known secret, or too old: answer 400, and do nothing."""
+    """A callback that no known secret has signed, or that is too old: answer 400, and do nothing."""
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """A task has ended. `type`: `task.completed` or `task.failed`. `id` is the same if it is sent again.
+    """A callback: a task has ended. `type`: `task.completed` or `task.failed`. A repeated callback has the same `id`.
 
     `truncated`: the task was too large; `task_data` and `result` are None, read the task for them.
     """
@@ -40,10 +40,11 @@ class Webhook:
 def verify_webhook(
     body: bytes, headers: Mapping[str, str] | Message, *secrets: str, tolerance: float = 300, now: float | None = None
 ) -> Webhook:
-    """The callback in a request's body. Raises `BadWebhook`, and ValueError if there is no secret, or none that is one.
+    """The callback in a request's body. Raises `BadWebhook`, and ValueError without a secret, or for an invalid secret.
 
-    `body`: as it arrived, not decoded and encoded again. `headers`: of the request; case does not count. `secrets`:
-    `whsec_...`; one of them has to fit, so that they can be changed. `tolerance`: seconds that its clock may differ.
+    `body`: the bytes as they arrived, not decoded and encoded again. `headers`: the request's; case does not count.
+    `secrets`: `whsec_...`; one of them has to fit, so that secrets can be changed. `tolerance`: the seconds by which
+    the platform's clock may differ.
     """
     keys = [_key(secret) for secret in secrets]
     if not keys:

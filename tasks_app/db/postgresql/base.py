@@ -65,7 +65,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         self.configured: set[bool] = set()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's. Every call of a connection and of its cursors passes through here."""
+        """As psycopg's `wait`. Every call of a connection and of its cursors passes through here."""
         limit = call_limit.seconds if timeout is None else timeout
         try:
             return super().wait(gen, interval, limit)
@@ -105,7 +105,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         return self._results()
 
     def _results(self) -> Any:
-        # Usually one. If the server ends the session just after a statement failed, both errors are here.
+        # Usually one result. If the server ends the session just after a statement failed, both errors are here.
         results = self.wait(generators.execute(self.pgconn))
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
@@ -166,8 +166,8 @@ outage = Outage()
 class _Errors(DatabaseErrorWrapper):
     """Adds WriteRefused. Closes a read-only session: it may be a standby's, and the next one the primary's.
 
-    A session that the server has ended for idling in a transaction, as that of a process that was suspended, is an
-    OperationalError: for psycopg it is an InternalError, which would look like a bug.
+    If the server has ended a session for idling in a transaction (its process may have been suspended), raises
+    OperationalError: psycopg raises InternalError, which would look like a bug.
     """
 
     wrapper: DatabaseWrapper
@@ -186,17 +186,18 @@ class _Errors(DatabaseErrorWrapper):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Over connections whose calls time out (`TimeoutConnection`). During an outage only one thread tries to connect.
+    """Django's wrapper of connections whose calls time out (`TimeoutConnection`). During an outage only one thread
+    tries to connect.
 
     Refuses a pooler that shares sessions by an OperationalError for which `calls.is_refused` is true.
     """
 
     Database = SimpleNamespace(**{**vars(psycopg), "connect": TimeoutConnection.connect})  # type: ignore[assignment]
-    #: Of the process: there is no pooler, or it gives each connection its own session.
+    #: Known to the process: there is no pooler, or it gives each connection its own session.
     _pooler_is_checked = False
-    #: Of the process, on the monotonic clock: when a session was last found to be read-only.
+    #: One value for the process, on the monotonic clock: when a session was last found to be read-only.
     read_only_at = -1.0
-    #: Of this session, on the monotonic clock: when it was last found to be writable, and to be usable.
+    #: On the monotonic clock: when this session was last found to be writable, and to be usable.
     _writable_at = 0.0
     _usable_at = float("-inf")
 
@@ -234,7 +235,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return True
 
     def _is_known_usable(self) -> bool:
-        """Without a round trip. A session that the server has ended has input: the reason, or the end of the stream."""
+        """Checks without a round trip: a session that the server has ended has input, the reason or the end of the
+        stream."""
         return (
             not self.errors_occurred
             and time.monotonic() - self._usable_at < USABLE_SECONDS

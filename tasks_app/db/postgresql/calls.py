@@ -16,7 +16,7 @@ from django.db import connections
 #: connection stays usable.
 CALL_LIMIT_SECONDS = 11.0
 #: SQLSTATE of a write in a read-only transaction: on a standby, on a demoted primary, or on a server that its provider
-#: made read-only because its disk is full. And of a full disk.
+#: made read-only because its disk is full. Then the SQLSTATE of a full disk.
 READ_ONLY, DISK_FULL = "25006", "53100"
 #: How often two sessions are compared: on a busy pool they may differ by chance.
 SESSION_CHECKS = 10
@@ -54,9 +54,9 @@ def prepared(sql: str, values: Sequence[str | int | float]) -> list[tuple[Any, .
 
 
 def is_refused_write(error: object) -> bool:
-    """Whether this is psycopg's error for a refused write. One is an InternalError, which would look like a bug.
+    """Whether this is psycopg's error for a refused write, which may be an InternalError and would look like a bug.
 
-    Not if the error ends the session: without room for its log the server stops within a commit, which may be stored.
+    False if the error ends the session: without room for its log the server stops within a commit, which may be stored.
     """
     return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL) and not ends_session(error)
 

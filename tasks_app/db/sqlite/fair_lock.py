@@ -1,7 +1,7 @@
 """A fair lock between processes, which the kernel releases when its holder dies.
 
 flock(2) alone is neither fair nor bounded: a blocking call has no time limit, and a process that polls loses to a
-holder that takes the lock again at once. So there are two: the lock itself, and the *turn*, which is held by the one
+holder that takes the lock again at once. So there are two locks: the lock itself, and the *turn*, which is held by the
 process that may take the lock next. A holder that wants the lock again must first wait for the turn. The turn's file is
 a FIFO, through which the holder tells the next process that the lock is free.
 
@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 LOCK_POLL_SECONDS = 0.005
 #: Pauses between attempts to take the turn, or the lock without a turn: the first pause, and the longest of each.
 FIRST_PAUSE_SECONDS, MAX_TURN_PAUSE_SECONDS, MAX_LOCK_PAUSE_SECONDS = 0.0001, 0.0005, 0.002
-#: How long a process waits for the turn, and for how long afterwards it does without: the turn's owner may be stopped.
+#: How long a process waits for the turn, and for how long afterwards it takes the lock without the turn, whose owner
+#: may be stopped.
 TURN_TIMEOUT_SECONDS, WITHOUT_TURN_SECONDS = 0.05, 1.0
 
 
@@ -101,7 +102,7 @@ class FairLock:
 
     def _try_turn(self, turn: int) -> bool:
         """Take the turn if it is free and no process is to have it first."""
-        # Shared: two that only ask do not take each other for one that is first.
+        # A shared lock: two processes that only ask do not mistake each other for a process that is first.
         if not _try_lock(self._first, fcntl.LOCK_SH):
             return False
         fcntl.flock(self._first, fcntl.LOCK_UN)

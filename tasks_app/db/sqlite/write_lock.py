@@ -31,7 +31,7 @@ class _State(threading.local):
 
 
 class _Writers:
-    """Threads of this process that wait for the write lock, of which one at a time competes with other processes."""
+    """Threads of this process that wait for the write lock. One of them at a time competes with other processes."""
 
     def __init__(self, first: bool = False) -> None:
         """`first`: they go before all others that wait for the lock, in this process too."""
@@ -50,14 +50,15 @@ class _Writers:
         raise OperationalError("database is locked: another process has held it for 20 s")
 
     def _lock(self, database: str) -> FairLock:
-        """A forked child gets its own: a flock belongs to the open file, which the two share."""
+        """The lock of this process. A forked child gets its own: a flock belongs to the open file, which parent and
+        child share."""
         if self._file is None or self._file[1] != database or self._file[0] != os.getpid():
             self._file = (os.getpid(), database, FairLock(f"{database}.lock"))
         return self._file[2]
 
 
 _state = _State()
-#: By `first`.
+#: The writers, by `first`.
 _writers = {first: _Writers(first) for first in (False, True)}
 
 
@@ -104,7 +105,8 @@ def writing() -> AbstractContextManager[sqlite3.Connection]:
 def bare_writing(
     one_statement: bool = False, durable: bool = True, first: bool = False
 ) -> AbstractContextManager[sqlite3.Connection]:
-    """The same without Django's bookkeeping (`Store.bare_writing`), which costs as much as a small transaction.
+    """As `writing`, but without Django's bookkeeping (`Store.bare_writing`), which costs as much as a small
+    transaction.
 
     `first`: before all writes that wait, of this process and of others, except for the one that is next.
     """
@@ -119,9 +121,9 @@ def connected() -> sqlite3.Connection:
 
 @contextmanager
 def savepoint() -> Iterator[None]:
-    """A part of this thread's write transaction, of which Django knows within it (`Store.savepoint`)."""
+    """A savepoint in this thread's write transaction; within it Django knows of the transaction (`Store.savepoint`)."""
     database = connections[DEFAULT_DB_ALIAS]
-    # Without autocommit, Django takes it that a transaction was begun before.
+    # Without autocommit, Django assumes that a transaction was begun before.
     was, database.autocommit = database.autocommit, False
     try:
         with transaction.atomic():

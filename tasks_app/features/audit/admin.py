@@ -15,11 +15,12 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
 
 from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, SpanFilter, StrictFilter, StrictList, column
 from tasks_app.admin.navigation import Section
@@ -175,13 +176,11 @@ class AuditAdmin(ReadOnlyAdmin):
         return str(row.target)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.export_view)
+        view = self.admin_site.admin_view(require_GET(self.export_view))
         return [path("export/", view, name="tasks_app_auditentry_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """The lines that the list's address finds, as a file. `format`: csv or jsonl. 503 without a free place."""
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
         if not self.has_view_permission(request):
             raise PermissionDenied
         form, filters = request.GET.get("format", ""), request.GET.copy()

@@ -12,12 +12,13 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
 from tasks_app.admin import task_list
 from tasks_app.admin.lists import (
@@ -198,7 +199,7 @@ class CallbackAdmin(PageAdmin):
         )  # fmt: skip
 
     def get_urls(self) -> list[URLPattern]:
-        retry = self.admin_site.admin_view(self.retry_view)
+        retry = self.admin_site.admin_view(require_POST(self.retry_view))
         return [path("<str:object_id>/retry/", retry, name="tasks_app_delivery_retry"), *super().get_urls()]
 
     def show(self, request: HttpRequest, row: Delivery) -> HttpResponse:
@@ -217,8 +218,6 @@ class CallbackAdmin(PageAdmin):
 
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: send it now, with all its tries again. Back to the page of its task if `task` is in the form."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         if not self.has_retry_permission(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))

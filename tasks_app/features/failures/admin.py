@@ -13,12 +13,13 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
 from tasks_app.admin.handlers import handler_acts
 from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
@@ -123,7 +124,7 @@ class FailureGroupAdmin(PageAdmin):
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "tasks_app_failuregroup"
         return [
-            path("<path:object_id>/resolve/", view(self.resolve_view), name=f"{name}_resolve"),
+            path("<path:object_id>/resolve/", view(require_POST(self.resolve_view)), name=f"{name}_resolve"),
             path("<path:object_id>/act/<str:act>/", view(self.act_view), name=f"{name}_act"),
             *super().get_urls(),
         ]
@@ -178,8 +179,6 @@ class FailureGroupAdmin(PageAdmin):
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: resolve the group; with `reopen`, open it again."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         if not self.has_act_permission(request):
             raise PermissionDenied
         group = self.get_object(request, unquote(object_id))

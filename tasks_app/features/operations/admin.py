@@ -12,11 +12,12 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.views.decorators.http import require_http_methods, require_POST
 
 from tasks_app.admin.holds import pause_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
@@ -155,8 +156,8 @@ class OperationAdmin(PageAdmin):
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "tasks_app_operation"
         return [
-            path("start/", view(self.start_view), name=f"{name}_start"),
-            path("<str:object_id>/abort/", view(self.abort_view), name=f"{name}_abort"),
+            path("start/", view(require_http_methods(["GET", "HEAD", "POST"])(self.start_view)), name=f"{name}_start"),
+            path("<str:object_id>/abort/", view(require_POST(self.abort_view)), name=f"{name}_abort"),
             *super().get_urls(),
         ]
 
@@ -165,8 +166,6 @@ class OperationAdmin(PageAdmin):
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
         """GET: count, and ask for the options. POST: start the operation."""
-        if request.method not in ("GET", "HEAD", "POST"):
-            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         given = request.POST if request.method == "POST" else request.GET
         chosen = Chosen.of(request, given.get("chosen", ""))
         if chosen is None:
@@ -251,8 +250,6 @@ class OperationAdmin(PageAdmin):
 
     def abort_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: abort it."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         operation = self.seen(request, object_id)
         if operation is None:
             return self.missing(request, object_id)

@@ -23,10 +23,11 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS, Field
 
+from tasks_app import conf
 from tasks_app.field import Faults
 from tasks_app.handlers.words import duration, nearest, plural
 from tasks_app.options.known import given
-from tasks_app.queue.submission import NewTask, TaskOptions
+from tasks_app.queue.submission import NewTask, TaskOptions, with_derived
 
 OVERLAP, CATCH_UP = ("allow", "skip"), ("one", "none")
 
@@ -84,7 +85,10 @@ class Definition:
         """The task of a tick. `delayed`: by the jitter."""
         delay = random.uniform(0.0, self.jitter) if delayed and self.jitter else None
         ours = {"delay": delay, "schedule": schedule, "scheduled_for": tick}
-        return replace(self.task, options=TaskOptions.asked({**(self.task.options or {}), **ours}))
+        options = TaskOptions.asked({**(self.task.options or {}), **ours})
+        faults: Faults = []
+        derived = with_derived(options, conf.handlers().get(self.task.task_type), self.task.task_data, faults)
+        return replace(self.task, options=options if faults else derived)
 
 
 def _options(rest: dict[str, Any]) -> TaskOptions | None:

@@ -1,4 +1,4 @@
-"""Claim on PostgreSQL: one statement, which skips what is known to be dead (`marks`)."""
+"""Claim on PostgreSQL: one statement, which skips the index's known dead entries (`marks`)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from typing import Any
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.process import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
-from tasks_app.queue.postgresql.marks import EMPTY, READY_BY_PRIORITY, RETURNED, Marks, SessionMarks, session_marks
+from tasks_app.queue.postgresql.marks import (
+    EMPTY,
+    READY_BY_PRIORITY,
+    RETURNED,
+    Marks,
+    SessionMarks,
+    kept_marks,
+    session_marks,
+)
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
 MAX_CAPPED_ROUNDS = 8
-#: A claim returns at most so many bytes of data. What could be more is left out: the server makes a text of each, so
-#: that many large ones together would take longer than a statement may.
+#: A claim returns at most so many bytes of data. Data that could exceed them is left out: the server makes a text of
+#: each, and many large texts together would take longer than a statement may.
 MAX_DATA_BYTES = 16 * 1024 * 1024
 #: Data without a stored size is measured if it has so few bytes in its row. More may be compressed, and of a number
 #: with an exponent hundreds of bytes are made.
@@ -35,7 +43,7 @@ Arm = tuple[str, str, str]
 
 
 def arms(by_position: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
-    """What is read of each segment (a, b, c), one after the other: every ready row once, the best first."""
+    """The reads of each segment (a, b, c), one after the other: every ready row once, the best first."""
     return {
         "fifo": (
             (returned, "place < segment.a", "place"),
@@ -118,7 +126,7 @@ def claim_by_type(order: Selection) -> str:
 
 @cache
 def claim_one_type(order: Selection) -> str:
-    """The same for one type, the usual case: it costs the server a tenth less."""
+    """The statement that claims tasks of one type, the usual case: it costs the server a tenth less."""
     segments = "$10::bigint[], $11::bigint[], $12::bigint[]"
     best = _best(order, "$1", "$4::int", "$9::bigint", segments, "FOR UPDATE SKIP LOCKED")
     return _CLAIM_ONE_TYPE.replace("{best}", best).replace("{each}", "$13")
@@ -132,12 +140,14 @@ def best_of_types(order: Selection) -> str:
     return f"SELECT b.id::text FROM {rows} ORDER BY {ORDER[order]} LIMIT $2::int"
 
 
-def claim(
+def take_ready(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
     session = session_marks()
     if session is not None:
         session.look_if_due(order)
+    else:
+        session = kept_marks()
     claim_sent_at = time.monotonic()
     if cap is None:
         rows = _claim_uncapped(node, requests, order, lease, session)
@@ -150,7 +160,8 @@ def claim(
         session.claimed(order, priorities)
     policies = {request.task_type: request.policy for request in requests}
     return [
-        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None)) for row in rows
+        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None, False))
+        for row in rows
     ]
 
 
@@ -235,6 +246,6 @@ def as_json(requests: Sequence[ClaimRequest], order: Selection, session: Session
 
 
 def ready_types(types: Sequence[str]) -> set[str]:
-    """A look, so an idle node's polls do not read what its claims left behind."""
+    """Takes a look, so that an idle node's polls do not read the dead entries that its claims left behind."""
     session = session_marks() or SessionMarks()
     return session.look("fifo", types)

@@ -51,7 +51,7 @@ def add_counts(deltas: Mapping[str, int]) -> None:
 
 
 class Fold:
-    """The folds of one thread. What one does not get to, the next one does."""
+    """The folds of one thread. Deltas that a fold does not reach are left to the next fold."""
 
     def __init__(self) -> None:
         self._session: Any = None
@@ -60,7 +60,7 @@ class Fold:
         self._folded = 0
 
     def __call__(self) -> None:
-        """Fold the deltas of all transactions that have ended. Waits for none of the others."""
+        """Fold the deltas of all transactions that have ended. Waits for no other transaction."""
         connection.ensure_connection()
         if self._session is not connection.connection:  # a crash of the server may have taken back ids
             self._session, self._waiting, self._folded = connection.connection, None, 0

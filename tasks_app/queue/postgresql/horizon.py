@@ -1,13 +1,13 @@
-"""Which positions and times can no longer appear below: proven from the locks that writers hold, on PostgreSQL.
+"""The value below which no new position or time can appear, on PostgreSQL: proven from the locks that writers hold.
 
-A position is taken from a sequence before its transaction commits, so a late commit lies below what others have taken
-since. But whoever writes a row holds a lock on its table before the statement takes the position or the time, and
-until the commit is visible. So a value that was sampled *before* the holders of such locks were listed is safe once
-none of these holders is left: whatever was taken before the sample has ended.
+A position is taken from a sequence before its transaction commits, so a late commit lies below positions that others
+have taken since. But a transaction that writes a row holds a lock on its table before the statement takes the position
+or the time, and until the commit is visible. So a value that was sampled *before* the holders of such locks were listed
+is safe once all these holders have ended: then each transaction that took a value before the sample has ended.
 
-Ids of transactions prove less: one without a write has none when it takes its position, the upper bound of a snapshot
-(`pg_snapshot_xmax`) is below those that run but were last to begin, and a long transaction in any database of the
-server would hold the proof up.
+Ids of transactions prove less: a transaction without a write has no id when it takes its position, the upper bound of a
+snapshot (`pg_snapshot_xmax`) is below running transactions that were last to begin, and a long transaction in any
+database of the server would hold the proof up.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tasks_app.db.postgresql.calls import prepared
 
 #: The name of every transaction that is prepared for a two-phase commit.
 PREPARED = "prepared"
-#: Whoever writes a row of a table holds one of these locks until the end of its transaction. A transaction that is
-#: prepared for a two-phase commit keeps its locks, but not the name by which they were listed before.
+#: A transaction that writes a row of a table holds one of these locks until its end. A transaction that is prepared for
+#: a two-phase commit keeps its locks, but not the name by which they were listed before.
 WRITERS = f"""
 SELECT coalesce(json_agg(DISTINCT CASE WHEN pid IS NULL THEN '{PREPARED}' ELSE virtualtransaction END), '[]')::text
 FROM pg_locks
@@ -42,7 +42,7 @@ def writers(table: str) -> frozenset[str]:
 def ended(before: Set[str], writers: Set[str]) -> bool:
     """Whether none of the writers `before` is left among those that were listed later.
 
-    One that is prepared may be any of them, since it was listed under another name.
+    A prepared transaction may be any of them, since it was listed under another name.
     """
     return not before or (PREPARED not in writers and not before & writers)
 
@@ -58,14 +58,14 @@ def all_ended(before: Set[str], table: str) -> bool:
 
 
 class Sample(NamedTuple):
-    """What a sequence has reached, and the server's clock in microseconds."""
+    """The last value of a sequence, and the server's clock in microseconds."""
 
     position: int = 0
     micros: int = 0
 
 
 class Horizon(NamedTuple):
-    """What is proven so far, for the snapshots that are taken from now on."""
+    """The sample that is proven so far, for the snapshots that are taken from now on."""
 
     #: Everything below it has ended: a row that appears from now on has at least this position, or this time.
     proven: Sample = Sample()

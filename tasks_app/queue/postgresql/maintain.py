@@ -1,5 +1,5 @@
 """Maintenance of the store on PostgreSQL: the row of scan starts moves, counters are folded, and two searches are made:
-for ready tasks that marks hide, and for what holds an old snapshot, named so that an operator can end it.
+for ready tasks that marks hide, and for the holder of an old snapshot, named so that an operator can end it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tasks_app.queue.sql import READY
 
 log = structlog.get_logger(__name__)
 
-#: Between two folds of a thread, and between two looks at what holds a snapshot.
+#: The time between two folds of a thread, and between two looks at the holders of snapshots.
 FOLD_SECONDS = 4.0
-#: The search for hidden tasks reads what claims skip: at most this share of the time goes into it.
+#: The search for hidden tasks reads the entries that claims skip: at most this share of the time goes into it.
 MAX_SEARCH_SHARE = 0.02
-#: After one that was cut short.
+#: The pause after a search that was cut short.
 RETRY_SEARCH_SECONDS = 600.0
 
 
 class _Thread(threading.local):
-    """What this thread does next, and when, on the monotonic clock."""
+    """The next jobs of this thread, and their times on the monotonic clock."""
 
     def __init__(self) -> None:
         self.fold, self.advance = Fold(), Advance(conf.environment().task_selection)
@@ -111,12 +111,12 @@ def overlooked() -> Counter[str]:
     return counts
 
 
-# What holds a snapshot.
+# The holders of snapshots.
 
 #: A snapshot is a problem once it is this old and so many transactions have begun since: most leave dead rows.
 MIN_SECONDS, MIN_TRANSACTIONS = 60.0, 20_000
 
-# Snapshots of other databases keep no rows of this one's tables. What a role may not see of others' sessions is null.
+# Snapshots of other databases keep no rows of this one's tables. Columns of sessions that a role may not see are null.
 OLDEST = """
 SELECT held.name, held.since, held.age FROM (
   SELECT CASE WHEN backend_type = 'walsender' THEN 'the standby ' ELSE 'session ' END || pid

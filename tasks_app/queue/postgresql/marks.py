@@ -1,13 +1,13 @@
-"""What a claim on PostgreSQL skips of the ready index, because only dead entries are there.
+"""The parts of the ready index that a claim on PostgreSQL skips, because only dead entries are there.
 
 Entries of claimed tasks stay in the index while any session holds a snapshot that is older than the claim, and a claim
 from the index's end would read all of them. Marks say between which positions no task is ready, by type and order. Rows
 come back to their old positions: by a retry, a release, a rescue, a promotion or a redrive. So every claim also reads
-those that became ready again since `since`, along an index of their own. This always holds: a ready row is outside the
-bands, or it ran before and has been ready since `since` or later.
+the rows that became ready again since `since`, along an index of their own. This always holds: a ready row is outside
+the bands, or it ran before and has been ready since `since` or later.
 
 First the bands and the marks, which are plain values; then the look, a statement that sees what moves them; then the
-marks of a database session. They belong to a session because what is proven ends with the server's memory: after a
+marks of a database session. They belong to a session because the proof ends with the server's memory: after a
 crash claims may be undone, after a restore or a fail-over positions may be given out again.
 """
 
@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -44,7 +45,7 @@ class Returned(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A question to a look: the first ready row from `low` on, or `last`, the last one below `high`.
+    """A question to a look: the first ready row from `low` on, or with `last` the last ready row below `high`.
 
     `priority`: among these rows; None: among all.
     """
@@ -74,16 +75,16 @@ class Bands(Protocol):
         """The parts of the index that a claim reads, in order. See `claim.ARMS`."""
 
     def probes(self, proven: int) -> list[Probe]:
-        """What a look asks to make the bands larger, up to a proven position."""
+        """The questions of a look that make the bands larger, up to a proven position."""
 
     def grown(self, proven: int, found: Sequence[int | None]) -> Bands:
-        """The larger bands, by what the look found for each probe."""
+        """The larger bands, by the look's answer to each probe."""
 
     def cut(self, lowest: Mapping[int, int]) -> Bands:
-        """Smaller bands, outside of which are the lowest positions by priority, and all that is above."""
+        """Smaller bands: the lowest positions by priority, and all positions above them, are outside."""
 
     def bands(self) -> list[Band]:
-        """The same as a list."""
+        """These bands as a list."""
 
     def claimed(self, priorities: Collection[int]) -> Bands:
         """After a claim of tasks of these priorities."""
@@ -95,7 +96,7 @@ class Fifo(NamedTuple):
     floor: int = 0
 
     def segments(self) -> list[Segment]:
-        """[(floor, 0, 0)]: what came back below it, then all from it on."""
+        """[(floor, 0, 0)]: the returned rows below it, then all rows from it on."""
         return [(self.floor, 0, 0)]
 
     def probes(self, proven: int) -> list[Probe]:
@@ -121,16 +122,17 @@ class Levels(NamedTuple):
     floors: tuple[tuple[int, int], ...] = ()
 
     def segments(self) -> list[Segment]:
-        """[(priority, floor, next)]: of it what came back, then the rest of it, then what is between it and the next.
+        """[(priority, floor, next)]: the priority's returned rows, its other rows, then the rows between it and the
+        next priority.
 
-        The first one is above every priority.
+        The first segment has a number above every priority.
         """
         levels = ((TOP, 0), *self.floors)
         following = (*[level for level, _ in self.floors], -1)
         return [(level, floor, after) for (level, floor), after in zip(levels, following, strict=True)]
 
     def probes(self, proven: int) -> list[Probe]:
-        """The first ready row of each."""
+        """The first ready row of each priority."""
         return [Probe(floor, END, priority=level) for level, floor in self.floors]
 
     def grown(self, proven: int, found: Sequence[int | None]) -> Levels:
@@ -156,7 +158,7 @@ class Lifo(NamedTuple):
     stack: tuple[tuple[int, int], ...] = ()
 
     def segments(self) -> list[Segment]:
-        """[(low, high, band)]: the rows between them, then what came back in the band below, down to `band`."""
+        """[(low, high, band)]: the rows between them, then the returned rows in the band below, down to `band`."""
         segments, high = [], END
         for low, top in self.stack:
             segments.append((top, high, low))
@@ -164,7 +166,7 @@ class Lifo(NamedTuple):
         return [*segments, (0, high, 0)]
 
     def probes(self, proven: int) -> list[Probe]:
-        """The last ready row above the highest band, and the last one below it."""
+        """The last ready row above the highest band, and the last ready row below it."""
         if not self.stack:
             return [Probe(0, proven, last=True)]
         (low, high), *rest = self.stack
@@ -182,7 +184,7 @@ class Lifo(NamedTuple):
         return Lifo((*_worth([(above + 1, proven)]), (low, high), *rest)[:MAX_BANDS])
 
     def cut(self, lowest: Mapping[int, int]) -> Lifo:
-        """All of them go: what came back is anywhere, and the highest band grows again at once."""
+        """No bands: returned rows may be anywhere, and the highest band grows again at once."""
         return Lifo()
 
     def bands(self) -> list[Band]:
@@ -204,7 +206,7 @@ EMPTY: Mapping[Selection, Bands] = {"fifo": Fifo(), "lifo": Lifo(), "priority": 
 
 
 class Marks(NamedTuple):
-    """The bands of one type in one order, and since when a claim reads what came back, in microseconds."""
+    """The bands of one type in one order, and since when a claim reads returned rows, in microseconds."""
 
     bands: Bands
     since: int = 0
@@ -219,7 +221,7 @@ class Marks(NamedTuple):
         return Marks(bands, max(self.since, min(proven.micros, *hidden) if hidden else proven.micros))
 
     def uncovered(self, proven: Sample, lowest: Mapping[int, int]) -> Marks:
-        """After a look that found too many: the bands end before the lowest of them, by priority."""
+        """After a look that found too many returned rows: the bands end before the lowest of them, by priority."""
         return Marks(self.bands.cut(lowest) if lowest else self.bands, max(self.since, proven.micros))
 
 
@@ -266,13 +268,13 @@ GROUP BY priority
 """
 
 
-#: Of one type: an answer for each probe, and what came back.
+#: The answers about one type: one for each probe, and the returned rows.
 Answers = tuple[list[int | None], list[Returned]]
 
 
 def ask(marks: Mapping[str, Marks], proven: int) -> tuple[Sample, frozenset[str], dict[str, Answers]]:
-    """A look by the marks of some types, up to a proven position. What it sees: what the sequence and the clock have
-    reached, the writers, and the answers by type."""
+    """A look by the marks of some types, up to a proven position. Returns the last values of the sequence and of the
+    clock, the writers, and the answers by type."""
     probes = {name: its.bands.probes(proven) for name, its in marks.items()}
     asked = [{"type": name, **probe._asdict()} for name, its in probes.items() for probe in its]
     types = [{"type": name, "since": its.since} for name, its in marks.items()]
@@ -387,7 +389,7 @@ _lock = threading.Lock()
 
 
 def session_marks() -> SessionMarks | None:
-    """Those of this thread's session; None within a transaction, whose own changes may be undone."""
+    """The marks of this thread's session; None within a transaction, whose own changes may be undone."""
     if connection.in_atomic_block:
         return None
     connection.ensure_connection()
@@ -398,7 +400,33 @@ def session_marks() -> SessionMarks | None:
     return marks
 
 
+class _Kept(threading.local):
+    """Of a thread: the marks that a claim in a transaction goes by, and does not move."""
+
+    marks: SessionMarks | None = None
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def claiming(order: Selection) -> Iterator[None]:
+    """Looks before the transaction, as a claim does: a look within it would believe changes that may be undone."""
+    if (session := session_marks()) is not None:
+        session.look_if_due(order)
+    _kept.marks = session
+    try:
+        yield
+    finally:
+        _kept.marks = None
+
+
+def kept_marks() -> SessionMarks | None:
+    """For a claim in a transaction, within `claiming`; None elsewhere."""
+    return _kept.marks
+
+
 def open_sessions() -> list[SessionMarks]:
-    """Those of all threads' sessions but of those that are over, on which no claim is sent."""
+    """The marks of all threads' open sessions; no claim is sent on a session that is over."""
     with _lock:
         return [marks for session, marks in _sessions.items() if not session.closed]

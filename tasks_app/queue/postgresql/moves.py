@@ -1,4 +1,4 @@
-"""Every move of a task on PostgreSQL but the claim, and what is written with it: attempts, counters, live events.
+"""Every move of a task on PostgreSQL except the claim, and its further rows: attempts, counters, live events.
 
 Each is one statement, whose rows are one JSON text, because psycopg adapts each element of an array in Python.
 """
@@ -6,6 +6,7 @@ Each is one statement, whose rows are one JSON text, because psycopg adapts each
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -150,7 +151,7 @@ def _as_json(row: NewRow) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID) or value == math.inf else value
 
 
 def insert_keyed(
@@ -213,7 +214,9 @@ SETTLE_ANY = _SETTLE.format(check="1", whose=_UNFOLLOWED)
 SETTLE_FOLLOWED = _SETTLE.format(check="1", whose="")
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
+def write_results(
+    node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
+) -> set[tuple[str, int]]:
     # Usually every result is kept, and the statement adds the counts of all. Otherwise they are added afterwards.
     params = (encode(_rows(settled)), node, encode(count(settled, ())), len(settled))
     if not connection.in_atomic_block:  # nor `followed`

@@ -1,6 +1,6 @@
-"""What is read of the queue on PostgreSQL: counters and queues, due work, what is on hold, and single tasks.
+"""Readings of the queue on PostgreSQL: counters and queues, due work, types and nodes on hold, and single tasks.
 
-What reads along an index starts where it begins to have rows (`scan_start`), or where a claim would (`marks`).
+A reading along an index starts where the index begins to have rows (`scan_start`), or where a claim would (`marks`).
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ def _moment(micros: int) -> datetime:
 
 _NEXT = "CASE WHEN segment.a > $3::int THEN {end} ELSE $2::bigint END"
 _EQUAL = f"priority = segment.a AND segment.a >= $3::int AND place < {_NEXT.format(end=END)}"
-#: Like `claim.ARMS`, but only what comes before position $2 with priority $3. Read from that task backwards: what is
-#: dead is at the front of the queue. A segment without a band has nothing that came back in it.
+#: Like `claim.ARMS`, but only rows before position $2 with priority $3. They are read from that task backwards: dead
+#: entries are at the front of the queue. A segment without a band has no returned rows.
 ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
     "fifo": (
         (STARTABLE_BY_POSITION, "place >= segment.a AND place < $2::bigint", "place DESC"),
@@ -292,7 +292,7 @@ def json_bytes(column: str, exact: bool = False) -> Combinable:
 
 
 def task_bytes() -> Combinable:
-    """Without a size that was written with the row: what the column takes, maybe compressed."""
+    """For a row without a stored size: the bytes that the column takes, perhaps compressed."""
     data, result = (Coalesce(F(f"{column}_size"), _taken(column), 0) for column in SIZED)
     return data + result
 

@@ -1,10 +1,10 @@
-"""From where on readings and maintenance read the queue's indexes, on PostgreSQL.
+"""The places at which readings and maintenance begin to read the queue's indexes, on PostgreSQL.
 
 While a session holds a snapshot, each index keeps an entry of every task that has passed through it since, and a scan
 from its end reads all of them. A row (`node_models.ScanStart`) says where each index begins to have rows; every process
 reads it, and one of them moves it (`Advance`). A claim has marks of its own session instead, which are newer.
 
-The row is as durable as what it tells of: after a crash or a fail-over, a server that has it also has every commit
+The row is as durable as the tasks' rows: after a crash or a fail-over, a server that has it also has every commit
 before it, and the sequences that these used.
 """
 
@@ -44,10 +44,10 @@ RUNNING = f"""(
 
 
 class TypeStart(NamedTuple):
-    """Of one type: what a claim skips, and since when its tasks that are ready can have become so.
+    """The part of a type's ready tasks that a claim skips, and since when they can have become ready.
 
-    `new`: no task that has not run yet is ready at a lower position. `again`: none that has run is ready since earlier,
-    in microseconds.
+    `new`: no task that has not run yet is ready at a lower position. `again`: no task that has run became ready
+    earlier, in microseconds.
     """
 
     marks: Marks
@@ -96,7 +96,7 @@ def scan_start() -> ScanStart | None:
 
 
 def with_id() -> tuple[int, ScanStart] | None:
-    """The same with the row's id."""
+    """The row's id and its values; None if there is no row yet."""
     return next(((key, _parsed(state, ended)) for key, state, ended in prepared(READ, ())), None)
 
 
@@ -117,7 +117,7 @@ def _tuples(value: Any) -> Any:
 
 # Statements of maintenance that are given up rather than waited for.
 
-#: Of each statement. What calls them has other things to do.
+#: The longest time of each statement: the calling thread has other work.
 MAX_STATEMENT_SECONDS = 0.5
 LIMIT = "SELECT set_config('statement_timeout', '{milliseconds}', true)"
 _QUERY_CANCELED = "57014"
@@ -140,7 +140,7 @@ def cut_short() -> Iterator[None]:
         raise CutShort from error
 
 
-# What moves the row.
+# The moves of the row.
 
 _TABLE = "taskdaemon_task"
 REACHED = f"""
@@ -157,7 +157,7 @@ WITH RECURSIVE found(name) AS (
     ORDER BY task_type LIMIT 1) FROM found WHERE found.name IS NOT NULL
 ) SELECT name FROM found WHERE name IS NOT NULL UNION {TYPES}
 """
-#: What was claimed lately. Which priorities there are is in no index.
+#: The types and priorities of tasks claimed lately: no index lists the priorities in use.
 PRIORITIES = """
 SELECT DISTINCT task_type, priority FROM taskdaemon_task
 WHERE id = ANY(ARRAY(SELECT task_id FROM taskdaemon_attempt ORDER BY id DESC LIMIT 32))
@@ -218,10 +218,10 @@ N = TypeVar("N", int, float)
 
 
 class Advance:
-    """For one thread. What one call does not get to, the next one does."""
+    """Moves the row, for one thread. Work that a call does not reach is left to the next call."""
 
     def __init__(self, order: Selection) -> None:
-        """`order`: in which tasks are claimed."""
+        """`order`: the order in which tasks are claimed."""
         self._order = order
         self._session: Any = None
         #: What was reached, and the transactions that must end before everything up to it is visible (see `horizon`).
@@ -312,7 +312,7 @@ def _least(first: N | None, proven: N) -> N:
 
 
 def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeStart]:
-    """From where on each type is read."""
+    """The place at which the reading of each type begins."""
     names = {*known.types, *(name for (name,) in prepared(ALL_TYPES if whole else TYPES, ()))}
     types = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
     if whole:

@@ -1,4 +1,4 @@
-"""A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and what is said of the
+"""A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and the sentences about the
 database and its errors.
 
 The clock is the server's.
@@ -113,13 +113,20 @@ def configure_session(durable: bool = True) -> None:
 # Write transactions.
 
 
+#: In a session whose commits do not wait for the disk: the commit of this transaction does.
+DURABLE = "SET LOCAL synchronous_commit = on"
+
+
 def writing() -> AbstractContextManager[None]:
     return _write(in_transaction=True)
 
 
 def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
     """One statement needs no transaction, which saves two round trips."""
-    return _write(in_transaction=not one_statement or connections[DEFAULT_DB_ALIAS].in_atomic_block)
+    here = connections[DEFAULT_DB_ALIAS]
+    in_transaction = not one_statement or here.in_atomic_block
+    session = here.connection
+    return _write(in_transaction, durable and in_transaction and session is not None and False in session.configured)
 
 
 def savepoint() -> AbstractContextManager[None]:
@@ -127,12 +134,15 @@ def savepoint() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _write(in_transaction: bool) -> Iterator[None]:
+def _write(in_transaction: bool, make_durable: bool = False) -> Iterator[None]:
     here = connections[DEFAULT_DB_ALIAS]
     try:
         with here.wrap_database_errors:
             if in_transaction:
                 with transaction.atomic():
+                    if make_durable:
+                        with here.cursor() as cursor:
+                            cursor.execute(DURABLE)
                     yield
             else:
                 here.close_if_health_check_failed()
@@ -179,7 +189,7 @@ def where() -> str:
     return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
-# What an error of the server means: for the verbs, and for whoever has set it up, with what to do next.
+# The meaning of the server's errors: for the verbs, and for an operator, with the remedy.
 
 #: The statement was cancelled, by `statement_timeout` or by a person; no memory for it.
 COST_STATES = ("57014", "53200")

@@ -47,19 +47,20 @@ SELECT owner, key FROM won;
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
-  scheduled_for, callback_key)
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
+  limit_key, followed, schedule, scheduled_for, callback_key)
 SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule,
-  scheduled_for, callback_key
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url,
+  limit_key, followed, schedule, scheduled_for, callback_key
 FROM ROWS FROM (json_to_recordset($1::json) AS (
   id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text, size int,
   due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int, tags
-  jsonb, metadata jsonb, unique_key text, callback_url text, schedule text, scheduled_for timestamptz, callback_key
-  bigint
+  jsonb, metadata jsonb, unique_key text, callback_url text, limit_key text, followed boolean, schedule text,
+  scheduled_for timestamptz, callback_key bigint
 )) WITH ORDINALITY AS n(
   id, task_type, task_data, priority, place, created_at, clock, size, due, due_at, expires_at, requested_timeout,
-  requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key, ordinal)
+  requested_max_retries, tags, metadata, unique_key, callback_url, limit_key, followed, schedule, scheduled_for,
+  callback_key, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING;
 
@@ -216,6 +217,279 @@ FROM json_to_recordset($1::json) AS
 WHERE NOT EXISTS (SELECT FROM taskdaemon_live_event AS event
     WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end')
 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
+
+-- alone (fill.py)
+-- Waits until no other session fills.
+SELECT pg_advisory_xact_lock(7468, 4), set_config('idle_in_transaction_session_timeout', '5000', true);
+
+-- due (fill.py)
+-- Reads which keys are due.
+SELECT coalesce(json_agg(due.id)::text, '[]'), coalesce(json_agg(DISTINCT due.task_type)::text, '[]')
+FROM (SELECT id, task_type FROM taskdaemon_fill_due ORDER BY id LIMIT 1000) AS due;
+
+-- take_back_statement, fifo (fill.py)
+-- Holds ready tasks that never ran again, if better ones of their keys are held.
+WITH key AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, limited.most, (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) AS used
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), unstarted AS MATERIALIZED (
+  SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
+  FROM key
+  LEFT JOIN LATERAL (
+    SELECT held.priority, held.place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = key.task_type AND held.limit_key = key.limit_key AND NOT held.waits
+    ORDER BY place LIMIT 1
+  ) AS best ON true
+  CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = key.task_type AND permit.limit_key = key.limit_key AND permit.attempt IS NULL
+  ) AS permit
+  CROSS JOIN LATERAL (
+    SELECT priority FROM taskdaemon_task AS task
+    WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+      AND (key.used > key.most OR best.place < permit.place)
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  LIMIT 1000
+), no_permit AS (
+  DELETE FROM taskdaemon_permit WHERE id = ANY(ARRAY(SELECT id FROM unstarted))
+), held AS (
+  INSERT INTO taskdaemon_held_task (task_id, task_type, limit_key, priority, place, waits)
+  SELECT task_id, task_type, limit_key, priority, place, false FROM unstarted
+), due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM unstarted WHERE (SELECT count(*) FROM unstarted) >= 1000
+)
+UPDATE taskdaemon_task AS task SET due = 'infinity', due_at = NULL, clock = 'server'
+FROM unstarted WHERE task.id = unstarted.task_id;
+
+-- take_back_statement, lifo (fill.py)
+-- Holds ready tasks that never ran again, if better ones of their keys are held.
+WITH key AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, limited.most, (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) AS used
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), unstarted AS MATERIALIZED (
+  SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
+  FROM key
+  LEFT JOIN LATERAL (
+    SELECT held.priority, held.place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = key.task_type AND held.limit_key = key.limit_key AND NOT held.waits
+    ORDER BY place DESC LIMIT 1
+  ) AS best ON true
+  CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = key.task_type AND permit.limit_key = key.limit_key AND permit.attempt IS NULL
+  ) AS permit
+  CROSS JOIN LATERAL (
+    SELECT priority FROM taskdaemon_task AS task
+    WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+      AND (key.used > key.most OR best.place IS NOT NULL)
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  LIMIT 1000
+), no_permit AS (
+  DELETE FROM taskdaemon_permit WHERE id = ANY(ARRAY(SELECT id FROM unstarted))
+), held AS (
+  INSERT INTO taskdaemon_held_task (task_id, task_type, limit_key, priority, place, waits)
+  SELECT task_id, task_type, limit_key, priority, place, false FROM unstarted
+), due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM unstarted WHERE (SELECT count(*) FROM unstarted) >= 1000
+)
+UPDATE taskdaemon_task AS task SET due = 'infinity', due_at = NULL, clock = 'server'
+FROM unstarted WHERE task.id = unstarted.task_id;
+
+-- take_back_statement, priority (fill.py)
+-- Holds ready tasks that never ran again, if better ones of their keys are held.
+WITH key AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, limited.most, (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) AS used
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), unstarted AS MATERIALIZED (
+  SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
+  FROM key
+  LEFT JOIN LATERAL (
+    SELECT held.priority, held.place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = key.task_type AND held.limit_key = key.limit_key AND NOT held.waits
+    ORDER BY priority DESC, place LIMIT 1
+  ) AS best ON true
+  CROSS JOIN LATERAL (
+    SELECT * FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = key.task_type AND permit.limit_key = key.limit_key AND permit.attempt IS NULL
+  ) AS permit
+  CROSS JOIN LATERAL (
+    SELECT priority FROM taskdaemon_task AS task
+    WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+      AND (key.used > key.most OR (best.priority > task.priority OR best.priority = task.priority AND best.place < permit.place))
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  LIMIT 1000
+), no_permit AS (
+  DELETE FROM taskdaemon_permit WHERE id = ANY(ARRAY(SELECT id FROM unstarted))
+), held AS (
+  INSERT INTO taskdaemon_held_task (task_id, task_type, limit_key, priority, place, waits)
+  SELECT task_id, task_type, limit_key, priority, place, false FROM unstarted
+), due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM unstarted WHERE (SELECT count(*) FROM unstarted) >= 1000
+)
+UPDATE taskdaemon_task AS task SET due = 'infinity', due_at = NULL, clock = 'server'
+FROM unstarted WHERE task.id = unstarted.task_id;
+
+-- fill_statement, fifo (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), room AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
+  ) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), best AS MATERIALIZED (
+  SELECT held.*, row_number() OVER (ORDER BY place) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT task_id, task_type, limit_key, priority, place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key AND NOT held.waits
+    ORDER BY place LIMIT greatest(least(room.tasks, 1000 + 1), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, place, since)
+  SELECT task_id, task_type, limit_key, place, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT task_id, attempts FROM locked ORDER BY ordinal) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT coalesce(json_agg(json_build_array(task_type, priority))::text, '[]') FROM ready;
+
+-- fill_statement, lifo (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), room AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
+  ) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), best AS MATERIALIZED (
+  SELECT held.*, row_number() OVER (ORDER BY place DESC) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT task_id, task_type, limit_key, priority, place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key AND NOT held.waits
+    ORDER BY place DESC LIMIT greatest(least(room.tasks, 1000 + 1), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, place, since)
+  SELECT task_id, task_type, limit_key, place, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT task_id, attempts FROM locked ORDER BY ordinal DESC) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT coalesce(json_agg(json_build_array(task_type, priority))::text, '[]') FROM ready;
+
+-- fill_statement, priority (fill.py)
+-- Makes the best held tasks of keys that are due ready, as far as their limits allow.
+WITH due AS MATERIALIZED (
+  SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), room AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+    SELECT count(*) FROM taskdaemon_permit AS permit
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
+  ) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+), best AS MATERIALIZED (
+  SELECT held.*, row_number() OVER (ORDER BY priority DESC, place) AS ordinal
+  FROM room CROSS JOIN LATERAL (
+    SELECT task_id, task_type, limit_key, priority, place FROM taskdaemon_held_task AS held
+    WHERE held.task_type = room.task_type AND held.limit_key = room.limit_key AND NOT held.waits
+    ORDER BY priority DESC, place LIMIT greatest(least(room.tasks, 1000 + 1), 0)
+  ) AS held
+  ORDER BY ordinal LIMIT 1000 + 1
+), locked AS MATERIALIZED (
+  SELECT best.*, task.attempts FROM best CROSS JOIN LATERAL (
+    SELECT attempts FROM taskdaemon_task AS task
+    WHERE task.id = best.task_id AND coalesce(task.status) = 'pending' AND coalesce(task.due) = 'infinity'
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
+  ORDER BY ordinal LIMIT 1000
+), no_longer_due AS (
+  DELETE FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
+), still_due AS (
+  INSERT INTO taskdaemon_fill_due (task_type, limit_key)
+  SELECT DISTINCT task_type, limit_key FROM best WHERE task_id NOT IN (SELECT task_id FROM locked)
+  UNION SELECT task_type, limit_key FROM room WHERE tasks > 0 AND (SELECT count(*) FROM best) > 1000
+), no_longer_held AS (
+  DELETE FROM taskdaemon_held_task WHERE task_id = ANY(ARRAY(SELECT task_id FROM locked))
+), permitted AS (
+  INSERT INTO taskdaemon_permit (task_id, task_type, limit_key, place, since)
+  SELECT task_id, task_type, limit_key, place, clock_timestamp() FROM locked
+), ready AS (
+  UPDATE taskdaemon_task AS task
+  SET due = NULL, ready_at = clock_timestamp(), place = coalesce(placed.place, task.place)
+  FROM (
+    SELECT task_id, CASE WHEN attempts = 0 THEN nextval('taskdaemon_place') END AS place
+    FROM (SELECT task_id, attempts FROM locked ORDER BY ordinal) AS locked
+  ) AS placed
+  WHERE task.id = placed.task_id
+  RETURNING task.task_type, task.priority
+)
+SELECT coalesce(json_agg(json_build_array(task_type, priority))::text, '[]') FROM ready;
 
 -- claim_one_type, fifo (claim.py)
 -- Claims the best ready tasks of a type for a node.
@@ -407,6 +681,7 @@ SELECT
   (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= clock_timestamp() - interval '60 seconds' AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= clock_timestamp() THEN 'callbacks ' ELSE '' END
+  || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_fill_due) THEN 'keys_due ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = floor(extract(epoch from statement_timestamp()) / 60)::bigint) THEN 'history ' ELSE '' END
@@ -422,7 +697,19 @@ SELECT
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
-  NULL AS limits;
+  (SELECT json_agg(json_build_array(type, places, seconds))::text FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > extract(epoch from clock_timestamp())::float8 THEN 0
+    ELSE held.last_start + held.interval - extract(epoch from clock_timestamp())::float8 END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- on_hold_statement (readings.py)
 -- Reads what a node must not start.
@@ -430,7 +717,19 @@ SELECT
   (SELECT json_agg(handler)::text FROM taskdaemon_handler_pause WHERE until IS NULL OR until > clock_timestamp()) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = $1::text AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = $1::text) AS drained_types,
-  NULL AS limits;
+  (SELECT json_agg(json_build_array(type, places, seconds))::text FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > extract(epoch from clock_timestamp())::float8 THEN 0
+    ELSE held.last_start + held.interval - extract(epoch from clock_timestamp())::float8 END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- reading_statement, fifo (readings.py)
 -- Reads counters and queues, for metrics and the dashboard, from where indexes begin.
@@ -759,6 +1058,10 @@ SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_b
 -- not_durable (session.py)
 -- The same, for a thread whose commits need not wait for the disk.
 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET synchronous_commit = off;
+
+-- durable (session.py)
+-- Lets the commit of this transaction wait for the disk, in a session whose commits do not.
+SET LOCAL synchronous_commit = on;
 
 -- read_seconds (session.py)
 -- Reads the server's clock.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.claim import claim, ready_types
+from tasks_app.queue.postgresql.claim import ready_types, take_ready
 from tasks_app.queue.postgresql.counters import add_counts
+from tasks_app.queue.postgresql.fill import fill
 from tasks_app.queue.postgresql.maintain import maintain, problem
+from tasks_app.queue.postgresql.marks import claiming
 from tasks_app.queue.postgresql.moves import (
     add_live_events,
     end_live_events,
@@ -17,7 +19,7 @@ from tasks_app.queue.postgresql.moves import (
     redrive,
     renew,
     set_priority,
-    settle,
+    write_results,
 )
 from tasks_app.queue.postgresql.readings import (
     due_work,

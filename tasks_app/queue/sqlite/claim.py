@@ -50,7 +50,7 @@ def positions_of_type(order: Selection) -> str:
     return BEST.format(columns="id, priority, place", order=ORDER[order])
 
 
-def claim(
+def take_ready(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
     claimed: list[ClaimedTask] = []
@@ -82,7 +82,9 @@ def claim(
                 fail_point("inside_claim")
             for row, its in zip(rows, policies, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
-                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, claim_sent_at, started)))
+                claimed.append(
+                    ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, claim_sent_at, started, False))
+                )
     return claimed
 
 

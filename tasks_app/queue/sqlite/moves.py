@@ -1,12 +1,13 @@
-"""Every move of a task on SQLite but the claim, and what is written with it: attempts, counters, live events.
+"""Every move of a task on SQLite except the claim, and its further rows: attempts, counters, live events.
 
-All of them run under one lock, so what is read is true when it is written. Many rows are one JSON array or one
+All moves run under one lock, so a row that is read is unchanged when it is written. Many rows are one JSON array or one
 `executemany`, because each step of a statement costs a call into the driver.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,8 @@ def insert_rows(rows: Sequence[NewRow]) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return stored(value)
+    if value == math.inf:
+        return "9e999"  # as a text: JSON has no such number, and the column makes one of it
     return value.hex if isinstance(value, UUID) else value
 
 
@@ -136,7 +139,9 @@ def insert_attempts(count: int) -> str:
     return f"INSERT INTO taskdaemon_attempt ({_ATTEMPT_COLUMNS}) VALUES {', '.join([row] * count)}"
 
 
-def settle(node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False) -> set[tuple[str, int]]:
+def write_results(
+    node: str, settled: Sequence[Settled], count: CountSettled, followed: bool = False
+) -> set[tuple[str, int]]:
     kept: list[Settled] = []
     dropped: list[AttemptResult] = []
     attempts: list[tuple[Any, ...]] = []
@@ -190,7 +195,7 @@ RETURNING id, attempts
 
 
 def renew(node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
-    """A power cut that undoes it has ended the attempts too."""
+    """The commit need not be durable: a power cut that undoes it has ended the attempts too."""
     rows: list[tuple[str, int]] = []
     with bare_writing(durable=False, first=True) as raw:
         now, its = seconds(), clock_id()
@@ -278,7 +283,7 @@ def add_counts(deltas: Mapping[str, int]) -> None:
 
 # Live events. They move no task.
 
-#: Of these attempts, those that run on a node.
+#: The attempts among these that run on a node.
 HELD = """
 SELECT value ->> 0, value ->> 1 FROM json_each(?) AS d WHERE EXISTS (
   SELECT 1 FROM taskdaemon_task AS task

@@ -1,4 +1,4 @@
-"""What is read of the queue on SQLite: counters and queues, due work, what is on hold, and single tasks.
+"""Readings of the queue on SQLite: counters and queues, due work, types and nodes on hold, and single tasks.
 
 There is no dead entry to skip, and the database has no other clock than this process.
 """
@@ -103,7 +103,7 @@ def first_times() -> FirstTimes:
 # How many ready tasks come before one.
 
 _ROWS = f"{sql.READY} AND task_type = :type AND {sql.NOT_EXPIRED.format(wall=WALL)}"
-#: What comes before a task, in ranges of the order's index: which rows, and how it is read from that task backwards.
+#: The rows before a task, in ranges of the order's index: each range's condition, and its order backwards.
 RANGES: dict[Selection, tuple[tuple[str, str], ...]] = {
     "fifo": (("place < :position", "place DESC"),),
     "lifo": (("place > :position", "place"),),
@@ -163,7 +163,7 @@ TEMPLATE = (
 
 
 def json_bytes(column: str, exact: bool = False) -> Combinable:
-    """It is exact, as it need not read the text."""
+    """The size is exact: the text need not be read."""
     return Coalesce(Func(F(column), template=TEMPLATE, output_field=IntegerField()), 0)
 
 

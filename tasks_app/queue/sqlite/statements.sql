@@ -25,10 +25,10 @@ WHERE true ON CONFLICT DO NOTHING RETURNING owner, key;
 -- insert_rows (moves.py)
 -- Stores new tasks with all their options, but for those whose unique key a living task has.
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, task_data_size,
-  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, schedule, scheduled_for, callback_key)
+  due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key, callback_url, limit_key, followed, schedule, scheduled_for, callback_key)
 SELECT value ->> 'id', value ->> 'task_type', value ->> 'task_data', value ->> 'priority', 'pending', value ->> 'place',
   0, 0, value ->> 'clock', '', value ->> 'created_at', value ->> 'created_at', value ->> 'size',
-  value ->> 'due', value ->> 'due_at', value ->> 'expires_at', value ->> 'requested_timeout', value ->> 'requested_max_retries', value ->> 'tags', value ->> 'metadata', value ->> 'unique_key', value ->> 'callback_url', value ->> 'schedule', value ->> 'scheduled_for', value ->> 'callback_key'
+  value ->> 'due', value ->> 'due_at', value ->> 'expires_at', value ->> 'requested_timeout', value ->> 'requested_max_retries', value ->> 'tags', value ->> 'metadata', value ->> 'unique_key', value ->> 'callback_url', value ->> 'limit_key', value ->> 'followed', value ->> 'schedule', value ->> 'scheduled_for', value ->> 'callback_key'
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING;
 
 -- settle_completed (moves.py)
@@ -111,6 +111,69 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->>
 WHERE NOT EXISTS (SELECT 1 FROM taskdaemon_live_event AS event
   WHERE event.task_id = d.value ->> 0 AND event.attempt = d.value ->> 1 AND event.kind = 'end') ON CONFLICT DO NOTHING;
 
+-- due (fill.py)
+-- Reads which keys are due.
+SELECT id, task_type, limit_key FROM taskdaemon_fill_due ORDER BY id LIMIT 1000;
+
+-- no_longer_due (fill.py)
+-- Removes these rows.
+DELETE FROM taskdaemon_fill_due WHERE id <= ?;
+
+-- note (fill.py)
+-- Notes that a key is due.
+INSERT INTO taskdaemon_fill_due (task_type, limit_key) VALUES (?, ?);
+
+-- used (fill.py)
+-- Counts the permits of a key.
+SELECT count(*) FROM taskdaemon_permit WHERE task_type = ? AND limit_key = ?;
+
+-- best_held, fifo (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task
+WHERE task_type = ? AND limit_key = ? AND NOT waits ORDER BY place LIMIT ?;
+
+-- best_held, lifo (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task
+WHERE task_type = ? AND limit_key = ? AND NOT waits ORDER BY place DESC LIMIT ?;
+
+-- best_held, priority (fill.py)
+-- Reads the best held tasks of a key.
+SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task
+WHERE task_type = ? AND limit_key = ? AND NOT waits ORDER BY priority DESC, place LIMIT ?;
+
+-- unstarted (fill.py)
+-- Reads the ready tasks of a key that never ran.
+SELECT task.priority, permit.place, permit.task_id, permit.task_type, permit.limit_key
+FROM taskdaemon_permit AS permit CROSS JOIN taskdaemon_task AS task ON task.id = permit.task_id
+WHERE permit.task_type = ? AND permit.limit_key = ? AND permit.attempt IS NULL
+  AND task.status || '' = 'pending' AND task.due IS NULL AND task.attempts = 0;
+
+-- hold_again (fill.py)
+-- Holds such a task again.
+UPDATE taskdaemon_task SET due = 9e999, due_at = NULL, clock = ? WHERE id = ? AND status = 'pending';
+
+-- held_again (fill.py)
+-- Stores that it is held.
+INSERT INTO taskdaemon_held_task (priority, place, task_id, task_type, limit_key, waits) VALUES (?, ?, ?, ?, ?, 0);
+
+-- no_permit (fill.py)
+-- Removes its permit.
+DELETE FROM taskdaemon_permit WHERE task_id = ? AND attempt IS NULL;
+
+-- let_go (fill.py)
+-- Makes a held task ready.
+UPDATE taskdaemon_task SET due = NULL, ready_at = ?, place = CASE WHEN attempts = 0 THEN ? ELSE place END
+WHERE id = ? AND status = 'pending' AND due = 9e999;
+
+-- no_longer_held (fill.py)
+-- Removes the row that says that it is held.
+DELETE FROM taskdaemon_held_task WHERE task_id = ?;
+
+-- permit (fill.py)
+-- Gives it a permit.
+INSERT INTO taskdaemon_permit (place, task_id, task_type, limit_key, since) VALUES (?, ?, ?, ?, ?);
+
 -- best_of_type, fifo (claim.py)
 -- Reads the best ready tasks of a type.
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
@@ -172,6 +235,7 @@ SELECT
   (SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-60 seconds') AS old_live_events,
   CASE WHEN (SELECT next_at FROM taskdaemon_schedule WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 'ticks ' ELSE '' END
   || CASE WHEN (SELECT next_at FROM taskdaemon_callback WHERE status = 'pending' ORDER BY next_at LIMIT 1) <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 'callbacks ' ELSE '' END
+  || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_fill_due) THEN 'keys_due ' ELSE '' END
   || CASE WHEN (SELECT id FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) IS NOT NULL THEN 'operations ' ELSE '' END
   || CASE WHEN EXISTS (SELECT 1 FROM taskdaemon_ungrouped_failure) THEN 'kept_failures ' ELSE '' END
   || CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = CAST(strftime('%s', 'now') AS integer) / 60) THEN 'history ' ELSE '' END
@@ -185,7 +249,19 @@ SELECT
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
-  NULL AS limits;
+  (SELECT json_group_array(json_array(type, places, seconds)) FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > :now THEN 0
+    ELSE held.last_start + held.interval - :now END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- on_hold_statement (readings.py)
 -- Reads what a node must not start.
@@ -193,7 +269,19 @@ SELECT
   (SELECT json_group_array(handler) FROM taskdaemon_handler_pause WHERE until IS NULL OR until > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS paused,
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = :node AND drain_requested_at IS NOT NULL) AS drained,
   (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = :node) AS drained_types,
-  NULL AS limits;
+  (SELECT json_group_array(json_array(type, places, seconds)) FROM (
+SELECT held.handler AS type,
+  CASE WHEN held.max_running IS NULL THEN NULL WHEN held.running >= held.max_running THEN 0
+    ELSE held.max_running - held.running END AS places,
+  CASE WHEN held.interval IS NULL THEN NULL WHEN held.last_start IS NULL OR held.last_start > :now THEN 0
+    ELSE held.last_start + held.interval - :now END AS seconds
+FROM (
+  SELECT handler, max_running, interval, last_start, CASE WHEN max_running IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_running_permit AS permit WHERE permit.task_type = taskdaemon_limit.handler
+  ) END AS running
+  FROM taskdaemon_limit WHERE max_running IS NOT NULL OR interval IS NOT NULL
+) AS held
+) AS limited) AS limits;
 
 -- reading (readings.py)
 -- Reads counters and queues, for metrics and the dashboard.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tasks_app.db.sqlite.write_lock import bare_writing, savepoint, writing
-from tasks_app.queue.sqlite.claim import claim, ready_types
+from tasks_app.queue.sqlite.claim import ready_types, take_ready
+from tasks_app.queue.sqlite.fill import fill
 from tasks_app.queue.sqlite.moves import (
     add_counts,
     add_live_events,
@@ -17,7 +18,7 @@ from tasks_app.queue.sqlite.moves import (
     redrive,
     renew,
     set_priority,
-    settle,
+    write_results,
 )
 from tasks_app.queue.sqlite.readings import (
     due_work,
@@ -34,6 +35,7 @@ from tasks_app.queue.sqlite.readings import (
 )
 from tasks_app.queue.sqlite.session import (
     advice,
+    claiming,
     clock_id,
     configure_session,
     elapsed,

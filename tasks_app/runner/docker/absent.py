@@ -1,4 +1,4 @@
-"""Which images and networks an engine does not have: for `manage.py check`, before anything starts."""
+"""Finds the images and networks that an engine lacks: for `manage.py check`, before anything starts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tasks_app.runner.docker.client import Connection, unavailable_on_error
 
 
 def absent_images(connection: Connection, names: Iterable[str]) -> set[str]:
-    """Of these images, those that the engine does not have. Raises Unavailable, within some 10 s."""
+    """The images that the engine lacks. Raises Unavailable, within some 10 s."""
     return {name for name in set(names) if not _has(connection.get().inspect_image, name)}
 
 
 def absent_networks(connection: Connection, names: Iterable[str]) -> set[str]:
-    """Of these networks, those that the engine does not have. Raises Unavailable, within some 10 s."""
+    """The networks that the engine lacks. Raises Unavailable, within some 10 s."""
     return {name for name in set(names) if not _has(connection.get().inspect_network, name)}
 
 
@@ -23,6 +23,6 @@ def _has(inspect: Callable[[str], object], name: str) -> bool:
     with unavailable_on_error():
         try:
             inspect(name)
-        except NotFound:  # ImageNotFound is one
+        except NotFound:  # the base class of ImageNotFound
             return False
         return True

@@ -19,8 +19,7 @@ HEADER = 8
 class AttachedContainer(DockerContainer):
     """A container whose three streams share one socket.
 
-    It cannot tell when its handler reads: the engine and its shim read what is sent before, and output may still be in
-    them.
+    It cannot tell when its handler reads: the engine and its shim read the input first, and they may still hold output.
     """
 
     def __init__(self, started: Started, stream: socket.socket) -> None:
@@ -69,7 +68,7 @@ class AttachedContainer(DockerContainer):
                 data = self._stream.recv(READ_SIZE, socket.MSG_PEEK)
                 if not data or any(stream == STDOUT for stream, _ in copy(self._frames).feed(data)):
                     return False
-                # stderr shares the socket. What waits there belongs to no call, because the last one is over.
+                # stderr shares the socket. The data that waits there belongs to no call: the last call is over.
                 self._frames.feed(self._stream.recv(len(data)))
             except BlockingIOError:
                 return True

@@ -54,7 +54,7 @@ class Connection:
         """The client. Raises EngineUnreachable, within some 10 s, if there is no engine."""
         if self._client is not None:
             return self._client
-        # Threads that come while another one waits for the engine wait no longer than that one.
+        # While a thread waits for the engine, other threads wait no longer than that thread.
         if not self._lock.acquire(timeout=ENGINE_TIMEOUT_SECONDS):
             raise EngineUnreachable(f"the Docker engine does not answer at {self.address}")
         try:
@@ -78,16 +78,16 @@ class Connection:
             self._lock.release()
 
     def for_creates(self, timeout: float) -> docker.APIClient:
-        """The client for requests to create a container, which may take so many seconds. Raises what the SDK raises."""
+        """The client for requests to create a container, which may take so many seconds. Raises the SDK's errors."""
         with self._lock:
             if self._for_creates is None:
                 self._for_creates = self.new_client(ENGINE_TIMEOUT_SECONDS)
-            # The SDK has no limit for a single request. Another thread may set a longer one, since all share it.
+            # The SDK has no limit for a single request. Another thread may set a longer limit: all share it.
             self._for_creates.timeout = timeout
             return self._for_creates
 
     def new_client(self, timeout: float | None) -> docker.APIClient:
-        """A new client that waits up to `timeout` seconds for each answer. Raises what the SDK raises."""
+        """A new client that waits up to `timeout` seconds for each answer. Raises the SDK's errors."""
         tls = self._environment.get("DOCKER_TLS_VERIFY") or self._environment.get("DOCKER_CERT_PATH")
         if tls or self.address.startswith(("ssh:", "https:")):
             how = "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST"
@@ -115,7 +115,7 @@ class Connection:
 
 
 def attach(client: docker.APIClient, container: str) -> socket.socket:
-    """A socket with stdin, stdout and stderr of a container that has not been started. Raises what the SDK raises."""
+    """A socket with stdin, stdout and stderr of a container that has not been started. Raises the SDK's errors."""
     stream = client.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
     # A socket object of our own on the same connection. The SDK has read nothing ahead, since nothing runs yet.
     try:
@@ -124,7 +124,7 @@ def attach(client: docker.APIClient, container: str) -> socket.socket:
         stream._response.close()
     if ours.family in (socket.AF_INET, socket.AF_INET6):
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Without keep-alive, a machine that vanished is never noticed.
+        # Without keep-alive, this process never notices that the engine's machine has vanished.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):
@@ -133,7 +133,7 @@ def attach(client: docker.APIClient, container: str) -> socket.socket:
 
 
 def end_container(client: docker.APIClient, container: str, wait: float) -> ContainerExit:
-    """Kill a container, after waiting up to `wait` seconds for its own end. Raises what the SDK raises."""
+    """Kill a container, after waiting up to `wait` seconds for its own end. Raises the SDK's errors."""
     if wait > 0:
         # The output ends a moment before the container does; a kill in between would look like the cause of its end.
         with contextlib.suppress(OSError, DockerException):
@@ -142,7 +142,7 @@ def end_container(client: docker.APIClient, container: str, wait: float) -> Cont
     try:
         client.kill(container)
     except APIError as error:
-        # 409: it does not run. It ended by itself only if it had been waited for; otherwise closing its stdin ended it.
+        # 409: it does not run. It ended by itself only if this waited for it; otherwise the end of its stdin ended it.
         own, running = wait > 0 and error.status_code == 409, False
     state = client.inspect_container(container)
     for pause in OOM_FLAG_WAITS_SECONDS:
@@ -167,7 +167,7 @@ def mounts_of(client: docker.APIClient, container: str) -> list[tuple[str, str]]
 
 @contextlib.contextmanager
 def unavailable_on_error() -> Iterator[None]:
-    """Raises Unavailable, with a reason for an operator, for what the SDK raises."""
+    """Turns the SDK's errors into Unavailable, with a reason for an operator."""
     try:
         yield
     except (OSError, DockerException) as error:
@@ -175,13 +175,13 @@ def unavailable_on_error() -> Iterator[None]:
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """The error to raise for what the SDK raises: EngineUnreachable if the engine has not answered."""
+    """The error to raise for an error of the SDK: EngineUnreachable if the engine has not answered."""
     silent = _unreachable(error)
     return Unavailable(describe(error)) if silent is None else EngineUnreachable(silent)
 
 
 def describe(error: BaseException) -> str:
-    """What the SDK's error means, in one line."""
+    """The meaning of the SDK's error, in one line."""
     if isinstance(error, APIError) and error.explanation:
         return _start_failure(one_line(str(error.explanation)))
     return _unreachable(error) or one_line(str(error))
@@ -211,7 +211,7 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it was raised for or names."""
+    """The error, and all errors that are its cause or that it names."""
     chain = [error]
     for one in chain:
         yield one

@@ -1,6 +1,6 @@
-"""A container on a Docker engine, whatever its transport, and what its streams do not show.
+"""A container on a Docker engine, whatever its transport, and the facts that its streams do not show.
 
-What the kernel knows of it (Cgroup) comes first, what only the engine tells (EventListener) last.
+The facts from the kernel (Cgroup) come first, the facts that only the engine has (EventListener) last.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHORT_ID = 12
 CGROUPS = Path("/sys/fs/cgroup")
 #: How long to wait for processes that are killed without the engine.
 KILL_TIMEOUT_SECONDS = 2.0
-#: Growing waits for processes that are still ending after the reply. On a busy machine a child needs a good part of it.
+#: Growing waits for processes that are still ending after the reply. On a busy machine a child needs most of this time.
 EXIT_WAITS_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
 
 #: The age at which a container without calls is assumed to have started all its processes.
@@ -46,8 +46,9 @@ OOM_REPLY_SECONDS = 1.0
 
 #: The exit codes of shells and Docker's init for a program that cannot be run ...
 NOT_RUN = frozenset({126, 127})
-#: ... and those of the container runtime, and of a shell that reads a program as a script: a handler that has had no
-#: line may have them for other reasons. An empty script, or one whose first line a shell cannot find, ends with 0.
+#: ... and the exit codes of the container runtime, and of a shell that reads a program as a script: a handler that has
+#: had no line may end with them for other reasons. An empty script, or a script whose first line a shell cannot find,
+#: ends with 0.
 PERHAPS_NOT_RUN = NOT_RUN | {0, 1, 2, 255}
 #: Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
 #: argument is how many seconds to wait until the engine knows that; 0: kill at once. After an exit with a code of the
@@ -56,7 +57,7 @@ Retire = Callable[[str, float, frozenset[int]], ContainerExit]
 
 
 class Cgroup:
-    """Reads what the kernel knows of a container on this machine, about 100 times faster than asking the engine.
+    """Reads the kernel's data of a container on this machine, about 100 times faster than a request to the engine.
 
     Supports cgroup v1 and v2. `tasks` takes 1 us, `processes` about 20.
     """
@@ -68,7 +69,7 @@ class Cgroup:
         self._kill_all = pids / "cgroup.kill"
         self._tasks = os.open(pids / "pids.current", os.O_RDONLY | os.O_CLOEXEC)
         self._kills: int | None = None
-        # The first file is v1's, the second v2's. Neither exists if the kernel does not account memory.
+        # The first file is of v1, the second of v2. Neither exists if the kernel does not account memory.
         for file in (memory / "memory.oom_control", memory / "memory.events"):
             with contextlib.suppress(OSError):
                 self._kills = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -159,7 +160,7 @@ class Cgroup:
 class Baseline:
     """The highest number of processes seen in an idle container of a handler after its start.
 
-    Shared, because a container that gets a call at once has not started all of them yet.
+    Containers of a handler share it: a container that gets a call at once has not started all its processes yet.
     """
 
     size: int
@@ -167,7 +168,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Started:
-    """What every started container has, whatever its transport."""
+    """The attributes of every started container, whatever its transport."""
 
     full_id: str
     image: str
@@ -227,7 +228,7 @@ class DockerContainer(Container):
         return DeathReason.LEFTOVER
 
     def mark_oom(self) -> None:
-        """The engine reports that a process was killed for memory. From any thread."""
+        """Note the engine's report that a process was killed for memory. From any thread."""
         self._oom = True
 
     def report_exited(self) -> None:
@@ -252,16 +253,16 @@ class DockerContainer(Container):
             self._exit = replace(container_exit, oom=container_exit.oom or oom)
             self._wakeup.close()
             if self._cgroup is not None:
-                # An engine that is away has not killed it, and after this return the next attempt may start.
+                # An engine that is away has not killed the container, and after this return the next attempt may start.
                 self._cgroup.kill()
                 self._cgroup.close()
         return self._exit
 
     def _record_baseline(self) -> None:
-        """Before each part of the first line: count the processes, which may stay.
+        """Count the processes, which may stay, before each part of the first line.
 
-        Once the handler has read the first part, it has started all of them. If it is not known what it has read, the
-        line has one part, and the handler may still be starting them: those of earlier containers count.
+        Once the handler has read the first part, it has started all its processes. On a transport that does not show
+        reads, the line has one part, and the handler may still be starting: the counts of earlier containers help.
         """
         self._baseline = 0
         if self._cgroup is None:
@@ -273,7 +274,7 @@ class DockerContainer(Container):
 
 
 class EventListener:
-    """Learns from the engine's events what a container's streams do not show: a process killed for memory, a pause.
+    """Learns events from the engine that a container's streams do not show: a process killed for memory, a pause.
 
     One thread, started with the first container, serves all containers of an engine. If no events arrive, the call
     ends at its deadline instead.
@@ -284,7 +285,7 @@ class EventListener:
         self._events = events
         #: Set by the thread that calls `close`.
         self._closed = threading.Event()
-        # Written under the lock: by the threads of slots, which add; the stream by the listener's own.
+        # Written under the lock: the register by the threads of slots, the stream by the listener's thread.
         self._lock = threading.Lock()
         self._register: weakref.WeakValueDictionary[str, DockerContainer] = weakref.WeakValueDictionary()
         self._thread: threading.Thread | None = None

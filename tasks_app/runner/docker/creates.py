@@ -1,4 +1,4 @@
-"""An engine may take long to create a container. Nothing waits for it longer than a limit, and no container is lost."""
+"""Limits the wait for an engine that takes long to create a container; no container is lost."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CREATE_TIMEOUT = "DAEMON_CREATE_TIMEOUT"
 FIRST_LIMIT_SECONDS = 10.0
 #: How far the limit grows.
 LONGEST_LIMIT_SECONDS = 300.0
-#: How long at most an engine that was too slow is given to finish a create before it is asked for another container.
+#: The longest time that a slow engine gets to finish a create before it is asked for another container.
 PATIENCE_SECONDS = 60.0
-#: How long after its limit a container that was made all the same may still be adopted.
+#: How long after its create's limit a container may still be adopted.
 ADOPTION_SECONDS = 300.0
-#: How often at most the engine is asked whether such a container is there.
+#: The shortest time between two questions to the engine whether such a container exists.
 LOOK_SECONDS = 1.0
 #: How often a slot that waits for an answer checks whether it is to close.
 CLOSING_CHECK_SECONDS = 0.1
@@ -60,7 +60,7 @@ class Creates:
 
     def __init__(self, first_limit: float, remover: Remover) -> None:
         self._first_limit, self._remover = first_limit, remover
-        #: Held by the threads of slots and those that wait for the engine, which write all that follows.
+        #: Held by the threads of slots and the threads that wait for the engine; they write all attributes below.
         self._lock = threading.Lock()
         self._doublings = 0
         #: Creates that the engine has not answered yet, and whose limit has not passed.
@@ -75,12 +75,12 @@ class Creates:
         return min(self._first_limit * 2.0**self._doublings, max(LONGEST_LIMIT_SECONDS, self._first_limit))
 
     def check(self) -> None:
-        """Raises EngineSlow while an engine that was too slow works at a container."""
+        """Raises EngineSlow while a slow engine still works at a container."""
         with self._lock:
             self._check()
 
     def ask(self, create: Create, send: Callable[[float], str], closing: threading.Event | None) -> str:
-        """Have `send` create the container, and return its id. Raises what `send` raises, EngineSlow, and Unavailable.
+        """Have `send` create the container, and return its id. Raises the errors of `send`, EngineSlow and Unavailable.
 
         `send` gets the limit in seconds, and returns the id. It is called in a thread of its own: once `closing` is set
         nothing waits for it, and a container that it still makes is removed. The FIFOs are removed unless an id is
@@ -106,8 +106,8 @@ class Creates:
         return create.container
 
     def made(self, client: APIClient, handler: Handler, image: str) -> Create | None:
-        """A container of the handler and the image that was made after its limit. It and its FIFOs are the caller's
-        from now on. Raises what the SDK raises.
+        """A container of the handler and the image that the engine made after the limit. The container and its FIFOs
+        are the caller's from now on. Raises the SDK's errors.
         """
         if not self._unanswered:
             return None
@@ -186,7 +186,7 @@ class Creates:
                 if not create.abandoned:
                     self._unanswered.append(create)
             used = not create.abandoned and (create.error is None or create.given_up_at <= now)
-            if create.error is None:  # before anybody who waits for the answer may ask which containers are left
+            if create.error is None:  # before a thread that waits for the answer may ask which containers are left
                 self._remover.created(create.container)
             create.answered.set()
         if create.error is None:
@@ -197,8 +197,8 @@ class Creates:
                 self._remover.discard(create.container, began)
 
     def _too_slow(self, limit: float) -> None:
-        """A create has taken longer than its limit. Under the lock."""
-        # Several may have begun with the same limit.
+        """Note that a create has taken longer than its limit. Under the lock."""
+        # Several creates may have begun with the same limit.
         if limit >= self.limit and limit < LONGEST_LIMIT_SECONDS:
             self._doublings += 1
         self._reason = (
@@ -207,7 +207,7 @@ class Creates:
         )
 
     def _drop(self, create: Create) -> None:
-        """If its container comes, the sweeper removes it as one that nobody knows."""
+        """Give a create up. If its container comes, the sweeper removes it as an unknown container."""
         self._remover.forget(create.label)
         if create.pipes is not None:
             create.pipes.remove()

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 #: The label of a container that names its transport, `fifo` or `attach`.
 TRANSPORT_LABEL = "taskdaemon.transport"
-#: What Docker says of a directory that this process sees and the engine does not: one of them may be in a container.
+#: Docker's words for a directory that this process sees and the engine does not: either may be in a container.
 SOURCE_MISSING = "source path does not exist"
 #: The status with which a proxy or policy in front of the engine refuses a request, mostly a bind.
 HTTP_FORBIDDEN = 403
@@ -62,8 +62,8 @@ AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The container to create. `image`: its id, or its name while that is not known. `began`: when its start did, on
-    the monotonic clock. `closing`: see Engine.start.
+    """The container to create. `image`: its id, or its name while the id is unknown. `began`: when the container's
+    start began, on the monotonic clock. `closing`: see Engine.start.
     """
 
     handler: Handler
@@ -88,13 +88,13 @@ class Creator:
     ) -> None:
         self._owner, self._connection, self._creates, self._images = owner, connection, creates, images
         self._remover, self._events = remover, events
-        #: Of the container that this process runs in. Written by the threads of slots: all of them find the same.
+        #: The mounts of the container of this process. Written by the threads of slots: all of them find the same.
         self._mounts: Sequence[tuple[str, str]] | None = None
-        #: By handler and image. Threads of slots add; each change is atomic.
+        #: The baselines by handler and image. Threads of slots add; each change is atomic.
         self._baselines: dict[tuple[str, str], Baseline] = {}
 
     def adopted(self, client: APIClient, spec: ContainerSpec) -> DockerContainer | None:
-        """A started container that was created after its limit; None without one. Raises Unavailable."""
+        """A started container that was created after its limit; None if there is none. Raises Unavailable."""
         with unavailable_on_error():
             found = self._creates.made(client, spec.handler, spec.image)
         if found is None:
@@ -108,7 +108,7 @@ class Creator:
             raise Unavailable(str(error)) from None
 
     def attached(self, client: APIClient, spec: ContainerSpec) -> AttachedContainer:
-        """A started container that is attached to. Raises Unavailable."""
+        """A started container whose transport is attach. Raises Unavailable."""
         command = list(spec.handler.command) if spec.handler.command else None
         # `stdin_open`: the handler's stdin ends when this process dies.
         with unavailable_on_error():
@@ -189,7 +189,7 @@ class Creator:
         mounts: Sequence[Mapping[str, Any]] = (),
         **options: Any,
     ) -> str:
-        """Create a container and return its id. Raises what the SDK raises, and Unavailable."""
+        """Create a container and return its id. Raises the SDK's errors, and Unavailable."""
         handler = spec.handler
         create = Create(handler, spec.image, pipes)
         name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: How long a pull may make no progress before it counts as failed.
 PULL_TIMEOUT_SECONDS = 120.0
-#: How many containers that are left at the end are named.
+#: The most names of containers that a sentence about leftovers has.
 MAX_LEFT_NAMED = 10
 
 
@@ -67,7 +67,7 @@ class DockerEngine:
 
     @contextmanager
     def _naming(self, handler: Handler) -> Iterator[None]:
-        """What is raised names the handler."""
+        """Adds the handler's name to errors."""
         sentence = f"handler '{handler.name}' cannot be started"
         try:
             yield
@@ -146,7 +146,7 @@ class DockerEngine:
         return one
 
     def _ready(self, handler: Handler) -> tuple[APIClient, Sandbox]:
-        """The engine, and what it gives the handler's containers. Raises Unavailable, also while it pulls the image."""
+        """The engine's client, and the handler's sandbox. Raises Unavailable, also while the engine pulls the image."""
         assert handler.image is not None
         if waiting := self._images.being_pulled(handler.image):
             raise waiting
@@ -155,7 +155,7 @@ class DockerEngine:
             return client, sandbox_on(self._connection.info, handler)
 
     def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
-        """The engine's description of what the name means; None if it gives none.
+        """The engine's description of the image; None if the engine gives none.
 
         Raises Unavailable if the image is missing.
         """

@@ -1,7 +1,7 @@
 """FIFOs, the fast transport: between the node and the handler, without the engine in between.
 
-Those for a container's stdin, stdout and stderr are made before it starts, in a directory of their own that is bound
-into it. The image's shell opens them and becomes the handler. Where that does not work, Docker's attach is used.
+The FIFOs for a container's stdin, stdout and stderr are made before it starts, in a directory of their own that is
+bound into it. The image's shell opens them and becomes the handler. If that fails, Docker's attach is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCRIPT = (
     f"exec <{CONTAINER_DIRECTORY}/in >{CONTAINER_DIRECTORY}/out 2>{CONTAINER_DIRECTORY}/err && echo && "
     'unset PWD OLDPWD SHLVL && exec "$@"'
 )
-#: What Docker's init ends with if there is no such program.
+#: The words about the exit code of Docker's init for a missing program.
 NO_PROGRAM = "exit code 127"
 #: The handler's user, whoever that is, reads `in` and writes the others; our user does the opposite. Other users of
 #: this machine cannot reach them: the folder above is private.
@@ -44,7 +44,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 CHECK_INTERVAL_SECONDS = 0.2
 #: The environment variable that sets the transport.
 TRANSPORT = "DAEMON_DOCKER_TRANSPORT"
-#: After FIFOs did not work, they are tried again only after this time.
+#: After FIFOs have failed, they are tried again only after this time.
 RETRY_AFTER_SECONDS = 600.0
 #: The shell passes on only variables with such names, and sets those of _SHELLS_OWN itself.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -61,7 +61,8 @@ class FifosUnavailable(Exception):
     """A container cannot be reached by FIFOs; the message says why, in half a sentence."""
 
     def __init__(self, reason: str, everywhere: bool = False, lasting: bool = True) -> None:
-        """`everywhere`: nor can any other container of this engine. `lasting`: nor can the next one of its kind."""
+        """`everywhere`: the reason holds for all containers of the engine. `lasting`: it holds for the next container
+        of this kind."""
         super().__init__(reason)
         self.everywhere = everywhere
         self.lasting = lasting
@@ -76,7 +77,7 @@ def is_about_fifos(reason: str, source: Path) -> bool:
 
 
 def what_to_add(reason: str) -> str:
-    """What an image without a shell needs, after the reason of the engine or of its init; blank after others."""
+    """The advice for an image without a shell, to follow the engine's or the init's reason; blank for other reasons."""
     if SHELL not in reason or not any(each in reason for each in ("no such file", NO_PROGRAM)):
         return ""
     return f". The image has no {SHELL} that runs: add a static one (COPY --from=busybox:musl /bin/busybox {SHELL})"
@@ -115,7 +116,7 @@ class Pipes:
 
     def mount(self, source: Path) -> dict[str, Any]:
         """The bind of the FIFOs in Docker's terms. `source`: their directory as the engine knows it."""
-        # Not one of `Binds`, which create a missing source directory.
+        # Not in `Binds`: those create a missing source directory.
         return {"Type": "bind", "Source": str(source), "Target": CONTAINER_DIRECTORY, "ReadOnly": True}
 
     def connect(self, has_ended: Callable[[], str | None]) -> None:
@@ -220,10 +221,10 @@ class PipedContainer(StdinPipe, DockerContainer):
                 return True
             if any(reader == self._out for reader, _ in events):
                 return False
-            # What waits on stderr belongs to no call, because the last one is over.
+            # The data that waits on stderr belongs to no call: the last call is over.
             try:
                 if not os.read(self._err, READ_SIZE):
-                    # It closed its stderr, which would stay readable for ever.
+                    # The handler closed its stderr, which would stay readable for ever.
                     self._peek.unregister(self._err)
             except BlockingIOError:
                 return True
@@ -262,7 +263,7 @@ def fifos_below(home: Path) -> Path:
 
 
 def left_fifos(base: Path) -> Iterator[Path]:
-    """The directories of FIFOs below `base` whose process has ended. Each is locked until the next one is asked for."""
+    """The directories of FIFOs below `base` whose process has ended. Each stays locked until the iteration goes on."""
     for directory in base.glob("*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -274,12 +275,12 @@ def left_fifos(base: Path) -> Iterator[Path]:
                 os.close(descriptor)
 
 
-#: What decides whether FIFOs work: image id, runtime, user.
+#: Image id, runtime and user: they decide whether FIFOs work.
 Kind = tuple[str, str | None, str | None]
 
 
 class Transports:
-    """Tries FIFOs and falls back to attach, with one warning. The setting `attach` or `fifo` allows only that one."""
+    """Tries FIFOs, then attach, with one warning. The settings `attach` and `fifo` allow no other transport."""
 
     def __init__(self, choice: str, home: Path | None, host: str) -> None:
         """`choice`: auto, attach or fifo. `home`: the folder for FIFOs. `host`: the engine's address."""
@@ -288,7 +289,7 @@ class Transports:
         self._base = fifos_below(home) if home is not None else None
         self._never = "attach is configured" if choice == "attach" else self._unreachable(home, host)
         # Written by the threads of slots; each change is atomic.
-        #: When FIFOs are tried again.
+        #: When FIFOs are tried again, by kind.
         self._suspended: dict[Kind | None, float] = {}
         self._log_once = LogOnce()
 
@@ -300,7 +301,7 @@ class Transports:
         return self._never is None
 
     def pipes(self, kind: Kind, image: str, names: Iterable[str]) -> Pipes | None:
-        """New FIFOs for a container with these variables; None: use attach. Raises Unavailable if that is not allowed.
+        """New FIFOs for a container with these variables; None: use attach. Raises Unavailable if attach is forbidden.
 
         Call it only if FIFOs are `usable`.
         """
@@ -326,7 +327,7 @@ class Transports:
             log.warning("containers of %s use Docker's attach, which is slower than FIFOs: %s", image, unavailable)
 
     def suspend(self, kind: Kind | None) -> None:
-        """Do not try FIFOs for a while, because attach worked where they did not. `kind` None: for all images."""
+        """Do not try FIFOs for a while: they failed, and attach worked. `kind` None: for all images."""
         self._suspended[kind] = time.monotonic() + RETRY_AFTER_SECONDS
 
     def sweep(self) -> None:

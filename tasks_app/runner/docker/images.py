@@ -1,4 +1,4 @@
-"""The images of containers: what their names mean, and those that the engine has yet to pull."""
+"""The images of containers: the ids behind their names, and the pulls of images that the engine lacks."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class _Pull:
 
 
 class Images:
-    """Which image a name means, and pulls of missing ones, each in a thread of its own, so that nothing waits for it.
+    """The image that each name means, and pulls of missing images, each in its own thread: nothing waits for a pull.
 
     A name means the image of its first start until it is resolved again: containers of one handler do not differ
-    because a tag has moved meanwhile. For the threads of all slots, and the one that reloads.
+    because a tag has moved meanwhile. For the threads of all slots, and the thread that reloads.
     """
 
     def __init__(self, pull: Callable[[str], None]) -> None:
         """`pull` may block, and raises Unavailable with the reason if it fails."""
         self._pull = pull
-        #: Held by the threads of slots and those that pull, which write each pull.
+        #: Held by the threads of slots and the threads that pull; they write each pull.
         self._lock = threading.Lock()
         self._pulls: dict[str, _Pull] = {}
         #: The ids by name. Each change is atomic.
@@ -49,19 +49,19 @@ class Images:
         return self._ids.get(image)
 
     def resolved(self, image: str, identity: str) -> str:
-        """The engine says that the name means this image now. Returns the id that it means here."""
+        """Note the image that the name means on the engine now. Returns the id that the name means here."""
         return self._ids.setdefault(image, identity)
 
     def gone(self, image: str) -> Unavailable:
-        """The engine has no longer what the name meant, or does not know the name. Returns the error to raise."""
+        """Note that the engine has lost the image, or does not know the name. Returns the error to raise."""
         if (identity := self._ids.pop(image, None)) is None:
             return self.missing(image)
         log.warning("the image %s of %s is gone from the engine: the name is resolved anew", identity[:19], image)
         return NotYet(f"the engine no longer has what {image} meant ({identity[:19]}); the name is resolved anew")
 
     def renew(self, identities: Mapping[str, str | None]) -> Set[str]:
-        """What names mean now; None: the engine does not know them, and they mean what they meant. Returns those that
-        mean another image than before. Failed pulls of them are tried again."""
+        """Set the ids that names mean now; None: the engine does not know the name, which keeps its id. Returns the
+        names that mean another image than before. Failed pulls of all given names are tried again."""
         moved = set()
         for image, identity in identities.items():
             before = self._ids.get(image)
@@ -76,7 +76,7 @@ class Images:
         return moved
 
     def missing(self, image: str) -> Unavailable:
-        """Pull the missing image, unless that is being done or it is local. Returns the error to raise meanwhile."""
+        """Pull the missing image, unless a pull runs or the image is local. Returns the error to raise meanwhile."""
         if image.startswith(LOCAL):
             return Unavailable(
                 f"its image {image} is missing; build it (docker build -t {image} FOLDER), or correct the name"

@@ -1,4 +1,4 @@
-"""Containers of nodes on an engine: for `manage.py clean`, in a process that has no node."""
+"""Containers of nodes on an engine: for `manage.py clean`, in a process without a node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NodesOnEngine:
         self._connection = Connection(environment)
 
     def containers(self) -> list[NodeContainer]:
-        """Raises Unavailable if the engine does not answer."""
+        """The containers with a node's labels. Raises Unavailable if the engine does not answer."""
         with unavailable_on_error():
             found = self._connection.get().containers(all=True, filters={"label": [DEPLOYMENT, NODE, DOMAIN]})
         return [

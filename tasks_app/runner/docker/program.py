@@ -26,11 +26,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class _Unknown(Exception):
-    """What keeps the program from being found says nothing of it."""
+    """The program was not found, for a reason that says nothing about the program."""
 
 
 def fault_of_program(client: APIClient, container: str, machine: str) -> str | None:
-    """Why the program of a container that has ended cannot be run, in one sentence; None if that is not known.
+    """Why the program of an ended container cannot be run, in one sentence; None if the reason is unknown.
 
     `machine`: the processor of the engine's machine. Reads some KiB of a few files at most. Never raises.
     """
@@ -68,12 +68,12 @@ class _Files:
 
     def __init__(self, client: APIClient, container: str) -> None:
         self.client, self.container = client, container
-        #: Of the file that was read last.
+        #: Whether the file that was read last is executable.
         self.executable = False
         self._until = time.monotonic() + LOOK_SECONDS
 
     def head(self, path: str) -> bytes | None:
-        """The beginning of the file, with links followed; None if there is none. Raises anything."""
+        """The beginning of the file, with links followed; None if there is no such file. Raises anything."""
         for _ in range(MAX_LINKS):
             if time.monotonic() > self._until:
                 raise _Unknown("the engine is slow")
@@ -94,7 +94,7 @@ class _Files:
 
 
 class _Stream(io.RawIOBase):
-    """What `tarfile` reads from: no more is taken from the chunks than it asks for."""
+    """The source for `tarfile`, which takes no more from the chunks than `tarfile` asks for."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks, self._rest = chunks, b""

@@ -1,6 +1,6 @@
-"""Removes this node's containers, at once or by a later sweep, and those of dead nodes.
+"""Removes this node's containers, at once or by a later sweep, and dead nodes' containers.
 
-The labels of a container decide whose it is, never its name.
+The labels of a container say whose it is; its name never decides that.
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ DEPLOYMENT = "taskdaemon.deployment"
 NODE = "taskdaemon.node"
 DOMAIN = "taskdaemon.lock_domain"
 HANDLER = "taskdaemon.handler"
-#: Its value is unique to the request that the container was created by.
+#: A label. Its value is unique to the request that created the container.
 CREATE = "taskdaemon.create"
 #: After this time a container with our node's label that is not in use is removed.
 UNKNOWN_GRACE_SECONDS = 60.0
-#: Between two tries to remove the last containers of a node that ends.
+#: The pause between two tries to remove the last containers of a node that ends.
 LAST_TRY_SECONDS = 0.2
 
 
 class Remover:
-    """Knows which containers of this node are in use, and which could not be removed yet. Thread-safe."""
+    """Knows the containers of this node that are in use, and the containers left to remove. Thread-safe."""
 
     def __init__(self, connection: Connection, owner: Owner) -> None:
         self._connection, self._owner = connection, owner
-        # Each change of these is atomic. The threads of slots write them; that of the sweeper removes from the second.
+        # Each change of these sets is atomic. The threads of slots write them; the sweeper removes from the second.
         self._in_use: set[str] = set()
         #: The ids of this node's containers that the engine has created and not removed yet.
         self._made: set[str] = set()
         #: Labels CREATE of containers that the engine was asked for and that a slot may still take.
         self._expected: set[str] = set()
-        #: Containers to remove, by id, or by name if it is unknown whether they exist: since when.
+        #: Since when containers wait for their removal, by id, or by name if it is unknown whether they exist.
         self._pending: dict[str, float] = {}
-        #: Since when containers with our label have been seen that are not in use. Written by the sweeper's thread.
+        #: Since when unused containers with our label have been seen, by id. Written by the sweeper's thread.
         self._unknown: dict[str, float] = {}
 
     def use(self, container: str) -> None:
-        """The container, given by its id, is in use until `retire`."""
+        """Note that the container with this id is in use until `retire`."""
         self._made.add(container)
         self._in_use.add(container)
 
     def created(self, container: str) -> None:
-        """The engine has created a container with this id."""
+        """Note that the engine has created a container with this id."""
         self._made.add(container)
 
     def expect(self, label: str) -> None:
-        """A container with this label CREATE may come; it stays until `forget`."""
+        """Expect a container with this label CREATE; it stays until `forget`."""
         self._expected.add(label)
 
     def forget(self, label: str) -> None:
-        """A container with this label CREATE that is not in use stays only for a moment."""
+        """Expect no container with this label CREATE any more: an unused one is removed soon."""
         self._expected.discard(label)
 
     def terminate(self, container: str) -> None:
@@ -96,7 +96,7 @@ class Remover:
         return container_exit
 
     def discard(self, container: str, began: float) -> None:
-        """Remove a container whose start, which began then, has failed."""
+        """Remove a container whose start has failed. `began`: when the start began."""
         self._in_use.discard(container)
         self._remove_until(began + ENGINE_TIMEOUT_SECONDS, container)
 
@@ -105,9 +105,9 @@ class Remover:
         self._pending[container] = time.monotonic()
 
     def remove_left(self, seconds: float) -> Sequence[str]:
-        """Try for so long to remove all containers of this node, which ends; return those that are left.
+        """Try for so long to remove all containers of this node, which ends; return the containers that are left.
 
-        By the first digits of their ids; by name if it is unknown whether they exist.
+        Each is named by the first digits of its id, or by its name if it is unknown whether it exists.
         """
         over = threading.Event()
         # The SDK cannot interrupt a request to an engine that does not answer.
@@ -140,7 +140,7 @@ class Remover:
             over.wait(LAST_TRY_SECONDS)
 
     def sweep(self, is_gone: IsGone) -> int:
-        """Remove the containers of dead nodes, and those of this node that wait for it. Returns how many.
+        """Remove the containers of dead nodes, and this node's containers that are due. Returns their number.
 
         Raises Unavailable while the engine does not answer.
         """
@@ -181,7 +181,7 @@ class Remover:
         return due
 
     def _remove_until(self, until: float, container: str) -> None:
-        """Remove a container now; or later, if it is past this moment, because the engine is slow."""
+        """Remove a container, or leave it to the next sweep if this moment has passed, because the engine is slow."""
         if time.monotonic() > until:
             self.remove_later(container)
         else:

@@ -1,7 +1,7 @@
-"""The sandbox: what a container may do, and which of its failures that may have caused.
+"""The sandbox: a container's permissions, and the failures that the sandbox may have caused.
 
-Sandbox has what is allowed by default, and by the keys of a handler; `sandbox_on` fits it to what the engine's machine
-can enforce. `explained` names the key in handlers.toml that would have prevented a failure.
+Sandbox has the permissions by default and by the keys of a handler; `sandbox_on` fits it to the limits that the
+engine's machine can enforce. `explained` names the key in handlers.toml that would have prevented a failure.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_ERROR_CHARS = 1600
 
 @dataclass(frozen=True)
 class Sandbox:
-    """The limits and permissions of a handler's containers: its keys, and what its profile says where it has none.
+    """The limits and permissions of a handler's containers, from its keys or else from its profile.
 
     Sizes in bytes; None: Docker's default.
     """
@@ -63,7 +63,7 @@ class Sandbox:
 
         user = either(handler.user, SEALED_USER)
         mounted = [mount.target for mount in handler.mounts]
-        # A tmpfs would hide what is mounted on the same path.
+        # A tmpfs would hide a mount on the same path.
         default_tmpfs = {path: size for path, size in TMP.items() if sandboxed and path not in mounted}
         return cls(
             handler=handler,
@@ -78,7 +78,7 @@ class Sandbox:
         )
 
     def host_options(self) -> dict[str, Any]:
-        """The same as arguments of Docker's host configuration (docker.types.HostConfig)."""
+        """The sandbox as arguments of Docker's host configuration (docker.types.HostConfig)."""
         options: dict[str, Any] = {
             # json-file would keep everything that a handler writes on the host's disk.
             "log_config": {"type": "none", "config": {}},
@@ -200,7 +200,7 @@ _DENIED = re.compile(r"permission denied|\bEACCES\b|errno 13\b|os error 13\b", r
 
 
 def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | None:
-    """Which part of the sandbox may have caused the failure, and the key that helps; None if none may have."""
+    """The part of the sandbox that may have caused the failure, and the key that helps; None if no part may have."""
     sandbox = Sandbox.of(handler)
     if remedy := _of_mount(sandbox, text):
         return remedy
@@ -219,7 +219,7 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
 
 
 def _of_mount(sandbox: Sandbox, text: str) -> str | None:
-    """The remedy if a mount was written to that is read-only, or that belongs to another user."""
+    """The remedy for a write to a mount that is read-only, or that belongs to another user."""
     for words, writable in ((_READ_ONLY, False), (_DENIED, True)):
         lines = "\n".join(_line_of(text, found) for found in words.finditer(text))
         for mount in sandbox.mounts:
@@ -239,7 +239,7 @@ def _line_of(text: str, found: re.Match[str]) -> str:
 
 
 def explained(handler: Handler, result: CallResult) -> CallResult:
-    """The result of a call; if it failed, with a hint in its error if the sandbox may be the cause."""
+    """The result of a call. The error of a failure has a hint if the sandbox may be its cause."""
     outcome = result.outcome
     ending = outcome if isinstance(outcome, NoReply) else None
     if isinstance(outcome, Success) or (ending and ending.kill):

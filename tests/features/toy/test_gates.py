@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from django.db import connection
 
+from tasks_app.node.claimer import Claim
+from tasks_app.node.dispatcher import POLL_SECONDS
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import StartLimit
 from tests.features.toy.install import installed
 from tests.node.test_dispatcher import Parts
+
+#: What a claim returns that other nodes' claims have left no place.
+NOTHING_LEFT = Claim([], 0.0, asked={"echo": 0})
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +70,36 @@ def test_a_node_claims_nothing_without_places_and_looks_again_once_it_has_some()
     assert parts.done == ["interrupt"], "the type is marked"
     parts.dispatcher.round()
     assert "claim {'echo': 1}" in parts.done
+
+
+def test_a_node_that_polls_learns_of_places_that_another_one_has_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    gate("echo", places=0)
+    parts.on_hold.read()
+    parts.ready_types.mark("echo")
+    parts.dispatcher.round()
+    no_gates()
+    parts.done.clear()
+    later = time.monotonic() + POLL_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    parts.dispatcher.round()
+    assert parts.done == ["poll", "interrupt", "claim {'echo': 1}"]
+
+
+def test_what_a_claim_was_not_let_through_to_take_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    gate("echo", places=1)
+    parts.on_hold.read()
+    parts.ready_types.mark("echo")
+
+    def take(slots: object, policies: object, limit: object) -> Claim:
+        parts.done.append("claim")
+        return NOTHING_LEFT
+
+    monkeypatch.setattr(parts.claimer, "take", take)
+    for _ in range(2):
+        parts.dispatcher.round()
+    assert parts.done[-2:] == ["claim", "claim"], "its type may still have ready tasks"
 
 
 def test_a_node_claims_nothing_before_its_moment_and_sleeps_until_then() -> None:

@@ -70,7 +70,7 @@ def take(
 ) -> list[ClaimedTask]:
     """Claim `count` tasks of each type (echo), by their positions."""
     requests = [ClaimRequest(name, count, policy) for name in types or ("echo",)]
-    return sorted(store().claim(node, requests, order, cap, lease), key=lambda task: task.position)
+    return sorted(store().take_ready(node, requests, order, cap, lease), key=lambda task: task.position)
 
 
 def completed(*tasks: ClaimedTask, **fields: Any) -> list[Settled]:
@@ -97,7 +97,7 @@ def nothing(kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[s
 
 
 def settle(*settled: Settled, node: str = "node") -> set[tuple[str, int]]:
-    return store().settle(node, settled, nothing)
+    return store().write_results(node, settled, nothing)
 
 
 def ids(tasks: Sequence[ClaimedTask]) -> list[str]:

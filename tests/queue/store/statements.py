@@ -37,6 +37,12 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "ADD_EVENTS": "Stores the log and the progress of running attempts.",
             "END_EVENTS": "Stores the last live events of attempts.",
         },
+        "fill": {
+            "ALONE": "Waits until no other session fills.",
+            "DUE": "Reads which keys are due.",
+            "take_back_statement": "Holds ready tasks that never ran again, if better ones of their keys are held.",
+            "fill_statement": "Makes the best held tasks of keys that are due ready, as far as their limits allow.",
+        },
         "claim": {
             "claim_one_type": "Claims the best ready tasks of a type for a node.",
             "claim_by_type": "Claims the best ready tasks of each of several types for a node.",
@@ -84,6 +90,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
         "session": {
             "PLANNER_SETTINGS": "Settings of the session of a thread that claims or settles.",
             "NOT_DURABLE": "The same, for a thread whose commits need not wait for the disk.",
+            "DURABLE": "Lets the commit of this transaction wait for the disk, in a session whose commits do not.",
             "READ_SECONDS": "Reads the server's clock.",
             "READ_MOMENT": "Reads the server's clock and the time of day, of one moment.",
             "LIFT": "Lets a statement take longer.",
@@ -113,6 +120,20 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "HELD": "Reads which of these attempts run on a node.",
             "ADD_EVENTS": "Stores the log and the progress of running attempts.",
             "END_EVENTS": "Stores the last live events of attempts.",
+        },
+        "fill": {
+            "DUE": "Reads which keys are due.",
+            "NO_LONGER_DUE": "Removes these rows.",
+            "NOTE": "Notes that a key is due.",
+            "USED": "Counts the permits of a key.",
+            "best_held": "Reads the best held tasks of a key.",
+            "UNSTARTED": "Reads the ready tasks of a key that never ran.",
+            "HOLD_AGAIN": "Holds such a task again.",
+            "HELD_AGAIN": "Stores that it is held.",
+            "NO_PERMIT": "Removes its permit.",
+            "LET_GO": "Makes a held task ready.",
+            "NO_LONGER_HELD": "Removes the row that says that it is held.",
+            "PERMIT": "Gives it a permit.",
         },
         "claim": {
             "best_of_type": "Reads the best ready tasks of a type.",

@@ -51,7 +51,7 @@ def test_8_a_cap_does_not_exceed_the_count_of_a_type() -> None:
     insert(90, 90, 90)
     low = insert(10, task_type="other")
     requests = [ClaimRequest("echo", 1, AT_ONCE), ClaimRequest("other", 1, AT_ONCE)]
-    claimed = store().claim("node", requests, "priority", 9, 30.0)
+    claimed = store().take_ready("node", requests, "priority", 9, 30.0)
     assert len(claimed) == 2 and low[0] in ids(claimed)
 
 

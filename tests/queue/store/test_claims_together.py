@@ -39,7 +39,7 @@ def until_empty(node: str, types: list[str], step: int, order: Selection, cap: i
     key = key_of(order)
     while True:
         began = time.monotonic()
-        got = store().claim(node, [ClaimRequest(name, step, AT_ONCE) for name in types], order, cap, 30.0)
+        got = store().take_ready(node, [ClaimRequest(name, step, AT_ONCE) for name in types], order, cap, 30.0)
         ended = time.monotonic()
         if not got:
             return starts

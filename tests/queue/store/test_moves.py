@@ -246,7 +246,7 @@ def test_2_another_connection_sees_all_of_a_move_or_nothing() -> None:
         try:
             for _ in range(4):
                 tasks = take(50)
-                store().settle("node", [(success(task), COMPLETED) for task in tasks], nothing)
+                store().write_results("node", [(success(task), COMPLETED) for task in tasks], nothing)
         finally:
             ended.set()
 

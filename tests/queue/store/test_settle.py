@@ -103,7 +103,7 @@ class Count:
 def test_12_what_count_returned_last_is_added() -> None:
     tasks = running(3)
     count = Count()
-    store().settle("node", completed(*tasks), count)
+    store().write_results("node", completed(*tasks), count)
     assert {(tuple(kept), tuple(dropped)) for kept, dropped, _ in count.calls} == {(tuple(ids(tasks)), ())}
     assert (total("kept"), total("dropped")) == (3, 0)
 
@@ -113,7 +113,7 @@ def test_12_with_a_dropped_result_count_is_called_within_the_transaction(gone: i
     tasks = running(3)
     settle(*completed(*tasks[:gone]))
     count = Count()
-    store().settle("node", completed(*tasks), count)
+    store().write_results("node", completed(*tasks), count)
     assert count.calls[-1] == (ids(tasks[gone:]), ids(tasks[:gone]), True)
     assert (total("kept"), total("dropped"), total("written by count")) == (3 - gone, gone, 1)
 
@@ -122,7 +122,7 @@ def test_12_if_count_fails_nothing_is_settled_or_written() -> None:
     tasks = running(2)
     settle(*completed(tasks[0]))
     with pytest.raises(KeyError):
-        store().settle("node", completed(*tasks), Count("fails"))
+        store().write_results("node", completed(*tasks), Count("fails"))
     assert (row(tasks[1]).status, Attempt.objects.count(), total("written by count")) == ("processing", 1, 0)
 
 
@@ -159,7 +159,7 @@ def test_13_the_position_of_a_retry_is_before_all_later_tasks() -> None:
 def test_a_settle_keeps_the_last_error_of_a_task_that_then_succeeds() -> None:
     [task] = running()
     settle((failure(task), RETRIED))
-    store().settle("node", completed(*take()), nothing)
+    store().write_results("node", completed(*take()), nothing)
     assert (row(task).status, row(task).last_error) == ("completed", "it broke")
 
 
@@ -170,5 +170,5 @@ def test_11_a_result_of_a_followed_task_is_dropped_unless_it_is_asked_for() -> N
     assert settle(*completed(*tasks)) == {(tasks[0].id, 1), (tasks[2].id, 1)}
     assert (row(tasks[1]).status, tries(tasks[1])) == ("processing", [])
     with store().writing():
-        assert store().settle("node", completed(*tasks), nothing, followed=True) == {(tasks[1].id, 1)}
+        assert store().write_results("node", completed(*tasks), nothing, followed=True) == {(tasks[1].id, 1)}
     assert (row(tasks[1]).status, tries(tasks[1])) == ("completed", [(1, "success")])

@@ -58,10 +58,11 @@ _ALWAYS = ("id", "task_type", "status", "priority", "attempts", "last_error", "c
 class AsyncClient:
     """Calls one platform. Use it in a `with` block, or close it.
 
-    `url`, `api_key`, `profile`: where to, see `settings`. `retries`: how often a call is sent again if the connection
-    breaks, or the platform is busy or away. Each POST then has an idempotency key of its own, so nothing is done twice;
-    with 0 there is neither. `timeout`: seconds for the platform to answer, beside those of a wait. `transport`: of
-    httpx2, for proxies, certificates and tests. Raises `BadSettings`; ValueError for other `retries` or `timeout`.
+    `url`, `api_key`, `profile`: the platform and the key, see `settings`. `retries`: how often a call is sent again if
+    the connection breaks, or the platform is busy or away. Each POST then has an idempotency key of its own, so nothing
+    is done twice; with 0 there are no repetitions and no such keys. `timeout`: seconds for the platform to answer,
+    besides the seconds of a wait. `transport`: a transport of httpx2, for proxies, certificates and tests. Raises
+    `BadSettings`; ValueError for an invalid `retries` or `timeout`.
     """
 
     def __init__(
@@ -119,8 +120,8 @@ class AsyncClient:
 
         `wait`: answer with `task` once it has ended, or after so many whole seconds (0 to 60). `idempotency_key`: the
         same call with the same key, also of another process, queues one task; another call with it is a `BadRequest`
-        (422). The answer is `existing` if a task with the `unique_key` has not ended: no task is queued, `id` is that
-        one's, and its data and options are its own.
+        (422). The answer is `existing` if a task with the `unique_key` has not ended: no task is queued, `id` names the
+        existing task, and its data and options stay.
         """
         body = {"type": type, "data": data, **options}
         return await self._connection.post(_queued, "/queue", body, idempotency_key, wait=wait)
@@ -128,10 +129,11 @@ class AsyncClient:
     async def submit_many(
         self, tasks: Iterable[NewTask | Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> builtins.list[Queued]:
-        """Queue any number of tasks, in batches that are each stored or not, and in their order.
+        """Queue any number of tasks, in their order. Each batch of them is stored as a whole or not at all.
 
-        An error has in `queued` what was queued before. The same call with the same `idempotency_key` and the same
-        tasks, in the same order, queues only what is missing; with other tasks it raises `BadRequest` (422).
+        The attribute `queued` of an error has the tasks that were queued before it. The same call with the same
+        `idempotency_key` and the same tasks, in the same order, queues only the missing tasks; with other tasks it
+        raises `BadRequest` (422).
         """
         queued: builtins.list[Queued] = []
         waiting: builtins.list[Batch] = []
@@ -143,7 +145,7 @@ class AsyncClient:
                     try:
                         queued += await self._submit_batch(batch, idempotency_key)
                     except BadRequest as error:
-                        # A limit of the body. One of a single task names the task.
+                        # Only a limit of the whole body is solved by halves. A fault of a single task names the task.
                         if error.status != 413 or error.faults or len(batch.tasks) == 1:
                             raise naming_tasks(error, batch.place) from None
                         waiting.extend(reversed(batch.halves()))
@@ -201,13 +203,16 @@ class AsyncClient:
     def list(
         self, *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
     ) -> AsyncIterator[Task]:
-        """Tasks that match, in as many pages as it takes, `newest` first or `oldest`. `limit`: at most so many."""
+        """Tasks that match the filter, `newest` first or `oldest` first. `limit`: at most so many.
+
+        The tasks are fetched in pages.
+        """
         return self._connection.pages(Task.read, "/api/tasks", limit, order=order, **filter)
 
     def rows(
         self, fields: Iterable[str], *, limit: int | None = None, order: str | None = None, **filter: Unpack[Filter]
     ) -> AsyncIterator[dict[str, Any]]:
-        """As `list`, with only these fields of each task, as the platform sends them. `progress` may be one."""
+        """As `list`, with only these fields of each task, as the platform sends them. `progress` is a field too."""
         names = tuple(fields)
 
         def row(raw: Any) -> dict[str, Any]:
@@ -220,8 +225,8 @@ class AsyncClient:
     ) -> AsyncIterator[Task]:
         """Any number of tasks, each once it is `completed` or `failed`, in the order in which they end.
 
-        `progress`: show a bar on stderr, if that is a terminal. At the end raises `TasksGone` with those that do not
-        exist; after `timeout` seconds, rounded up, `WaitTimeout` with those that have not ended.
+        `progress`: show a bar on stderr, if that is a terminal. At the end raises `TasksGone` with the tasks that do
+        not exist; after `timeout` seconds, rounded up, `WaitTimeout` with the tasks that have not ended.
         """
         seconds = math.inf if timeout is None else timeout
         deadline = time.monotonic() + seconds
@@ -242,9 +247,9 @@ class AsyncClient:
             raise TasksGone(watched.gone)
 
     async def events(self, task: Named, *, after: str | None = None) -> AsyncIterator[Event]:
-        """What has happened to a task, and then what happens to it until its `end`, over lost connections.
+        """The events of a task, past and new, until its `end`. A lost connection is opened again.
 
-        `after`: the id of an event; only those after it.
+        `after`: the id of an event; only later events follow.
         """
         last, repeated, begun = after, 0, 0.0
         while True:
@@ -304,7 +309,7 @@ class AsyncClient:
         return [attempt async for attempt in pages]
 
     async def health(self) -> Health:
-        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. It is asked once.
+        """Whether the platform works (`status` is `healthy` or `unhealthy`), and its problems. The call is sent once.
 
         It needs no API key, so an answer says nothing about yours.
         """
@@ -329,7 +334,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **parameters: Any,
     ) -> Any:
-        """The JSON of any call, such as one that this version does not know; None if the answer has no content."""
+        """Send any call, for example a call that this version does not know. Answers its JSON; None without content."""
         content = None if body is None else encoded(body)
         call = Call(method, path, query(**parameters), content)
         response = await self._connection.send(call, idempotency_key)

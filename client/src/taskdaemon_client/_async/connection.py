@@ -20,9 +20,9 @@ from taskdaemon_client.errors import TaskdaemonError, Unreachable, read_as, refu
 from taskdaemon_client.settings import Settings
 
 T = TypeVar("T")
-#: Of a pause that is so long, in seconds, a line of the log tells.
+#: Seconds. A pause of at least this length is logged.
 LONG_PAUSE = 1.0
-#: What no proxy of the environment (`http_proxy`) can reach: this machine's own addresses.
+#: This machine's own addresses: a proxy of the environment (`http_proxy`) cannot reach them.
 DIRECT = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 
 log = logging.getLogger("taskdaemon_client")
@@ -51,7 +51,7 @@ class AsyncConnection:
         await self.http.aclose()
 
     async def get(self, read: Callable[[Any], T], path: str, **parameters: Any) -> T:
-        """What `read` makes of the JSON of a GET."""
+        """The JSON of a GET's answer, converted by `read`."""
         return read_as(read, await self.send(Call("GET", path, query(**parameters))))
 
     async def post(
@@ -62,14 +62,14 @@ class AsyncConnection:
         idempotency_key: str | None = None,
         **parameters: Any,
     ) -> T:
-        """What `read` makes of the JSON of what a POST answers, which is None if it has no content."""
+        """The JSON of a POST's answer, converted by `read`. An answer without content is None to `read`."""
         content = None if body is None else encoded(body)
         return read_as(read, await self.send(Call("POST", path, query(**parameters), content), idempotency_key))
 
     async def pages(
         self, read: Callable[[Any], T], path: str, limit: int | None = None, **parameters: Any
     ) -> AsyncIterator[T]:
-        """What `read` makes of the rows of a list: of all, or of the first `limit`, in pages."""
+        """All rows of a list, or its first `limit` rows, each converted by `read`. They are fetched in pages."""
         largest = 1_000 if path == "/api/tasks" else 100
         cursor, left = None, limit
         while left is None or left > 0:
@@ -84,7 +84,7 @@ class AsyncConnection:
                 return
 
     async def send(self, call: Call, idempotency_key: str | None = None) -> httpx2.Response:
-        """The answer to a call, which is sent again while that may help. Raises `TaskdaemonError`."""
+        """The answer to a call. A call is sent again while that may help. Raises `TaskdaemonError`."""
         call = replace(call, headers={**call.headers, **self.retries.key(call, idempotency_key)})
         begun = time.monotonic()
         for repeated in itertools.count():
@@ -96,13 +96,13 @@ class AsyncConnection:
             else:
                 refused = refusal(response, self.settings.key_hint)
                 if refused is None or (repeated and call.method == "DELETE" and refused.status == 404):
-                    return response  # What a first DELETE has deleted, whose answer was lost, is not there.
+                    return response  # A first DELETE has succeeded, and its answer was lost.
                 failure = refused
             await self.pause(repeated, failure, begun, call.repeat)
         raise AssertionError("count() has no end")
 
     async def pause(self, repeated: int, failure: Exception, begun: float, repeat: bool = True) -> None:
-        """Sleep until a call is to be sent again; if it is not, raise its failure. `begun`: of time.monotonic."""
+        """Sleep before a call is sent again; if no try is left, raise its failure. `begun`: of time.monotonic."""
         seconds = self.retries.pause(repeated, failure) if repeat else None
         if seconds is not None:
             if seconds >= LONG_PAUSE:
@@ -116,7 +116,7 @@ class AsyncConnection:
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[httpx2.Response]:
-        """The answer to a call while it arrives. Raises what httpx2 raises, and `ApiError`."""
+        """The answer to a call, while it arrives. Raises the errors of httpx2, and `ApiError`."""
         response = await self.http.send(self._request(call), stream=True)
         try:
             if not response.is_success:

@@ -29,7 +29,7 @@ class _Group:
 
 
 class AsyncHandlers(_Group):
-    """`client.handlers`: what handlers.toml has."""
+    """`client.handlers`: the handlers of handlers.toml."""
 
     async def list(self) -> builtins.list[Handler]:
         """All handlers, by name."""
@@ -49,9 +49,10 @@ class AsyncHandlers(_Group):
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Handler:
-        """Workers stop starting its tasks within 2 s: for `seconds`, `until` a time, or until it is resumed.
+        """Workers stop starting a handler's tasks within 2 s: for `seconds`, `until` a time, or until it is resumed.
 
-        `wait`: answer once no node is busy with it, or after so many seconds (0 to 60); `busy` has who still is.
+        `wait`: answer once no node runs its tasks, or after so many seconds (0 to 60); `busy` has the nodes that still
+        run some.
         """
         body = {"for": seconds, "until": until, "reason": reason}
         address = path("handlers", type, "pause")
@@ -81,12 +82,12 @@ class AsyncNodes(_Group):
     async def drain(
         self, name: str, type: str | None = None, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Node:
-        """Let a node start no task, or none of a type, until `undrain`. Running ones go on."""
+        """Stop a node from starting tasks, or tasks of a type, until `undrain`. Running tasks go on."""
         body = {"type": type, "reason": reason}
         return await self._connection.post(Node.read, path("nodes", name, "drain"), body, idempotency_key)
 
     async def undrain(self, name: str, type: str | None = None, *, idempotency_key: str | None = None) -> Node:
-        """End the drain of a node, or that of a type."""
+        """End the drain of a node, or its drain of a type."""
         body = {"type": type}
         return await self._connection.post(Node.read, path("nodes", name, "undrain"), body, idempotency_key)
 
@@ -123,7 +124,10 @@ class AsyncOperations(_Group):
         return await self._connection.post(Operation.read, address, None, idempotency_key)
 
     async def preview(self, verb: str, filter: Filter, *, priority: int | None = None) -> Preview:
-        """What an operation would act on. `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`."""
+        """Count the tasks of an operation without starting it.
+
+        `verb`: `redrive`, `cancel`, `delete`, `callbacks` or `priority`.
+        """
         return await self._post(Preview.read, verb, filter, {"dry_run": True, "priority": priority})
 
     async def redrive(
@@ -136,9 +140,10 @@ class AsyncOperations(_Group):
         stop_share: float | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
-        """Run failed tasks again. `canary`: so many first; the others only if all of these succeed within 10 minutes.
+        """Run failed tasks again.
 
-        `stop_share`: end once more than this share of them has failed again.
+        `canary`: the number of tasks to run first; the others follow only if all of these succeed within 10 minutes.
+        `stop_share`: end the operation once more than this share of its tasks has failed again.
         """
         body = {"rate": rate, "limit": limit, "canary": canary, "stop_share": stop_share}
         return await self._start("redrive", filter, body, idempotency_key)
@@ -171,7 +176,7 @@ class AsyncOperations(_Group):
     async def retry_callbacks(
         self, filter: Filter, *, rate: float | None = None, limit: int | None = None, idempotency_key: str | None = None
     ) -> Operation:
-        """Send the callbacks of tasks again that were not delivered."""
+        """Send the undelivered callbacks of tasks again."""
         return await self._start("callbacks", filter, {"rate": rate, "limit": limit}, idempotency_key)
 
     async def _start(self, verb: str, filter: Filter, body: dict[str, Any], idempotency_key: str | None) -> Operation:
@@ -191,7 +196,7 @@ class AsyncOperations(_Group):
 
 
 class AsyncSchedules(_Group):
-    """`client.schedules`: what queues tasks at its times."""
+    """`client.schedules`: schedules, which queue tasks at their times."""
 
     async def list(self) -> builtins.list[Schedule]:
         """All schedules, by name."""
@@ -202,7 +207,7 @@ class AsyncSchedules(_Group):
         return await self._connection.get(Schedule.read, path("schedules", name))
 
     async def put(self, name: str, **definition: Unpack[ScheduleDefinition]) -> Schedule:
-        """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has one of this name."""
+        """Make a schedule, or replace it. Raises `Conflict` if handlers.toml has a schedule of this name."""
         call = Call("PUT", path("schedules", name), body=encoded(definition))
         return read_as(Schedule.read, await self._connection.send(call))
 
@@ -211,11 +216,11 @@ class AsyncSchedules(_Group):
         await self._connection.send(Call("DELETE", path("schedules", name)))
 
     def firings(self, name: str, *, limit: int | None = None) -> AsyncIterator[Firing]:
-        """What became of each tick, newest first. `limit`: at most so many."""
+        """The ticks of a schedule and their outcomes, newest first. `limit`: at most so many."""
         return self._connection.pages(Firing.read, path("schedules", name, "firings"), limit)
 
     async def pause(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
-        """Let it queue no tasks until it is resumed."""
+        """Stop a schedule from queueing tasks until it is resumed."""
         return await self._connection.post(Schedule.read, path("schedules", name, "pause"), None, idempotency_key)
 
     async def resume(self, name: str, *, idempotency_key: str | None = None) -> Schedule:
@@ -223,13 +228,13 @@ class AsyncSchedules(_Group):
         return await self._connection.post(Schedule.read, path("schedules", name, "resume"), None, idempotency_key)
 
     async def run(self, name: str, *, idempotency_key: str | None = None) -> str:
-        """Queue a task of it now. Answers the task's id."""
+        """Queue a task of a schedule now. Answers the task's id."""
         address = path("schedules", name, "run")
         return await self._connection.post(lambda answer: str(answer["task_id"]), address, None, idempotency_key)
 
 
 class AsyncCallbacks(_Group):
-    """`client.callbacks`: what was told of tasks to the URLs that they name."""
+    """`client.callbacks`: the deliveries of tasks' ends to their callback URLs."""
 
     async def list(self, task: Named) -> builtins.list[Delivery]:
         """The deliveries of a task, newest first."""
@@ -237,7 +242,7 @@ class AsyncCallbacks(_Group):
         return [delivery async for delivery in pages]
 
     async def retry(self, task: Named, *, idempotency_key: str | None = None) -> builtins.list[Delivery]:
-        """Send again now what was not delivered, and the task's newest delivery. Answers these.
+        """Send the undelivered callbacks of a task, and its newest delivery, again now. Answers these deliveries.
 
         Raises `Conflict` if the task has none.
         """
@@ -253,10 +258,11 @@ class AsyncCallbacks(_Group):
         dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> GivenUp:
-        """Let pending callbacks fail without a further try. At least one condition; all that are given hold.
+        """Let pending callbacks fail without a further try. A callback has to match all given conditions, at least one.
 
-        `host`: with its port, `example.org:443`. `type`: of their tasks. `created_before`: when they were written.
-        `dry_run`: only count. A call gives up 10,000 at most: call again while `matched` is not 0.
+        `host`: the callback's host with its port, `example.org:443`. `type`: the type of its task. `created_before`:
+        the callback was written before this time. `dry_run`: only count. A call gives up 10,000 at most: call again
+        while `matched` is not 0.
         """
         filter = present({"host": host, "type": type, "created_before": created_before})
         body = {"filter": filter, "dry_run": dry_run or None}

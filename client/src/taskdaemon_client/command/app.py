@@ -58,11 +58,11 @@ class Root(click.Group):
         self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were added."""
+        """The names of the commands, in the order in which they were added."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write them."""
+        """Write the sections of commands."""
         for title, commands in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl([(str(command.name), command.get_short_help_str(100)) for command in commands])
@@ -113,10 +113,10 @@ root = Root(
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command. Returns its exit code; a pipe that is closed early ends the process as it ends `cat`."""
+    """Run the command. Returns its exit code. A reader that closes the pipe early ends the process, like `cat`."""
     try:
         return _run(words)
-    except KeyboardInterrupt:  # beside the commands, where click takes it
+    except KeyboardInterrupt:  # outside of the commands: within them click takes it
         return INTERRUPTED
     except (PipeClosed, BrokenPipeError):
         drop_what_is_unwritten(sys.stdout)
@@ -142,7 +142,7 @@ def _run(words: Sequence[str]) -> int:
         return complain(error)
     except (PipeClosed, BrokenPipeError):
         raise
-    except OSError as error:  # of stdout, such as a full disk: the client raises its own
+    except OSError as error:  # an error of stdout, such as a full disk: the client raises its own errors
         drop_what_is_unwritten(sys.stdout)
         say(f"Error: {error}")
         return OWN_FAULT

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code for everything that may happen."""
+"""The exit codes of commands, and the sentences of their errors."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _CODES: dict[type[errors.TaskdaemonError], int] = {
 
 
 def code_of(error: errors.TaskdaemonError) -> int:
-    """The exit code of what a call raises."""
+    """The exit code for an error of a call."""
     if isinstance(error, errors.ApiError) and error.foreign:
         return UNREACHABLE
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), OWN_FAULT)
 
 
 def complain(error: errors.TaskdaemonError, of: str = "") -> int:
-    """Say what went wrong, and `of` what. Returns the exit code."""
+    """Write the sentence of an error. `of`: the task, handler or node that it is about. Returns the exit code."""
     code = code_of(error)
-    # The address tells which of the words that name one is wrong.
+    # If the platform does not answer, the sentence has the address: the reader sees which setting is wrong.
     sentence = error.sentence if isinstance(error, errors.ApiError) and code != UNREACHABLE else str(error)
     say(f"Error: {of and f'{of}: '}{sentence}")
     if isinstance(error, errors.ApiError) and len(error.faults) > 1:
@@ -62,9 +62,9 @@ def complain(error: errors.TaskdaemonError, of: str = "") -> int:
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object]) -> int:
-    """Do something for each name, also after one of them was refused. Returns the code of the first refusal.
+    """Do an act for each name, also after a refusal. Returns the exit code of the first refusal.
 
-    When nothing answers, it ends at once.
+    If the platform does not answer, it ends at once.
     """
     first = DONE
     for name in names:

@@ -26,35 +26,35 @@ from taskdaemon_client.command.output import (
 )
 from taskdaemon_client.errors import TaskdaemonError, TaskFailed, TasksGone, TryLater, Unreachable, WaitTimeout
 
-#: One answer is waited for no longer than this. Then it says what keeps the task.
+#: The longest wait for one answer. Then the command says why the task has not ended.
 SLICE_SECONDS = 2.0
-#: Between two looks at an operation.
+#: The pause between two looks at an operation.
 LOOK_SECONDS = 0.5
-#: For so long after the last answer a wait goes on: a platform that is restarted may migrate its tables first.
+#: A wait goes on for so long after the last answer: a platform that is restarted may migrate its tables first.
 PATIENCE_SECONDS = 300
 RETRY_SECONDS = 1.0
-#: What a restart looks like.
+#: The errors during a restart of the platform.
 AWAY = (Unreachable, TryLater)
 #: Greater than any sequence of an attempt's events.
 AFTER_ALL = 10**9
 
 
 class Patience:
-    """Goes on over a restart of the platform. `deadline`: by time.monotonic(), when the caller's own time is over."""
+    """Waits through a restart of the platform. `deadline`: the end of the caller's own time, by time.monotonic()."""
 
     def __init__(self, answered: bool = False, deadline: float = math.inf) -> None:
-        """`answered`: the platform has answered this command before. One that never has is not waited for."""
+        """`answered`: the platform has answered this command before. Only then the command waits for it."""
         self._until = time.monotonic() + PATIENCE_SECONDS if answered else 0.0
         self._deadline = deadline
         self._said = False
 
     def answered(self) -> None:
-        """It has answered."""
+        """Note an answer of the platform."""
         self._until = time.monotonic() + PATIENCE_SECONDS
         self._said = False
 
     def sleep(self, error: TaskdaemonError) -> None:
-        """Sleep before the next try. Raises `error` if there is none."""
+        """Sleep before the next try. Raises `error` if the time is over."""
         now = time.monotonic()
         if now >= self._until:
             raise error
@@ -109,14 +109,14 @@ def _ended(client: Client, id: str, timeout: float, shown: Bar, answered: bool) 
 
 
 class Hints:
-    """Says why a task waits, or why what its handler has written is no reply; each once."""
+    """Says why a task waits, and why the output of its handler is no reply; each reason once."""
 
     def __init__(self, client: Client, id: str, shown: Bar) -> None:
         self._client, self._id, self._shown = client, id, shown
         self._said: set[str] = set()
 
     def look(self, last: bool = False) -> None:
-        """Look, and say what is new. `last`: also of a task that runs why it has not ended."""
+        """Read the task, and say new reasons. `last`: also say why a running task has not ended."""
         try:
             task = self._client.get(self._id)
             if task.status == "pending" or (last and task.status == "processing"):
@@ -133,7 +133,7 @@ class Hints:
                     if attempt.note:
                         self._say(f"{attempt.number} {attempt.note}", f"attempt {attempt.number}: {attempt.note}")
         except TaskdaemonError:
-            pass  # a key that may not read it, or it is away or gone: the wait says so
+            pass  # the key may not read it, the platform is away, or the task is gone: the wait says so
 
     def _say(self, key: str, sentence: str) -> None:
         if key not in self._said:
@@ -180,19 +180,19 @@ def _write_ended(task: Task, fields: Fields) -> None:
 
 
 class Log:
-    """Writes what handlers write to stdout, and what is said of it to stderr."""
+    """Writes the output of handlers to stdout, and sentences about it to stderr."""
 
     def __init__(self) -> None:
         self._at_line_start = True
 
     def write(self, text: str) -> None:
-        """A part of the log."""
+        """Write a part of the log."""
         if text:
             write(harmless(text))
             self._at_line_start = text.endswith("\n")
 
     def say(self, sentence: str) -> None:
-        """A sentence on a line of its own, also if both go to one terminal."""
+        """Write a sentence on a line of its own, also if stdout and stderr are one terminal."""
         if not self._at_line_start and sys.stdout.isatty() and sys.stderr.isatty():
             write("\n")
             self._at_line_start = True
@@ -200,7 +200,7 @@ class Log:
 
 
 def log_as_it_is(client: Client, id: str, before: int, fields: Fields) -> None:
-    """The logs of the attempts after number `before`."""
+    """Write the logs so far of the attempts after number `before`."""
     attempts = client.attempts(id, running=True, after=before)
     if fields is not None:
         write_list((attempt.raw for attempt in attempts), (), fields)
@@ -215,7 +215,7 @@ def log_as_it_is(client: Client, id: str, before: int, fields: Fields) -> None:
 
 
 def log_until_the_end(client: Client, id: str, before: int, fields: Fields) -> int | None:
-    """The logs of the attempts after number `before`, until the task ends. Returns the exit code."""
+    """Write the logs of the attempts after number `before`, until the task ends. Returns the exit code."""
     log, patience = Log(), Patience(answered=True)
     last = f"{before}.{AFTER_ALL}" if before else None
     while True:

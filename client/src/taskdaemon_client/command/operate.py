@@ -100,7 +100,7 @@ def pause(
 ) -> int | None:
     """Pause a handler: workers stop starting its tasks within 2 s.
 
-    Its tasks are accepted and wait. Running ones go on. With --wait it ends with 124 if some still run after that time.
+    New tasks are accepted and wait. Running tasks go on. With --wait it ends with 124 if tasks run after that time.
     """
     handler = client.handlers.pause(type, seconds=for_, until=until, reason=reason, wait=wait)
     _acted(f'"{type}" is paused', handler.raw, fields)
@@ -154,7 +154,7 @@ def undrain(client: Client, node: str, type: str | None, fields: Fields) -> None
 
 
 def _acted(sentence: str, raw: Raw, fields: Fields) -> None:
-    """Say what was done, or show what there is now."""
+    """Say what was done, or with --json write the object as it is afterwards."""
     if fields is None:
         say(sentence)
     else:
@@ -236,7 +236,7 @@ def run_schedule(client: Client, name: str, fields: Fields) -> None:
 @limit_option
 @calls()
 def firings(client: Client, name: str, limit: int, fields: Fields) -> None:
-    """List what became of each tick of a schedule, the newest first."""
+    """List the ticks of a schedule and their outcomes, the newest first."""
     write_list((each.raw for each in client.schedules.firings(name, limit=limit)), FIRING_COLUMNS, fields)
 
 
@@ -269,7 +269,7 @@ def get_operation(client: Client, id: str, fields: Fields) -> None:
 @timeout_option
 @calls()
 def wait_for_operation(client: Client, id: str, timeout: float, fields: Fields) -> int | None:
-    """Wait for the end of an operation. It ends with 1 if that did not complete."""
+    """Wait for the end of an operation. The command ends with 1 if the operation did not complete."""
     return follow.operation(client, id, timeout, fields)
 
 
@@ -277,14 +277,14 @@ def wait_for_operation(client: Client, id: str, timeout: float, fields: Fields) 
 @id_argument
 @calls()
 def abort_operation(client: Client, id: str, fields: Fields) -> None:
-    """End an operation before its next batch. What it has changed stays."""
+    """End an operation before its next batch. Its changes so far stay."""
     operation = client.operations.abort(id)
     _acted(f"operation {operation.id} is {operation.state}: {operation.sentence}", operation.raw, fields)
 
 
 @click.group(cls=Commands)
 def callbacks() -> None:
-    """What a task's callback_url was told: list, retry, give-up."""
+    """Messages to the callback URLs of tasks: list, retry, give-up."""
 
 
 @callbacks.command("list", cls=Command, shows=Delivery)
@@ -304,8 +304,8 @@ def retry_callbacks(
 ) -> int | None:
     """Send callbacks again: of a task, or of all tasks that match a filter.
 
-    Of a task: those that were not delivered, and the newest. What matches is an operation, which the nodes work off;
-    its id is written to stdout.
+    Of a task, the undelivered callbacks and the newest are sent. A filter starts an operation, which the nodes work
+    off; its id is written to stdout.
     """
     filter, others = given({name: options.pop(name) for name in FILTERS}), given(options)
     if bool(id) == bool(filter) or (id and (others or dry_run or to_the_end)):
@@ -323,9 +323,9 @@ def retry_callbacks(
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @calls()
 def give_up_callbacks(client: Client, dry_run: bool, fields: Fields, **conditions: str | None) -> None:
-    """Let pending callbacks fail without a further try: those that match all conditions, at least one.
+    """Let pending callbacks fail without a further try. A callback has to match all given conditions, at least one.
 
-    It ends once none matches any more. Failed callbacks can be sent again.
+    The command ends once no callback matches any more. Failed callbacks can be sent again.
     """
     if not (filter := given(conditions)):
         raise click.UsageError("give a condition: --host, --type or --created-before")

@@ -1,4 +1,4 @@
-"""The options that several commands have: those of a task, and the filters of a list."""
+"""Options that several commands have: the options of a task, and the filters of a list."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _as_written_by_the_api(name: str) -> str:
 
 
 NAME = Name()
-#: Tasks. `-` stands for the words of stdin, which may be none. Each is named once.
+#: The names of tasks, each once. `-` stands for the words of stdin; stdin may be empty.
 ids_argument = click.argument("tasks", type=NAME, metavar="ID...", nargs=-1, required=True, callback=_names)
-#: The same, or None if no word names a task.
+#: The names of tasks as above, or None if no word names a task.
 some_ids_argument = click.argument("tasks", type=NAME, metavar="[ID...]", nargs=-1, callback=_names)
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most so many; default 20."

@@ -1,4 +1,4 @@
-"""What a command writes: data to stdout, everything else, and a bar, to stderr."""
+"""The output of a command: data goes to stdout; sentences and a bar go to stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-#: An object of the API, as it answered it.
+#: An object of the API, as the platform sent it.
 Raw = Mapping[str, Any]
 #: The value of --json: None without the option, () for all fields.
 Fields = Sequence[str] | None
@@ -34,11 +34,11 @@ _STYLES = {
 
 
 class PipeClosed(Exception):
-    """The reader of its output has closed the pipe: `tdctl list | head -1`."""
+    """The reader of the command's output has closed the pipe: `tdctl list | head -1`."""
 
 
 def write(text: str) -> None:
-    """Write data as it is. It is on its way when this returns."""
+    """Write data as it is. Nothing of it is left in a buffer when this returns."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -47,7 +47,7 @@ def write(text: str) -> None:
 
 
 def say(sentence: str) -> None:
-    """Write what is no data. A disk that is full does not change how the command ends."""
+    """Write a sentence for the user. A full disk does not change how the command ends."""
     try:
         sys.stderr.write(harmless(sentence) + "\n")
         sys.stderr.flush()
@@ -58,7 +58,7 @@ def say(sentence: str) -> None:
 
 
 def drop_what_is_unwritten(stream: TextIO) -> None:
-    """So that the interpreter does not complain at its end that it cannot write it."""
+    """Drop the buffered output, so that the interpreter does not complain at its end that it cannot write it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -79,7 +79,7 @@ def as_json(value: object, indent: int | None = None) -> str:
 
 
 def write_object(raw: Raw, fields: Fields) -> None:
-    """One object: as JSON, or a line for each field that has a value."""
+    """Write one object: as JSON, or as a line for each field that has a value."""
     if fields is not None:
         write(as_json(_chosen(raw, fields), indent=2 if sys.stdout.isatty() else None) + "\n")
         return
@@ -89,7 +89,7 @@ def write_object(raw: Raw, fields: Fields) -> None:
 
 
 def write_id(id: str, raw: Raw, fields: Fields) -> None:
-    """What was made: its id, or as JSON."""
+    """Write the id of a new object, or with --json the object."""
     if fields is None:
         write(f"{id}\n")
     else:
@@ -97,12 +97,12 @@ def write_id(id: str, raw: Raw, fields: Fields) -> None:
 
 
 def write_line(raw: Raw, fields: Sequence[str]) -> None:
-    """One object of several that come one after the other: a line of JSON."""
+    """Write one object of a sequence as a line of JSON."""
     write(as_json(_chosen(raw, fields)) + "\n")
 
 
 def write_list(objects: Iterable[Raw], columns: Sequence[Column], fields: Fields) -> None:
-    """Many objects: a JSON array with a line for each, or a table.
+    """Write many objects: as a JSON array with a line for each, or as a table.
 
     Without a terminal a table has no headings, and tabs between its cells.
     """
@@ -120,12 +120,12 @@ def write_list(objects: Iterable[Raw], columns: Sequence[Column], fields: Fields
 
 
 def write_row(values: Iterable[object]) -> None:
-    """Values with tabs between them."""
+    """Write values with tabs between them."""
     write("\t".join(map(_cell, values)) + "\n")
 
 
 def columns(*given: str | Column) -> list[Column]:
-    """Columns. The name of a field stands for this field, below its name."""
+    """The columns of a table. A field's name stands for a column of this field with its name as the heading."""
     return [(each.upper().replace("_", " "), itemgetter(each)) if isinstance(each, str) else each for each in given]
 
 
@@ -141,7 +141,7 @@ def table(objects: Iterable[Raw], columns: Sequence[Column]) -> Table:
 
 
 def rendered(shown: object) -> str:
-    """What rich would print to the terminal that stdout is."""
+    """The text that rich would print to the terminal of stdout."""
     console = Console()
     with console.capture() as capture:
         console.print(shown)
@@ -153,7 +153,7 @@ def _chosen(raw: Raw, fields: Sequence[str]) -> Raw:
 
 
 def _cell(value: object) -> str:
-    """A value on one line; nothing for what is empty."""
+    """A value on one line; blank for an empty value."""
     if value in (None, [], {}):
         return ""
     text = value if isinstance(value, str) else as_json(value)
@@ -161,14 +161,14 @@ def _cell(value: object) -> str:
 
 
 class Bar:
-    """A bar on stderr, or nothing where that is no terminal."""
+    """A bar on stderr, or nothing if stderr is no terminal."""
 
     def __init__(self, progress: Progress, total: float | None) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=total)
 
     def show(self, done: float | None = None, words: str | None = None) -> None:
-        """How far it is, and what is said of it."""
+        """Show the progress and a sentence about it."""
         self._progress.update(self._task, completed=done, description=None if words is None else harmless(words))
 
 
@@ -176,7 +176,7 @@ class Bar:
 def bar(total: float | None) -> Iterator[Bar]:
     """A bar while the block runs."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    # What is written to stdout goes above the bar only if it goes to the terminal.
+    # The output of stdout goes above the bar only if stdout is the terminal.
     progress = Progress(
         *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty(),
         redirect_stdout=sys.stdout.isatty(),

@@ -67,7 +67,7 @@ def submit_many(client: Client, file: TextIO, idempotency_key: str | None, field
 
     Each line of FILE.jsonl is a task: {"type": "prime", "data": {"limit": 1000}}, with the options that a POST to
     /queue may have. `-` is stdin. The ids are written to stdout in the order of the lines. 1,000 lines are stored at
-    a time, all of them or none; after a fault those that were stored before it stay. To wait for all:
+    a time, all of them or none; after a fault the tasks that were stored before it stay. To wait for all:
 
     \b
     tdctl submit-many tasks.jsonl | tdctl wait -
@@ -98,7 +98,7 @@ def submit_many(client: Client, file: TextIO, idempotency_key: str | None, field
 
 
 def _size(file: TextIO) -> int | None:
-    """How many bytes it has, or None for a pipe."""
+    """The size of a file in bytes, or None for a pipe."""
     try:
         return os.fstat(file.fileno()).st_size or None
     except OSError:
@@ -110,14 +110,14 @@ class _BadLine(Exception):
 
 
 class _Batch(NamedTuple):
-    """Tasks, the number of each one's line, and how far the file has been read."""
+    """Tasks, the number of each task's line, and the number of bytes read of the file."""
 
     tasks: list[Any]
     numbers: list[int]
     end: int
 
     def line(self, index: int) -> str:
-        """What a task of it is called."""
+        """The name of a task of this batch in messages."""
         return f"line {self.numbers[index]}"
 
 

@@ -64,8 +64,8 @@ def get(client: Client, id: str, fields: Fields) -> None:
 def wait(client: Client, tasks: list[str], timeout: float, fields: Fields) -> int | None:
     """Wait until tasks have ended.
 
-    Of one task its result is written, as JSON. Of several a line for each when it ends: id, status, and result or
-    error; with --json each is a line of JSON. `-` reads ids from stdin. It goes on over a restart of the platform.
+    For one task the result is written, as JSON. For several tasks a line is written when each ends: id, status, and
+    result or error; with --json a line of JSON. `-` reads ids from stdin. A restart of the platform does not end it.
     """
     if len(tasks) == 1:
         return follow.one(client, tasks[0], timeout, fields)
@@ -78,7 +78,7 @@ def wait(client: Client, tasks: list[str], timeout: float, fields: Fields) -> in
 @click.option("--all", "all_attempts", is_flag=True, help="Of all attempts, not only of the last one.")
 @calls()
 def logs(client: Client, id: str, to_the_end: bool, all_attempts: bool, fields: Fields) -> int | None:
-    """Write what a task's handler has written.
+    """Write the output of a task's handler.
 
     With --follow it goes on until the task ends, over a restart of the platform, and ends with 0 if the task completed
     and with 1 if it failed. Control characters are written as \\x1b. --json writes the attempts; with --follow each
@@ -102,7 +102,7 @@ def list_tasks(
     client: Client, order: str | None, limit: int, all_of_them: bool, fields: Fields, **filters: Any
 ) -> None:
     """List tasks, the newest first."""
-    # One more than it shows, to say that there are more.
+    # A task more than the list shows, to say that there are more.
     asked = {"limit": None if all_of_them else limit + 1, "order": order, **given(filters)}
     found: Iterator[Raw] = (
         (task.raw for task in client.list(**asked)) if fields == () else client.rows(fields or _LISTED, **asked)
@@ -125,7 +125,7 @@ def why(client: Client, id: str, fields: Fields) -> None:
             write_row((reason.sentence,))
 
 
-#: Options of an act on all tasks that match.
+#: The options of an act on all tasks that match.
 OF_ALL: dict[str, dict[str, Any]] = {
     "rate": {"type": float, "metavar": "N", "help": "So many tasks a second; default: as fast as it goes."},
     "limit": {"type": click.IntRange(min=1), "metavar": "N", "help": "At most so many tasks."},
@@ -153,8 +153,8 @@ def _act(
 ) -> click.Command:
     """A command for an act on the tasks that are named, or on all that match.
 
-    `method`: its name in the client and its operations. `done`: the sentence of a task. `of_one`, `of_all`: the options
-    of an act on tasks that are named, or that match.
+    `method`: the act's name in the client and its operations. `done`: the end of the sentence about a task. `of_one`,
+    `of_all`: the options for tasks that are named, and for tasks that match.
     """
     of_all = {**of_all, **OF_ALL}
 
@@ -192,7 +192,7 @@ def of_operations(others: dict[str, dict[str, Any]]) -> Callable[[F], F]:
 def on_all(
     client: Client, verb: str, method: str, filter: Any, options: Any, dry_run: bool, to_the_end: bool, fields: Fields
 ) -> int | None:
-    """Start an operation, and write its id, its end, or only what it would act on. Returns the exit code.
+    """Start an operation, and write its id or its end, or only preview it. Returns the exit code.
 
     Before a redrive it says why tasks would not run.
     """

@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError:  # Windows
     termios = None  # type: ignore[assignment]
 
-#: Rates are those of so many seconds.
+#: The seconds over which rates are computed.
 WINDOW_SECONDS = 10.0
 FIELDS = (
     "type", "busy", "warm", "slots", "pending", "oldest_ready_seconds", "succeeded", "failed", "paused", "problem",
@@ -51,7 +51,7 @@ class Readings:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._counts: deque[tuple[float, dict[str, tuple[int, int]]]] = deque()
-        #: Of the whole platform, in words.
+        #: The state of the whole platform, in words.
         self.summary = ""
 
     def rows(self) -> list[Raw]:
@@ -92,8 +92,8 @@ def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
     """Show handlers, slots, rates and the oldest tasks, live.
 
     BUSY slots run a task, WARM ones have a container. OLDEST is how long the oldest ready task has waited for a slot.
-    Rates are those of the last ten seconds, at first those of the last five minutes. `q` or Ctrl-C ends it. If the
-    platform is away, the screen says so and goes on when it is back.
+    Rates cover the last ten seconds, at first the last five minutes. `q` or Ctrl-C ends it. If the platform is away,
+    the screen says so and goes on when it is back.
     """
     readings = Readings(client)
     rows = readings.rows()
@@ -119,7 +119,7 @@ def _clock() -> str:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """What waits so many seconds, or until `q` is pressed; then it is True."""
+    """A function that waits so many seconds, or until `q` is pressed. It returns whether `q` was pressed."""
     if termios is None or not sys.stdin.isatty():
 
         def sleep(seconds: float) -> bool:

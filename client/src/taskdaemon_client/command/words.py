@@ -1,4 +1,4 @@
-"""How commands are written: where the platform is, --json, and the values that a person types."""
+"""The syntax of commands: the options for the platform's address, --json, and the values that a person types."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Says(logging.Handler):
 logging.getLogger("taskdaemon_client").addHandler(_Says())
 logging.getLogger("taskdaemon_client").setLevel(logging.INFO)
 
-#: A call is sent again so often, for up to a second: a person wants to know soon that nothing answers.
+#: How often a call is sent again, for up to a second: a person wants to know soon that the platform does not answer.
 RETRIES = 3
 _SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -49,7 +49,7 @@ class Seconds(click.ParamType):
         self.least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A whole number stays one."""
+        """The number of seconds: an int if it is whole, else a float."""
         if not isinstance(value, str):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", value)
@@ -62,24 +62,24 @@ class Seconds(click.ParamType):
 
 
 class Name(click.ParamType):
-    """What names one thing: a variable of a shell that is empty names none."""
+    """A name. It must not be empty, as an unset variable of a shell is."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Not empty."""
+        """The same text; an empty text is refused."""
         if not value.strip():
             self.fail("it is empty", param, ctx)
         return value
 
 
 class JsonObject(click.ParamType):
-    """A JSON object, or where it is: `-` is stdin, `@FILE` a file."""
+    """A JSON object, or its source: `-` is stdin, `@FILE` a file."""
 
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read it."""
+        """The object, read from its source."""
         if not isinstance(value, str):
             return value
         where = {"-": "stdin", "@": value[1:]}.get(value[:1], "it")
@@ -101,7 +101,7 @@ def _text(value: str) -> str:
 
 
 def strict_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError also for what only Python calls JSON."""
+    """The value of a JSON text. Raises ValueError also for the extensions that Python's parser accepts."""
     try:
         value = json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite)
         if _SURROGATE.search(text):
@@ -134,7 +134,7 @@ class OptionalValue(click.Option):
         self.looks, self.absent = looks, absent
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """The value that it has."""
+        """The value of the option."""
         return self.absent if value == "" else super().type_cast_value(ctx, value)
 
     def join(self, words: list[str]) -> list[str]:
@@ -164,18 +164,18 @@ class Names(click.ParamType):
         self.known = known
 
     def looks(self, word: str) -> bool:
-        """Whether a word is meant as fields: one of them, also misspelt, or several words with commas."""
+        """Whether a word is meant as fields: a field's name, perhaps misspelt, or several words with commas."""
         return bool(re.fullmatch(r"\w+(,\w+)+", word) or difflib.get_close_matches(word, self.known, 1, 0.8))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A tuple; empty for all fields."""
+        """The names as a tuple; empty for all fields."""
         names = tuple(filter(None, value.split(",")))
         if unknown := [name for name in names if name not in self.known]:
             self.fail(f"there is no field {', '.join(unknown)}; there are {', '.join(self.known)}", param, ctx)
         return names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The fields that go on with what is typed."""
+        """The fields that begin with the typed text."""
         before, comma, last = incomplete.rpartition(",")
         return [CompletionItem(before + comma + name) for name in self.known if name.startswith(last)]
 
@@ -186,7 +186,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def connection() -> list[click.Option]:
-    """Where the platform is: before the command's name, or after it."""
+    """The options for the platform's address; they may stand before the command's name, or after it."""
     return [
         click.Option(
             ["--url"], metavar="URL", expose_value=False, callback=_remember, is_eager=True,
@@ -200,7 +200,7 @@ def connection() -> list[click.Option]:
 
 
 def connect(**options: Any) -> Client:
-    """The platform that this call of the command names."""
+    """A client of the platform that the command line names."""
     meta = click.get_current_context().meta
     try:
         return Client(meta.get("taskdaemon.url"), profile=meta.get("taskdaemon.profile"), **options)
@@ -211,7 +211,7 @@ def connect(**options: Any) -> Client:
 class Command(click.Command):
     """A command that calls the platform.
 
-    `shows`: what it shows, which --json chooses from.
+    `shows`: the answer or the fields that it shows; --json chooses from the fields.
     """
 
     def __init__(self, *words: Any, shows: type[Answer] | Sequence[str] = (), **attributes: Any) -> None:
@@ -233,13 +233,13 @@ class Command(click.Command):
 
 
 def fields_of(*answers: type[Answer]) -> tuple[str, ...]:
-    """The fields of what the API answers, each once."""
+    """The fields of these answers of the API, each once."""
     names = dict.fromkeys(field.name for answer in answers for field in dataclasses.fields(answer))
     return tuple(name for name in names if name != "raw")
 
 
 class Commands(click.Group):
-    """A group of commands; without a command's name it is the first one, as in `tdctl schedules --json`."""
+    """A group of commands. Without a command's name it runs the first command, as in `tdctl schedules --json`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were added."""
@@ -267,7 +267,7 @@ def calls(**options: Any) -> Callable[[F], Callable[..., Any]]:
 
 
 def completes(list_them: Callable[[Client], Sequence[str]]) -> Callable[..., list[CompletionItem]]:
-    """Completes what the platform has, if it answers at once."""
+    """Completes a word by names from the platform, if the platform answers at once."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:

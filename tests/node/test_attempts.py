@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.attempts import Attempts
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
@@ -16,7 +16,7 @@ from tasks_app.runner.endings import KillReason, OutcomeKind
 from tests.node.test_in_flight import begin, claimed
 
 LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
-NO_CONTAINER: Any = {"echo": SimpleNamespace(take=lambda: None)}
+NO_CONTAINER: Any = SimpleNamespace(take=lambda: None)
 
 
 @pytest.mark.parametrize(("ago", "warm", "why"), [
@@ -31,9 +31,9 @@ def test_a_claim_whose_lease_may_be_over_before_the_first_check_is_released(
     released: list[AttemptResult] = []
     sent: list[str] = []
     slot = SimpleNamespace(run=lambda call: sent.append(call.token.id))
-    pools: Any = {"echo": SimpleNamespace(take=lambda: slot if warm else None)}
-    starter = AttemptStarter(pools, InFlightTasks(), released.append)
-    assert not starter.start(claimed("a"), store().elapsed() - ago)
+    pool: Any = SimpleNamespace(take=lambda: slot if warm else None)
+    attempts = Attempts(InFlightTasks(), released.append)
+    assert not attempts.start(claimed("a"), pool, store().elapsed() - ago)
     assert sent == ([] if why else ["a"])
     assert [(end.task.id, end.kind, end.error) for end in released] == (
         [("a", OutcomeKind.RELEASED, why)] if why else []
@@ -44,10 +44,10 @@ def test_a_claim_of_an_attempt_that_runs_here_starts_and_releases_nothing() -> N
     # A crash of the database has undone the first claim.
     released: list[AttemptResult] = []
     in_flight = InFlightTasks()
-    starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
+    attempts = Attempts(in_flight, released.append)
     before = store().elapsed() - LEASE_SECONDS
     begin(in_flight, claimed("a"), before)
-    assert not starter.start(claimed("a"), before + LEASE_SECONDS)
+    assert not attempts.start(claimed("a"), NO_CONTAINER, before + LEASE_SECONDS)
     assert released == []
     assert in_flight.running()["a", 1].lease_end == before + 2 * LEASE_SECONDS
     assert set(in_flight.leased()) == {("a", 1)}
@@ -58,10 +58,10 @@ def test_a_claim_of_an_attempt_that_is_being_stopped_here_is_released() -> None:
     # stopped container ends with is not saved, so that the second claim would wait until its lease is over.
     released: list[AttemptResult] = []
     in_flight = InFlightTasks()
-    starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
+    attempts = Attempts(in_flight, released.append)
     begin(in_flight, claimed("a"))
     in_flight.kill(lambda *_: True, KillReason.TAKEN_AWAY)
-    assert not starter.start(claimed("a"), store().elapsed())
+    assert not attempts.start(claimed("a"), NO_CONTAINER, store().elapsed())
     why = "the same attempt is still being stopped here"
     assert [(end.task.id, end.kind, end.error) for end in released] == [("a", OutcomeKind.RELEASED, why)]
     assert in_flight.count() == 0
