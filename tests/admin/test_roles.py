@@ -355,7 +355,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
         "retries", "timeout", "max_retries", "retry_backoff", "retry_on", "failure_reason", "created_at", "ready_at",
         "started_at", "completed_at", "failure_group", "expires_at", "requested_timeout", "requested_max_retries",
         "tags", "unique_key", "task_data_size", "result_size", "unbegun_attempts", "schedule", "scheduled_for",
-        "callback_key", "callback_told", "followed",
+        "callback_key", "callback_told", "followed", "limit_key",
     }  # fmt: skip
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {

@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 COLUMNS: dict[str, Any] = {
     "expires_at": datetime(2030, 1, 31, 9, tzinfo=UTC), "requested_timeout": 2.5, "requested_max_retries": 0,
     "tags": ["b", "a"], "metadata": {"for": ["ü", 1, None]}, "unique_key": 'ü"', "callback_url": "https://example.org/",
-    "schedule": "nightly", "scheduled_for": datetime(2026, 1, 31, 2, tzinfo=UTC),
+    "limit_key": "ü", "schedule": "nightly", "scheduled_for": datetime(2026, 1, 31, 2, tzinfo=UTC),
 }  # fmt: skip
 SHOWN = {
     "expires_at": "2030-01-31T09:00:00.000000Z", "timeout": 2.5, "max_retries": 0, "tags": ["b", "a"],
     "metadata": {"for": ["ü", 1, None]}, "unique_key": 'ü"', "callback_url": "https://example.org/",
-    "schedule": "nightly", "scheduled_for": "2026-01-31T02:00:00.000000Z",
+    "limit_key": "ü", "schedule": "nightly", "scheduled_for": "2026-01-31T02:00:00.000000Z",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tasks_app.features.failures import UNGROUPED
 from tasks_app.features.failures.grouping import (
@@ -298,7 +299,7 @@ def test_failures_that_are_removed_before_they_are_counted_are_counted() -> None
     aged(fail("row 1").pk, timedelta(hours=1))
     aged(fail("row 2").pk, timedelta(days=KEEP_DAYS + 1))
     fail("row 3")
-    assert list(prune("failed", NOW - timedelta(minutes=30))) == [2]
+    assert list(prune("failed", timezone.now() - timedelta(minutes=30))) == [2]
     # Not those that are not counted if they stay, either.
     assert UngroupedFailure.objects.count() == 1
     group_failures()

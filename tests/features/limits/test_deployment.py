@@ -14,6 +14,7 @@ from testkit import execution_log
 from testkit.daemon import Daemon
 from testkit.execution_log import Entry, most_at_once
 from testkit.process import Process, until
+from testkit.reaper import descendants
 
 pytestmark = [
     pytest.mark.system,
@@ -52,7 +53,9 @@ def has_ended(pid: int) -> bool:
 
 def kill(daemon: Daemon, node: Process) -> list[Entry]:
     """Kill a node. Returns the ends of its attempts, which their handlers could not write."""
+    handlers = descendants(node.pid)
     node.kill()
+    until(lambda: all(map(has_ended, handlers)), what="the end of its handlers")
     written = execution_log.read(daemon.executions)
     ends = {(entry.task, entry.attempt) for entry in written if entry.what == "end"}
     begun = [one for one in written if one.what == "start" and (one.task, one.attempt) not in ends]
