@@ -43,7 +43,7 @@ from testkit.reaper import under_reaper  # noqa: E402
 
 #: More tests at a time make each other late: those with a limit of seconds fail. The second number: while they wait and
 #: the processors are idle.
-AT_A_TIME, AT_A_TIME_WHILE_IDLE = 4, 8
+AT_A_TIME, AT_A_TIME_WHILE_IDLE = 4, 12
 REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672//"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
@@ -238,10 +238,10 @@ def main(arguments: list[str]) -> int:
         files = {marks: tuple(marked.files(written, marks)) for marks in (("database", "system"), ("system",))}
     missing = {name: fault for name, fault in servers.items() if fault}
     embedded = " and ".join(f"not {name}" for name in ("several_hosts", *missing))
-    legs = [Leg("embedded: SQLite + local transport", embedded, {}, 8)]
+    legs = [Leg("embedded: SQLite + local transport", embedded, {}, 10)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen, processes, marks in (
-        ("redis", REDIS, "database or system", 3, ("database", "system")),
+        ("redis", REDIS, "database or system", 4, ("database", "system")),
         ("rabbitmq", RABBITMQ, "system and not one_broker", 1, ("system",)),
     ):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"

@@ -26,7 +26,7 @@ EXAMPLES = size(2, large=3)
 KEY_EXAMPLES = size(1, large=2)
 
 
-@pytest.mark.database
+# Once: what each database stores and refuses is tested with the parsers of each option.
 def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
     with system(tmp_path) as daemon:
         fuzz = fuzzer(daemon, "--examples", str(EXAMPLES), "--seed", "20261125")
