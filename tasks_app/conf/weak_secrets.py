@@ -27,15 +27,20 @@ def new_signing_secret() -> str:
     return SIGNING_MARK + b64encode(secrets.token_bytes(32)).decode()
 
 
+def signing_key(secret: str) -> bytes:
+    """The bytes of a secret that signs callbacks, with or without its padding. Raises ValueError if it is no base64."""
+    text = secret.removeprefix(SIGNING_MARK)
+    return b64decode(text if text.endswith("=") else text + "=" * (-len(text) % 4), validate=True)
+
+
 def signing_fault(secret: str) -> str | None:
     """Why this text is not a secret that signs callbacks, or None."""
-    text = secret.removeprefix(SIGNING_MARK)
     try:
-        key = b64decode(text, validate=True)
+        key = signing_key(secret)
     except ValueError:
         key = b""
     sized, varied = MIN_SIGNING_BYTES <= len(key) <= MAX_SIGNING_BYTES, len(set(key)) >= MIN_DIFFERENT_CHARACTERS
-    if text != secret and sized and varied:
+    if secret.startswith(SIGNING_MARK) and sized and varied:
         return None
     return (
         f"a secret that signs callbacks is {SIGNING_MARK} and base64 of {MIN_SIGNING_BYTES} to {MAX_SIGNING_BYTES} "

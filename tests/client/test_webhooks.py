@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from taskdaemon_client import BadWebhook, Client, Conflict, Webhook, verify_webhook
-from tasks_app.conf.weak_secrets import new_signing_secret
+from tasks_app.conf.weak_secrets import new_signing_secret, signing_fault
 from tasks_app.features.callbacks.sending import signed_headers
 from testkit.daemon import Daemon
 from testkit.http_server import http_server
@@ -35,6 +35,13 @@ def test_a_callback_that_the_platform_signed_is_read() -> None:
             {"n": 1},
         )
         assert not told.truncated and told.timestamp and told.timestamp.year == 2026
+
+
+def test_a_secret_without_its_padding_is_the_same_secret() -> None:
+    bare = NEW.rstrip("=")
+    assert bare != NEW and signing_fault(bare) is None
+    for signed_by, known in ((NEW, bare), (bare, NEW)):
+        assert verify_webhook(BODY, signed_headers([signed_by], "delivery", AT, BODY), known, now=AT).id == "delivery"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 import httpcore2
 
-from tasks_app.conf.weak_secrets import SIGNING_MARK
+from tasks_app.conf.weak_secrets import signing_key
 from tasks_app.features.callbacks.addresses import Endpoint, endpoint, literal_address, refused
 
 #: For everything: the look-up, the connection, the answer.
@@ -88,7 +88,7 @@ class NoTurn(Exception):
 def signature(secrets: Sequence[str], webhook_id: str, timestamp: int, body: bytes) -> str:
     """The value of `webhook-signature`: a receiver that knows one of the secrets accepts it. `secrets`: `whsec_...`."""
     signed = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
-    keys = (base64.b64decode(secret.removeprefix(SIGNING_MARK)) for secret in secrets)
+    keys = map(signing_key, secrets)
     digests = (hmac.digest(key, signed, hashlib.sha256) for key in keys)
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 

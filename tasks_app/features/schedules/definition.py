@@ -107,8 +107,8 @@ def _options(rest: dict[str, Any]) -> TaskOptions | None:
 # What its fields are: a cron line, an interval, a time zone.
 
 NICKNAMES = {
-    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
+    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
 }  # fmt: skip
 MAX_CRON_CHARS = 200
 #: In hours: no clock is set back further.

@@ -181,6 +181,8 @@ def test_lines_that_are_refused_say_why(line: str, said: str) -> None:
 
 def test_what_is_valid_is_understood() -> None:
     assert all(cron_of(name.upper()) == name for name in NICKNAMES)
+    for name, other in (("@midnight", "@daily"), ("@annually", "@yearly")):
+        assert Timing(name).next(BEGIN) == Timing(other).next(BEGIN)
     assert cron_of(" 0  6 * *  mon-fri ") == "0 6 * * MON-FRI"
     assert (every_of("1s"), every_of("15m"), every_of("365d")) == (1, 900, 31_536_000)
     assert zone_of("Europe/Berlin") == "Europe/Berlin" and len(zones()) > 300
