@@ -168,11 +168,24 @@ class Reporter:
         self._owner.died(reason)
         self._starter.ended(eviction.dialog, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
-            result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
+            result = _if_read_since(eviction)
+            result = _with_exit(result, reason, container_exit, self._owner.start_times.answered_at)
             result = _taken_for_a_command(result)
             handler = eviction.dialog.revision.handler
             result = self._engine.explain(handler, result)
             self._owner.finished(explained(handler, last_words(result)) if handler.error_tail else result)
+
+
+def _if_read_since(eviction: Eviction) -> CallResult:
+    """The result of a call without a reply. A handler that had not read its line may have done so until its end: one
+    that was paused, and was let go on before it was killed."""
+    result = eviction.result
+    assert result is not None
+    ending = result.outcome
+    assert isinstance(ending, NoReply)
+    if ending.begun or ending.death is not DeathReason.EXIT or not eviction.dialog.delivery.may_have_read:
+        return result
+    return result._replace(outcome=replace(ending, begun=True, unread=False))
 
 
 def _with_exit(

@@ -212,6 +212,9 @@ class StdinPipe:
         self._syscall: int | None = None
         self._searches = MAX_SEARCHES
         self._wide = False
+        #: `_in` is a descriptor of `keep_unread`.
+        self._kept = False
+        self._unread_at_end: int | None = None
         self._window = 0
         if sys.platform == "linux":
             try:
@@ -243,11 +246,28 @@ class StdinPipe:
                 pass  # Not permitted: the pipe keeps its size, which is slower and works.
 
     def unread(self) -> int | None:
-        if not self._window:
-            return None
+        if not self._window or self._unread_at_end is not None:
+            return self._unread_at_end
         waiting = array("i", [0])
         fcntl.ioctl(self._in, termios.FIONREAD, waiting)
         return waiting[0]
+
+    def keep_unread(self) -> None:
+        """Before the descriptor is closed: let `unread` answer as long as the handler may still read."""
+        if not self._window or self._kept:
+            return
+        try:
+            # A reading end: a writing one would keep the end of its stdin from the handler.
+            self._in = os.open(f"/proc/self/fd/{self._in}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._kept = True
+        except OSError:
+            self._unread_at_end = self.unread()
+
+    def end_unread(self) -> None:
+        """The handler has ended: keep the number without a descriptor."""
+        if self._kept:
+            self._unread_at_end, self._kept = self.unread(), False
+            os.close(self._in)
 
     def is_reading(self, starting: bool = False) -> bool:
         if self._syscall is not None:

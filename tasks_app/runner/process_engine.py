@@ -142,6 +142,7 @@ class ProcessContainer(StdinPipe):
 
     def destroy(self, grace: float = 0.0) -> ContainerExit:
         if self._exit is None:
+            self.keep_unread()
             # Until stdin is closed it can only have ended by itself; with `grace` it may also exit at the end of stdin.
             exited = self._ended(0)
             if not exited and grace > 0:
@@ -156,6 +157,7 @@ class ProcessContainer(StdinPipe):
                 code = self._process.wait(timeout=0 if self._pidfd is not None else REAP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 code = None  # Stuck in the kernel. It is killed, and `subprocess` reaps it at a later start.
+            self.end_unread()
             if code is not None and code < 0:
                 code = 128 - code
             self._exit = ContainerExit(code if exited else None, running=not exited)

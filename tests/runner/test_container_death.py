@@ -241,7 +241,7 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
 def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_has_shown(
     outcome: Any, reason: DeathReason, container_exit: ContainerExit, says: str
 ) -> None:
-    pool = reported(Eviction(dialog(), reason, result(outcome)), container_exit)
+    pool = reported(Eviction(dialog(begun=outcome.begun), reason, result(outcome)), container_exit)
     assert pool.deaths == [DeathReason.OOM if container_exit.oom else reason]
     [told] = pool.results
     assert isinstance(told.outcome, NoReply)

@@ -97,6 +97,28 @@ def test_a_handler_that_ends_after_its_reply_has_not_begun_the_next_line(kit: Ki
     assert caller.ask("echo").outcome == Success({"do": "echo"})
 
 
+#: It reads the second line between the end of its stdout and its own.
+READS_LATE = """
+import os, select, sys, time
+print('{"status": "success", "result": 1}', flush=True) if sys.stdin.readline() else None
+select.select([0], [], [])
+os.close(1)
+time.sleep(0.1)
+os.read(0, 1)
+time.sleep(600)
+"""
+
+
+def test_a_handler_that_reads_its_line_before_it_is_killed_has_begun() -> None:
+    with Caller(
+        Handler(name="late", command=(sys.executable, "-c", READS_LATE), instances=1), ProcessEngine()
+    ) as caller:
+        assert caller.ask("echo").outcome == Success(1)
+        outcome = caller.ask("echo").outcome
+        assert outcome.kind is OutcomeKind.CRASH
+        assert error_of(outcome) == "the handler closed its stdout before it replied"
+
+
 def test_a_handler_that_read_one_byte_has_begun(caller: Caller) -> None:
     assert caller.ask("reply_read_a_byte_and_exit").outcome == Success("a byte")
     assert caller.ask("echo").outcome.kind is OutcomeKind.CRASH

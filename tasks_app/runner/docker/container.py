@@ -256,7 +256,11 @@ class DockerContainer(Container):
                 # An engine that is away has not killed the container, and after this return the next attempt may start.
                 self._cgroup.kill()
                 self._cgroup.close()
+            self._has_ended()
         return self._exit
+
+    def _has_ended(self) -> None:
+        """None of the container's processes runs any more."""
 
     def _record_baseline(self) -> None:
         """Count the processes, which may stay, before each part of the first line.

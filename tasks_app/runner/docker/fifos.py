@@ -237,9 +237,14 @@ class PipedContainer(StdinPipe, DockerContainer):
 
     def _close_streams(self) -> None:
         self.close_syscall()
+        self.keep_unread()
         self._pipes.close()
 
+    def _has_ended(self) -> None:
+        self.end_unread()
+
     def _output_ends(self, grace: float) -> bool:
+        self.keep_unread()
         self._pipes.close_stdin()
         until = time.monotonic() + grace
         while (remaining := until - time.monotonic()) > 0:
