@@ -1,9 +1,10 @@
 """`make bench`: compares this platform with other task queues in one run; medians and ranges.
 
-    make bench                                     every row but sustained, 4 repetitions
+    make bench                                     every row but sustained and limits, 4 repetitions
     make bench ARGS="drain --n 4"                  one row, or several
     make bench ARGS="--quick"                      everything with small counts, a few minutes
     make bench ARGS="sustained"                    an hour and 2,000,000 tasks on PostgreSQL
+    make bench ARGS="limits --only POST"           limits: what they cost, and whether they hold
     make bench ARGS="drain --only ours --only rq"  some of the systems
     make bench ARGS="--docs"                       no run: write the last figures into docs/
 

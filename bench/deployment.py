@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -82,11 +83,13 @@ class Deployment:
     def _label(self) -> str:
         return f"label=taskdaemon.deployment={self.identity}"
 
-    def stamp_handler(self, slots: int, engine: str = "process") -> None:
-        """Configure one handler with `slots` slots. `engine`: process or docker."""
+    def stamp_handler(self, slots: int, engine: str = "process", limits: Sequence[str] = (), work: float = 0.0) -> None:
+        """Configure one handler with `slots` slots. `engine`: process or docker. `limits`: further lines of its table.
+        `work`: seconds that each task takes."""
         image = [f"image = {json.dumps(PYTHON)}"] if engine == "docker" else []
         lines = [
-            f"[handlers.{handler.NAME}]", *image, f"command = {json.dumps(handler.COMMAND)}", f"instances = {slots}"
+            f"[handlers.{handler.NAME}]", *image, f"command = {json.dumps(handler.command(work))}",
+            f"instances = {slots}", *limits,
         ]  # fmt: skip
         self.config.write_text("\n".join(lines) + "\n")
 
@@ -122,6 +125,10 @@ class Deployment:
             return len(pools) >= len(processes) and all(state["warm"] == state["slots"] for state in states)
 
         until(check, what="warm slots")
+
+    def limited(self) -> None:
+        """Wait until the limits of the handler are in force."""
+        until(lambda: self.store.rows("SELECT handler FROM taskdaemon_limit"), what="limits")
 
     def until_answers(self, process: Process) -> None:
         """Wait until the web server answers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench import handler
 from bench.deployment import Deployment
@@ -24,12 +24,14 @@ def kinds(wants: Callable[[str], bool]) -> list[tuple[str, str, str]]:
 class Served(Deployment):
     """The web server and one node with 8 warm child processes."""
 
-    def up(self) -> Process:
-        """Start `manage.py up` and wait until it answers and its slots are warm."""
-        self.stamp_handler(8)
+    def up(self, limits: Sequence[str] = ()) -> Process:
+        """Start `manage.py up` and wait until it answers and its slots are warm. `limits`: lines of handlers.toml."""
+        self.stamp_handler(8, limits=limits)
         self.process = self.manage("up")
         self.process.until_says(r"^  ready ")
         self.warm(self.process)
+        if limits:
+            self.limited()
         return self.process
 
     def web(self) -> Process:

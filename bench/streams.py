@@ -15,7 +15,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -48,8 +48,8 @@ for line in sys.stdin:
 class Streaming(Waiting):
     """As `Waiting`, with a node that runs talkers."""
 
-    def stamp_handler(self, slots: int, engine: str = "process") -> None:
-        super().stamp_handler(slots, engine)
+    def stamp_handler(self, slots: int, engine: str = "process", limits: Sequence[str] = (), work: float = 0.0) -> None:
+        super().stamp_handler(slots, engine, limits, work)
         script = self.home / "talker.py"
         script.write_text(SCRIPT)
         with self.config.open("a") as file:

@@ -19,7 +19,14 @@ def show(console: Console, entry: dict[str, Any]) -> None:
     labels = {key: f"{one['label']}, {one['unit']}" if one["unit"] not in one["label"] else one["label"]
               for key, one in figures.items()}  # fmt: skip
     cells = {name: {key: str(one) for key, one in summaries(entry, name).items()} for name in systems}
-    if len(figures) > 6:
+    if len(systems) > 6 and len(figures) > 6:
+        for column in ("", "", ""):
+            table.add_column(column, justify="right" if table.columns[1:] else "left")
+        for name in systems:
+            for key, label in labels.items():
+                if key in cells[name]:
+                    table.add_row(name, label, cells[name][key])
+    elif len(figures) > 6:
         table.add_column("")
         for name in systems:
             table.add_column(name, justify="right")

@@ -7,6 +7,7 @@ from bench.rows import (
     growth,
     idle,
     latency,
+    limits,
     nodes,
     order,
     pickup,
@@ -33,5 +34,6 @@ ROWS: dict[str, Row] = {
         nodes,
         snapshot,
         sustained,
+        limits,
     )
 }

@@ -30,7 +30,7 @@ SLOWEST = 100
 
 
 @contextmanager
-def _snapshot(url: str) -> Iterator[None]:
+def snapshot(url: str) -> Iterator[None]:
     """Locks nothing: a lock would also stop a rival that truncates its tables."""
     with psycopg.connect(url) as session:
         session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -41,7 +41,7 @@ def _snapshot(url: str) -> Iterator[None]:
 def _ours(scene: Scene, count: int, held: bool) -> Drained:
     with Ours(scene.servers, "postgres", "redis") as system:
         system.send(count)
-        with _snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
+        with snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
             system.start()
             with closing(system.deployment.connect()) as connection:
 
@@ -56,7 +56,7 @@ def _ours(scene: Scene, count: int, held: bool) -> Drained:
 def _fed(scene: Scene, count: int, held: bool) -> Fed:
     with Ours(scene.servers, "postgres", "redis") as system:
         system.start()
-        with _snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
+        with snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
             return fed(system, count, SLOWEST)
 
 
@@ -77,7 +77,7 @@ def _measure_ours(scene: Scene, count: int) -> dict[str, float]:
 def _rival(scene: Scene, key: str, count: int, held: bool) -> Drained:
     with RunningRival(key, scene.servers) as system:
         system.fill(count)
-        with _snapshot(system.url) if held else nullcontext():
+        with snapshot(system.url) if held else nullcontext():
             system.start()
             return system.drain(count, SLOWEST)
 

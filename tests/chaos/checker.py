@@ -12,6 +12,7 @@ from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
 from tests.chaos.holds import hold_faults
 from tests.chaos.keys import key_faults
+from tests.chaos.limit_checks import limit_faults
 from tests.chaos.lives import Lives
 from tests.chaos.operations import operation_faults
 from tests.chaos.order import Claim, compared
@@ -65,6 +66,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         Violation("retention", f"{task} {what}", evidence.stories[task].history())
         for task, what in retention_faults(evidence)
     ]
+    found += [Violation("limits", what) for what in limit_faults(evidence)]
     found += _disorder(evidence)
     found += [
         Violation("overlooked", f"claims skipped {count} ready tasks of {name} until a full search found them")

@@ -14,11 +14,13 @@ from tests.chaos import load, values
 from tests.chaos.call import TIMEOUT_SECONDS, Answer, Caller
 from tests.chaos.counts import Counts
 from tests.chaos.journal import Journal
+from tests.chaos.limits import LIMITED
 from tests.chaos.load import Body
 from tests.chaos.post import Post
+from tests.chaos.scene import TYPES
 
 #: What a run begins with: whatever the faults prevent later, each of these has had its effect.
-FIRST_ACTS = ("batch", "long", "delayed", "repeated", "together", "large", "exponents")
+FIRST_ACTS = ("batch", "limited", "long", "delayed", "repeated", "together", "large", "exponents")
 #: How often a client acts on many of its tasks at once, and on how many.
 TOGETHER_SHARE, TOGETHER = 0.04, 30
 #: Of tasks that many are redriven of: the other ends are for good, as the checker counts.
@@ -60,6 +62,8 @@ class Client:
             self._post_batch()
         elif chance.random() < load.LARGE_SHARE:
             self._act_first(chance.choice(("large", "exponents")))
+        elif chance.random() < load.LIMITED_BATCHES:
+            self._act_first("limited")
         else:
             self._post_one()
         if self._mine and chance.random() < 0.5:
@@ -75,6 +79,8 @@ class Client:
         elif what == "long":
             body = self._numbered("slow", {"do": "slow", "seconds": load.LONG_SECONDS[1]}, 100, {})
             self._cancel_next += self._submit(Post("/queue", [body], wait=1))
+        elif what == "limited":
+            self._submit(Post("/queue/batch", [self._limited() for _ in range(load.LIMITED_TASKS)]))
         elif what == "delayed":
             self._submit(Post("/queue", [self._numbered("quick", {"do": "quick"}, 100, {"delay": 0.5})], wait=3))
             later = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {"delay": 5.0})])
@@ -102,8 +108,11 @@ class Client:
 
     def _post_one(self) -> None:
         chance = self._chance
-        name, data = load.task(chance, self._handlers)
-        body = self._numbered(name, data, chance.choice((0, 50, 50, 50, 100)), load.wishes(chance))
+        if chance.random() < load.LIMITED_SHARE:
+            body = self._limited()
+        else:
+            name, data = load.task(chance, self._handlers)
+            body = self._numbered(name, data, chance.choice((0, 50, 50, 50, 100)), load.wishes(chance))
         wait = chance.choice(WAITS) if chance.random() < load.WAIT_SHARE else None
         post = Post("/queue", [body], self._key(), wait)
         tasks = self._submit(post)
@@ -142,6 +151,10 @@ class Client:
     def _numbered(self, name: str, data: Body, priority: int, wishes: Body) -> Body:
         told = {"callback_url": self._callback_url} if self._chance.random() < load.CALLBACK_SHARE else {}
         return {"type": name, "data": data | {"n": next(self._numbers)}, "priority": priority, **wishes, **told}
+
+    def _limited(self) -> Body:
+        name, data, wishes = load.limited(self._chance)
+        return self._numbered(name, data, self._chance.choice((0, 50, 50, 50, 100)), wishes)
 
     def _key(self) -> str | None:
         return f"key-{self._chance.getrandbits(64):x}" if self._chance.random() < load.KEY_SHARE else None
@@ -209,7 +222,7 @@ class Client:
 
     def _use(self, name: str, task: str) -> None:
         chance = self._chance
-        if name == "slow" and chance.random() < 0.3:
+        if chance.random() < {"slow": 0.3, LIMITED: 0.08}.get(name, 0.0):
             self._change("delete", "DELETE", f"/api/tasks/{task}", task, "deleted")
             return
         if name == "slow" and chance.random() < 0.2:
@@ -232,9 +245,8 @@ class Client:
 
     def _act_together(self, verb: str) -> None:
         """Redrive or cancel some of its tasks by one operation, and leave them alone from then on."""
-        mine = [
-            task for name, task in self._mine if task not in self._left_alone and (verb == "cancel" or name == "rough")
-        ]
+        names = ("rough", LIMITED) if verb == "redrive" else TYPES
+        mine = [task for name, task in self._mine if task not in self._left_alone and name in names]
         tasks = self._chance.sample(mine, min(len(mine), 3 if verb == "cancel" else TOGETHER))
         if not tasks:
             return

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.chaos.hold import Hold, SchedulePause
 from tests.chaos.horizon import Horizon
+from tests.chaos.limits import InForce
 from tests.chaos.lives import Lives, end_between, lives_of
 from tests.chaos.outages import Outages
 from tests.chaos.received import Received
@@ -41,7 +42,7 @@ class Evidence:
     containers said that they end by themselves. Tasks that were removed without a client's asking are in `tasks`
     too, with `removed_at`. `firings`: the ledger of schedules; `schedule_pauses`: of schedules; `schedule_runs`: by
     hand, each a schedule and the tasks that answers named; `nodes`: the names of the programs, as faults name them;
-    `received`: what the receiver of callbacks got.
+    `received`: what the receiver of callbacks got; `limits`: those that were in force.
     """
 
     journal: list[dict[str, Any]]
@@ -67,6 +68,7 @@ class Evidence:
     schedule_runs: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
+    limits: InForce = field(default_factory=InForce)
 
     @cached_property
     def stories(self) -> dict[str, Story]:

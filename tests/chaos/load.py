@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.chaos.limits import KEYS, LIMITED
 from tests.chaos.scene import TIMEOUTS
 
 Body = dict[str, Any]
@@ -27,6 +28,10 @@ LONG_SECONDS = (5.0, 9.0)
 BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.15, 0.3
 #: The share of tasks with a `callback_url`.
 CALLBACK_SHARE = 0.3
+#: The share of posts of the type with limits, of acts that post a batch of it, tasks of such a batch, and how its tasks
+#: differ.
+LIMITED_SHARE, LIMITED_BATCHES, LIMITED_TASKS = 0.15, 0.01, 12
+LIMITED_KINDS, LIMITED_WEIGHTS = ("quick", "slow", "error", "refuse", "crash"), (40, 45, 7, 5, 3)
 #: The share of acts that post large values; tasks of each batch of a feed.
 LARGE_SHARE, FEED_TASKS = 0.001, 25
 #: The share of tasks that are delayed, that expire, and both.
@@ -60,6 +65,18 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
     if (what not in ("quick", "refuse", *DOUBLES) and chance.random() < 0.9) or what == "late":
         data["until"] = chance.randint(2, 4)
     return "rough", data
+
+
+def limited(chance: random.Random) -> tuple[str, Body, Body]:
+    """A task of the type with limits, and its wishes: its key is an option, or in its data."""
+    what, key = chance.choices(LIMITED_KINDS, weights=LIMITED_WEIGHTS)[0], chance.choice(KEYS)
+    data: Body = {"do": what, **({"seconds": round(chance.uniform(0.1, 0.8), 2)} if what == "slow" else {})}
+    if what in ("error", "crash"):
+        data["until"] = chance.randint(2, 3)
+    asked: Body = {"expires_in": round(chance.uniform(0.05, 3.0), 2)} if chance.random() < 0.1 else {}
+    if key is not None and chance.random() < 0.5:
+        return LIMITED, data, asked | {"limit_key": key}
+    return LIMITED, data | ({} if key is None else {"customer": key}), asked
 
 
 def backlog(chance: random.Random, handlers: str) -> list[tuple[str, Body]]:
@@ -99,6 +116,8 @@ def cancel_share(body: Body) -> float:
         return 0.9
     if body["type"] == "slow":
         return 0.5
+    if body["type"] == LIMITED:
+        return 0.1
     return 0.25 if "delay" in body else 0.02
 
 

@@ -14,6 +14,8 @@ import psycopg
 from testkit.process import Process, until
 from tests.chaos.fault import Fault, Throw
 from tests.chaos.hold import Hold
+from tests.chaos.limits import CHANGES as LIMIT_CHANGES
+from tests.chaos.limits import changed
 from tests.chaos.scene import TYPES, Scene
 
 #: How long a call or a command is repeated while servers are away.
@@ -63,10 +65,18 @@ def of_operator(scene: Scene) -> list[Fault]:
         _replace(scene.config, whole)
         return f"{change} of {name}"
 
+    def limits(throw: Throw) -> str:
+        change, whole = throw.chance.choice(LIMIT_CHANGES), scene.config.read_text()
+        _replace(scene.config, changed(whole, change))
+        throw.hold(throw.between(3, 10))
+        _replace(scene.config, whole)
+        return str(dict(change))
+
     return [
         Fault("operator.pause", "types", pause),
         Fault("operator.drain", "drained node", drain),
         Fault("operator.reload", "handlers.toml", reload),
+        Fault("operator.limits", "handlers.toml", limits),
     ]
 
 

@@ -13,6 +13,7 @@ broken. All that is not decided by this is left out, as are
 - attempts whose wait is unknown, because the clock was set back;
 - claims during a crash of the database or in the second before: another claim may have been undone with it;
 - waiting tasks whose deletion or cancel a client has requested: it may have locked them;
+- tasks of the type with limits, which may be held: `limit_checks` compares these;
 - positions before a task's last redrive, which gave it a new one. Its priority is compared.
 
 Of a crowd (tasks with one `run_at`, which a client posted one after another) the row's position counts against other
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.evidence import Evidence, Story
+from tests.chaos.limits import LIMITED
 from tests.chaos.lives import Lives
 
 
@@ -68,7 +70,7 @@ def compared(evidence: Evidence) -> Iterator[Compared]:
     by_type: dict[str, list[Claim]] = defaultdict(list)
     of_crowds = crowds(evidence)
     for story in evidence.stories.values():
-        if story.row is not None:
+        if story.row is not None and story.row["task_type"] != LIMITED:
             crowd = of_crowds.get(story.task, (None, None))
             by_type[story.row["task_type"]] += _claims(story, story.row, evidence.lives[story.task], crowd)
     for claims in by_type.values():

@@ -53,6 +53,8 @@ class Post:
         noted |= {"too_large": True} if self.too_large else {}
         noted |= {"crowd": self.crowd} if self.crowd is not None else {}
         noted |= {name: body[name] for name in ("delay", "expires_in") if name in body}
+        if key := body.get("limit_key") or body["data"].get("customer"):
+            noted["limit_key"] = key
         if "run_at" in body:
             noted["run_at"] = datetime.fromisoformat(body["run_at"]).timestamp()
         return noted if self.key is None else noted | {"key": self.key, "request": self.bodies[0]["data"]["n"]}

@@ -11,6 +11,7 @@ from tests.chaos.acts import acts
 from tests.chaos.callbacks import callbacks
 from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
+from tests.chaos.limit_checks import brought_about
 from tests.chaos.order import compared
 from tests.chaos.pairing import unbegun
 from tests.chaos.schedules import ticks
@@ -43,6 +44,7 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "claims compared with waiting tasks": len(claims := list(compared(evidence))),
         "claims compared within their crowd": sum(any(map(one.claim.of_crowd, one.waiting)) for one in claims),
         **acts(evidence),
+        **brought_about(evidence),
         **ticks(evidence),
         **callbacks(evidence),
         **({} if evidence.retention is None else {"removed by retention": sum("removed_at" in row for row in rows)}),

@@ -23,8 +23,10 @@ from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
 from tests.chaos.held_snapshot import HeldSnapshot
 from tests.chaos.horizon import Horizon
+from tests.chaos.limit_checks import repair_faults
+from tests.chaos.limits import InForce, LimitWatch
 from tests.chaos.options import Options
-from tests.chaos.outages import LEASE_SECONDS, RECOVERY_SECONDS, Outages
+from tests.chaos.outages import LEASE_SECONDS, OF_TASKS, RECOVERY_SECONDS, Outages
 from tests.chaos.removed_rows import by_retention, removed_attempts, removed_tasks
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
@@ -37,6 +39,8 @@ from tests.chaos.transaction_watch import TransactionWatch
 RETENTION_SECONDS = 120.0
 #: For callbacks to be taken, after the end of their tasks.
 CALLBACK_SECONDS = 60.0
+#: For permits of dead nodes to run out, after the end of all tasks.
+PERMIT_SECONDS = 75.0
 #: For followers to see the end of their tasks, after that.
 STREAM_SECONDS = 30.0
 
@@ -51,11 +55,12 @@ def run(options: Options, say: Callable[[str], None] = print) -> Report:
         say(f"set up in {time.monotonic() - began:.0f} s: {options}")
         with ExitStack() as sessions:
             watch = held = None
+            limits = sessions.enter_context(closing(LimitWatch(scene.database.rows)))
             if isinstance(scene.database, Postgres):
                 watch = sessions.enter_context(closing(TransactionWatch(scene.database.url)))
                 if options.snapshot:
                     held = sessions.enter_context(closing(HeldSnapshot(scene.database.url)))
-            return _run(scene, options, say, watch, held)
+            return _run(scene, options, say, limits, watch, held)
     finally:
         scene.close()
 
@@ -64,6 +69,7 @@ def _run(
     scene: Scene,
     options: Options,
     say: Callable[[str], None],
+    limits: LimitWatch,
     watch: TransactionWatch | None,
     held: HeldSnapshot | None,
 ) -> Report:
@@ -97,6 +103,8 @@ def _run(
     found += within(
         lambda: not scene.open_callbacks(), CALLBACK_SECONDS, "callbacks", lambda: f"{scene.open_callbacks()} are open"
     )
+    permits = lambda: f"{scene.permits()} permits and held tasks are left"  # noqa: E731
+    found += within(lambda: not scene.permits(), PERMIT_SECONDS, "limits", permits)
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
     left = lambda: "; ".join(left_by_ended_nodes(scene))  # noqa: E731
@@ -113,6 +121,8 @@ def _run(
     metrics, overlooked = scene.metrics(), scene.overlooked()
     scene.stop()
     found += [Violation("ended", fault) for program in scene.programs for fault in program.faults]
+    hurt = any(name.startswith(OF_TASKS) for name, _, _ in storm.windows)
+    found += [Violation("limits", what) for what in repair_faults(scene.repairs(), hurt)]
     remaining = leftovers(scene)
     scene.witness.close()
     lines, reports = journal.read(journal_file.path), witness.read(scene.witness.kept)
@@ -144,6 +154,7 @@ def _run(
         schedule_runs=list(scene.schedule_runs),
         nodes=[node.name for node in scene.nodes],
         received=receiver.read(scene.receiver.kept),
+        limits=InForce(list(limits.samples)),
     )
     if held is not None:
         say(f"a snapshot was held for {held.share:.1%} of the run; it was taken {held.taken} times")

@@ -23,6 +23,7 @@ from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
 from tests.chaos.hold import Hold, SchedulePause
+from tests.chaos.limits import LIMITED, LIMITS, MENDED, PERMITS, RAN_OUT
 from tests.chaos.options import Options
 from tests.chaos.program import Program
 from tests.chaos.receiver import HURRY, SECRET, Receiver
@@ -37,9 +38,9 @@ from tests.metrics.samples import samples
 
 ACTOR = Path(__file__).with_name("actor.py")
 RETRIES = 5
-TYPES = ("quick", "rough", "slow")
+TYPES = ("quick", "rough", "slow", LIMITED)
 #: Seconds of an attempt, and additional ones for a container's first attempt.
-TIMEOUTS = {"quick": 10, "rough": 2, "slow": 15}
+TIMEOUTS = {"quick": 10, "rough": 2, "slow": 15, LIMITED: 10}
 START_TIMEOUT = 5
 
 
@@ -163,6 +164,7 @@ class Scene:
         for name in TYPES:
             lines += [f"[handlers.{name}]", f"instances = {self.options.instances}", f"timeout = {TIMEOUTS[name]}"]
             lines += [f"start_timeout = {START_TIMEOUT}"]
+            lines += [f"{key} = {value}" for key, value in LIMITS.items() if name == LIMITED]
             if self.engine is None:
                 command = ["python", "-S", "-E", str(ACTOR), str(self.witness.fifo)]
             else:
@@ -214,6 +216,16 @@ class Scene:
             "SELECT count(*) AS n FROM taskdaemon_task WHERE status IN ('pending', 'processing')"
         )
         return int(row["n"])
+
+    def permits(self) -> int:
+        """The number of permits and held tasks."""
+        (row,) = self.database.rows(PERMITS)
+        return int(row["n"])
+
+    def repairs(self) -> list[str]:
+        """What nodes have logged of repairs of permits."""
+        lines = [line for node in self.nodes for line in node.log.read_text(errors="replace").splitlines()]
+        return [line for line in lines if MENDED in line or RAN_OUT in line]
 
     def open_operations(self) -> int:
         """The number of operations that are not over."""

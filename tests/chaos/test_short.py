@@ -20,7 +20,8 @@ ACTS = (
     "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
     "followed over cuts", "large results", "posts too large", "results too large", "readings of the metrics",
     "ticks made", "ticks skipped", "schedules run by hand", "callbacks taken", "retried after a retry_in",
-    "claims compared within their crowd",
+    "claims compared within their crowd", "starts at max_running", "starts at max_running_per_key",
+    "starts by the rate", "tasks of one key compared",
 )  # fmt: skip
 
 #: How often each was brought about in the runs of this process.

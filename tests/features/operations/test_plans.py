@@ -24,7 +24,7 @@ EVERYTHING = TaskFilter(
     priority_max=99, created_after=datetime(2026, 1, 1, tzinfo=UTC), created_before=datetime(2026, 2, 1, tzinfo=UTC),
     ids=frozenset({UUID(int=5)}), error="it's", tags=frozenset({"x:1"}), words=("a", "b"),
     ended_after=datetime(2026, 1, 2, tzinfo=UTC), ended_before=datetime(2026, 1, 3, 4, 5, 6, 7, tzinfo=UTC),
-    first_id=UUID(int=1), last_id=UUID(int=9), group=2**62,
+    first_id=UUID(int=1), last_id=UUID(int=9), group=2**62, limit_key="ada",
 )  # fmt: skip
 
 
