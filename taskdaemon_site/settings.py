@@ -180,6 +180,7 @@ API_ORDER = [
     "/api/schedules", "/api/schedules/{name}", "/api/schedules/{name}/firings", "/api/schedules/{name}/pause",
     "/api/schedules/{name}/resume", "/api/schedules/{name}/run",
     "/api/handlers", "/api/handlers/{type}", "/api/handlers/{type}/pause", "/api/handlers/{type}/resume",
+    "/api/handlers/{type}/limit-keys",
     "/api/nodes", "/api/nodes/{name}", "/api/nodes/{name}/drain", "/api/nodes/{name}/undrain",
     "/health", "/health/live", "/health/ready", "/metrics", "/api/metrics",
 ]  # fmt: skip

@@ -54,8 +54,8 @@ class Feature(AppConfig):
     task_actions: str = ""
     #: A list of classes of `admin.task_list.TaskListFilter`: filters of the list of tasks beside the engine's.
     task_filters: str = ""
-    #: A function that gets the ids of held tasks (`tasks_app/queue/held.py`) and returns, by the id of each that it
-    #: holds, why: a sentence that begins with a small letter and has no full stop. It may query.
+    #: A function that gets the ids of tasks that are held or ready and returns, by the id of each that it holds back, a
+    #: list of `Hold` (`tasks_app/queue/held.py`). It may query.
     holds: str = ""
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.

@@ -27,13 +27,14 @@ from tasks_app.handlers.words import span
 from tasks_app.logs import harmless
 from tasks_app.metrics.reading import HandlerReading, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
+from tasks_app.options.known import named
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.reloads import Process
 from tasks_app.rights import OPERATE, POST_TASKS, SEE_TASKS, may
 
-Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
-"""Queues a task by type, data as JSON text, and priority as text. Returns its id, or why it is refused."""
+Queue = Callable[[str, str, str, str, Actor], "UUID | list[str]"]
+"""Queues a task by type, data as JSON text, priority and limit key as texts. Returns its id, or why it is refused."""
 
 
 def handlers_view(request: HttpRequest) -> HttpResponse:
@@ -61,10 +62,11 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
     if known is None and name not in reading.handlers:
         raise Http404(f"There is no handler {line(name, 60)}.")
     data, priority, faults = request.POST.get("data", "{}"), request.POST.get("priority", "50"), list[str]()
+    limit_key = request.POST.get("limit_key", "")
     if request.method == "POST":
         if not may(request, POST_TASKS):
             raise PermissionDenied
-        queued = queue(name, data, priority, actor(request))
+        queued = queue(name, data, priority, limit_key, actor(request))
         if isinstance(queued, UUID):
             messages.success(request, f"The test task {queued} is queued.")
             return HttpResponseRedirect(task_link(queued))
@@ -78,6 +80,8 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
         may_test=may(request, POST_TASKS) and known is not None,
         data=data,
         priority=priority,
+        limit_key=limit_key,
+        has_limit_key="limit_key" in named(),
         faults=faults,
         **_details(name, known, reading),
     )

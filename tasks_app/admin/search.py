@@ -1,4 +1,4 @@
-"""The search box: finds an id, the beginning of one, a unique key, tags, or words of a failed task's error."""
+"""The search box: finds an id, the beginning of one, a unique or limit key, tags, or words of a failed task's error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, ONLY_FAILED, TaskFilt
 from tasks_app.queue.task_search import Walk
 
 #: For users who may not see errors.
-HELP_WITHOUT_ERRORS = "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY"
+HELP_WITHOUT_ERRORS = "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY, limit_key:LIMIT KEY"
 HELP = f"{HELP_WITHOUT_ERRORS}, or words of the error of a failed task"
 
 MAX_SEARCH_WORDS = 6
@@ -28,7 +28,7 @@ MAX_SEARCH_WORDS = 6
 MAX_SEARCH_CHARS = 1_000
 
 _ID = re.compile(r"[0-9a-f-]{8,36}")
-_TAG, _KEY = "tag:", "key:"
+_TAG, _KEY, _LIMIT_KEY = "tag:", "key:", "limit_key:"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Term:
 
     ids: tuple[UUID, UUID] | None = None
     key: str | None = None
+    limit_key: str | None = None
     tags: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
@@ -49,6 +50,8 @@ class Term:
             return cls(ids=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
         if text.startswith(_KEY) and text != _KEY:
             return cls(key=text.removeprefix(_KEY))  # as it is: a key may have blanks
+        if text.startswith(_LIMIT_KEY) and text != _LIMIT_KEY:
+            return cls(limit_key=text.removeprefix(_LIMIT_KEY))
         words = text.split()
         tags = [word for word in words if word.startswith(_TAG) and word != _TAG]
         return cls(
@@ -87,6 +90,7 @@ def wanted(text: str) -> str:
         return f"Searched for the task {first}." if first == last else f"Searched for ids from {first} to {last}."
     found = [
         *([f"the unique key {_quoted([term.key])}"] if term.key is not None else []),
+        *([f"the limit key {_quoted([term.limit_key])}"] if term.limit_key is not None else []),
         *([f"{plural(len(term.tags), 'the tag')} {_quoted(term.tags)}"] if term.tags else []),
         *([f"{_quoted(term.words)} in the error"] if term.words else []),
     ]
@@ -117,6 +121,8 @@ def frozen(text: str, only_failed: bool) -> TaskFilter:
         living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
         newest = _newest(only_failed).matching.filter(unique_key=term.key)
         return TaskFilter(ids=frozenset(key for rows in (living, newest) for key in rows.values_list("pk", flat=True)))
+    if term.limit_key is not None:
+        return TaskFilter(limit_key=term.limit_key)
     return TaskFilter(
         statuses=ONLY_FAILED if term.words else None, tags=frozenset(term.tags) or None, words=term.words or None
     )

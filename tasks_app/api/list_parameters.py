@@ -7,15 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
+from rest_framework import serializers
 
 from tasks_app import conf
 from tasks_app.api import fields, schema
 from tasks_app.api.attempts import ProgressObject
-from tasks_app.api.pages import ID_CURSOR, OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
+from tasks_app.api.pages import HELD, ID_CURSOR, OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
 from tasks_app.field import MAX_NAMED, Faults, Field, choice, literal, refuse
 from tasks_app.handlers.handlers_toml import is_name
 from tasks_app.options.engine import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
 from tasks_app.queue.models import FailureReason, Status
+from tasks_app.queue.permit_models import MAX_KEY_CHARS
 from tasks_app.queue.task_filter import OTHER_NAMES, TaskFilter
 
 #: Tasks in a page.
@@ -25,7 +27,7 @@ MAX_IDS, MAX_TYPES = 200, 100
 #: Characters of `error`.
 MAX_ERROR_CHARS = 1000
 #: The names that `fields` may have.
-FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS)
+FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS, HELD)
 
 
 def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
@@ -37,10 +39,17 @@ def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
     return frozenset(given)
 
 
-def _error(name: str, text: str, faults: Faults) -> str:
-    if not 1 <= len(text) <= MAX_ERROR_CHARS or "\0" in text:
-        refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", literal(text))
-    return text
+def _text(most: int, example: str, help: str) -> Field:
+    """A text of at most so many characters."""
+
+    def read(name: str, text: str, faults: Faults) -> str:
+        if not 1 <= len(text) <= most or "\0" in text:
+            refuse(faults, name, f"a text of 1 to {most:,} characters without a NUL", literal(text))
+        return text
+
+    return Field(
+        {"type": "string", "minLength": 1, "maxLength": most, "examples": [example], "description": help}, read
+    )
 
 
 CONDITIONS = {
@@ -76,16 +85,10 @@ CONDITIONS = {
         f"Only these tasks, up to {MAX_IDS}.", fields.UUID_PATTERN, MAX_IDS, "task ids", fields.task_id,
         schema.UUID_EXAMPLE, made=UUID, item={"type": "string", "format": "uuid"},
     ),
-    "error": Field(
-        {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": MAX_ERROR_CHARS,
-            "examples": ["out of memory"],
-            "description": "Only tasks whose `last_error` has this text in it, in the same case.",
-        },
-        _error,
+    "error": _text(
+        MAX_ERROR_CHARS, "out of memory", "Only tasks whose `last_error` has this text in it, in the same case."
     ),
+    "limit_key": _text(MAX_KEY_CHARS, "customer:42", "Only tasks with exactly this `limit_key`."),
 }  # fmt: skip
 #: In the order in which faults name them.
 PARAMETERS = {
@@ -118,6 +121,7 @@ class TaskPart(schema.TaskObject):
     """A task with the fields that `fields` names."""
 
     progress = ProgressObject(allow_null=True, help_text="Of the running attempt; null: there is none.")
+    held = serializers.BooleanField(help_text="Whether it is `pending`, and a limit or a predecessor holds it back.")
 
     def get_fields(self) -> Any:
         """The fields of a task, none of which must be there."""

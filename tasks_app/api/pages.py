@@ -6,6 +6,7 @@ database goes into the answer as it is.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -163,8 +164,13 @@ TASK_OBJECT_FIELDS = tuple(name for name, field in _SHAPE.items() if field.requi
 OPTIONAL_FIELDS = tuple(name for name, field in _SHAPE.items() if not field.required)
 #: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
 PROGRESS = "progress"
+#: Another one: whether a limit or a predecessor holds the task back.
+HELD = "held"
 #: The columns of options. `timeout` is the column of the running attempt's.
 _COLUMNS = {name: option.column or f"{name}_value" for name, option in in_answers().items()}
+#: `Task` has an attribute `held`, whose name no annotation may have.
+HELD_COLUMN = "is_held"
+_COLUMNS[HELD] = HELD_COLUMN
 #: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
@@ -276,6 +282,8 @@ def objects_by_id(
     }
     if PROGRESS in shown:
         texts[PROGRESS] = _progress()
+    if HELD in shown:
+        texts[HELD_COLUMN] = Case(When(status=Status.PENDING, due=math.inf, then=True), default=False)
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())
     optional = OPTIONAL_FIELDS if fields is None else ()
     return {row["pk"]: _task_object(row, columns, optional, omitted) for row in rows}

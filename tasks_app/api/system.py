@@ -70,6 +70,7 @@ class HandlerSummary(serializers.Serializer):
     deleted = serializers.IntegerField()
     stored = schema.numbers(help_text=f"Stored tasks, by status: {', '.join(Status.values)}.")
     pending = serializers.IntegerField()
+    held = serializers.IntegerField()
     oldest_ready_seconds = serializers.FloatField()
     attempts = schema.numbers(help_text="Ended attempts, by outcome.")
     retries, redrives, releases, leases_lost, results_stale = _integers(5)

@@ -367,8 +367,8 @@ class PriorityView(TaskAct):
 # A task that an operator queues from the admin: the checks of `POST /queue`, and a line of the audit log.
 
 
-def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -> UUID | list[str]:
-    """Queue a task with data as JSON text and a priority as text; a blank one is the default.
+def queue_for_operator(task_type: str, data: str, priority: str, limit_key: str, actor: Actor) -> UUID | list[str]:
+    """Queue a task with data as JSON text and a priority and a limit key as texts; a blank one is the default.
 
     Returns its id, or why it is refused, in sentences. Raises DatabaseError.
     """
@@ -381,6 +381,8 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     text = priority.strip()
     if text:
         values["priority"] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text[:40]
+    if limit_key:
+        values["limit_key"] = limit_key
     new = new_tasks.task_of(values, conf.handlers(), faults)
     if new is None or faults:
         return [sentence for _, sentence in faults]

@@ -107,6 +107,7 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield gauge("handler_without_engine", what, lambda read: read.lacks_engine)
     stored = [((handler, status), count) for handler in handlers for status, count in reading.stored(handler).items()]
     yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)
+    yield gauge("tasks_held", "Pending tasks that a limit or a predecessor holds back.", lambda read: read.held)
     what = "How long the oldest ready task has been ready."
     yield gauge("task_oldest_ready_seconds", what, lambda read: round(read.oldest, 3))
     yield counter("handler_tasks_received", "Tasks accepted.", "received")
@@ -241,6 +242,7 @@ def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
         "deleted": totals.sum("deleted", name),
         "stored": reading.stored(name),
         "pending": read.pending,
+        "held": read.held,
         "oldest_ready_seconds": round(read.oldest, 3),
         "attempts": attempts,
         "retries": totals.sum("retried", name),

@@ -64,7 +64,8 @@ class ClaimedTask(NamedTuple):
     seconds from ready to claimed.
 
     `claim_sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the
-    settle copies it into the attempt's row without reading the task's. `permit`: it may have one (`queue/gates.py`).
+    settle copies it into the attempt's row without reading the task's. `followed`: its row said so at the claim; it may
+    be followed since (`queue/followed.py`). `permit`: it may have one (`queue/gates.py`).
     """
 
     id: str
@@ -78,6 +79,7 @@ class ClaimedTask(NamedTuple):
     policy: Policy
     claim_sent_at: float | None = None
     started_at: str | None = None
+    followed: bool = False
     permit: bool = False
 
     @property

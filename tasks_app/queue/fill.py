@@ -9,7 +9,8 @@ that commit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
@@ -22,13 +23,10 @@ from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
-from tasks_app.queue.sql import MOST_FILLED
-
-#: How many tasks of each key of a type may have a permit. A type that is not in it has no limit.
-Limits = Mapping[str, int]
+from tasks_app.queue.sql import MOST_FILLED, KeyLimits
 
 
-def fill(limits: Limits, order: Selection) -> bool:
+def fill(limits: KeyLimits, order: Selection) -> bool:
     """Make the best held tasks of keys that are due ready. Returns whether more are due that it did not look at."""
     filled = store().fill(limits, order)
     notify_types(filled.ready)
@@ -143,19 +141,29 @@ def note_types(types: Collection[str]) -> int:
 # What a program that knows no keys has moved, such as a process of version 0.1.0.
 
 
-def mend(after: int, most: int) -> tuple[int, list[UUID]]:
-    """Look at so many permits from this id on, and at so many held tasks, and end those whose tasks are elsewhere.
+class Looked(NamedTuple):
+    """The last permit and the last held task at which `mend` has looked. It begins anew with the first ones."""
 
-    Returns where to go on, 0 from the first one, and the tasks. In a transaction of its own.
+    permit: int = 0
+    task: UUID = UUID(int=0)
+
+
+def mend(after: Looked, most: int) -> tuple[Looked, list[UUID]]:
+    """Look at so many permits and held tasks after these, and end those whose tasks are elsewhere.
+
+    Returns where to go on, and the tasks. In a transaction of its own.
     """
     its = Task.objects.filter(pk=OuterRef("task_id"))
-    permits = Permit.objects.filter(pk__gt=after, attempt=None).order_by("pk")
+    permits = Permit.objects.filter(pk__gt=after.permit, attempt=None).order_by("pk")
     last = permits.values_list("pk", flat=True)[most - 1 : most].first()
     # In one statement: each move commits the task and its permit together.
     permits = permits.exclude(Exists(its.filter(Q(status=Status.PROCESSING) | Q(status=Status.PENDING, due=None))))
     wrong = permits if last is None else permits.filter(pk__lte=last)
     tasks = list(wrong.values_list("task_id", flat=True)[:most])
-    not_held = HeldTask.objects.exclude(Exists(its.filter(status=Status.PENDING, due__isnull=False)))
+    held_tasks = HeldTask.objects.filter(pk__gt=after.task).order_by("pk")
+    last_held = held_tasks.values_list("pk", flat=True)[most - 1 : most].first()
+    held_tasks = held_tasks.exclude(Exists(its.filter(status=Status.PENDING, due__isnull=False)))
+    not_held = held_tasks if last_held is None else held_tasks.filter(pk__lte=last_held)
     gone = list(not_held.values_list("task_id", flat=True)[:most])
     if tasks or gone:
         with writing():
@@ -164,4 +172,4 @@ def mend(after: int, most: int) -> tuple[int, list[UUID]]:
             note(not_held.filter(task_id__in=gone).values_list("task_type", "limit_key"))
             not_held.filter(task_id__in=gone).delete()
             hold(tasks)
-    return last or 0, tasks + gone
+    return Looked(last or 0, last_held or UUID(int=0)), tasks + gone

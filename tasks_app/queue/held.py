@@ -2,14 +2,17 @@
 
 No claim meets a held task, and no node reads held tasks while it looks for those whose time has come: their `due` is
 infinite, and behind all times of the clock that their rows name. A feature that holds tasks must let them go, and says
-why it holds them (`Feature.holds`). If it follows them, it is told when one is ready again (`queue/followed.py`).
+why it holds them (`Feature.holds`, a `Hold`). If it follows them, it is told when one is ready again
+(`queue/followed.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -17,6 +20,20 @@ from django.db import transaction
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue.current import require_all, store
 from tasks_app.queue.models import Task
+
+
+class Hold(NamedTuple):
+    """Why a feature holds a task back. `sentence` begins with a small letter and has no full stop. `reason`: its word
+    in the API. `values`: of the sentence, by the names that the API gives them. `before`: how many of the tasks that it
+    waits for start before it; None: unknown, or told otherwise. `at_once`: how many of them run at once, at most; None:
+    any number.
+    """
+
+    sentence: str
+    reason: str = "held"
+    values: Mapping[str, Any] = MappingProxyType({})
+    before: int | None = None
+    at_once: int | None = None
 
 
 def hold(ids: Collection[UUID]) -> int:

@@ -94,10 +94,15 @@ def _decided(results: Iterable[AttemptResult]) -> list[Settled]:
 
 
 def _move(node: str, settled: Sequence[Settled]) -> set[tuple[str, int]]:
+    kept: set[tuple[str, int]] = set()
+    if known := [pair for pair in settled if pair[0].task.followed]:
+        kept = _move_followed(node, known)
+        settled = [pair for pair in settled if not pair[0].task.followed]
     if not settled:
-        return set()
+        return kept
+    # Those that are followed since their claims.
     followed: list[AttemptResult] = []
-    kept = store().write_results(node, settled, partial(_count_unfollowed, node, followed))
+    kept |= store().write_results(node, settled, partial(_count_unfollowed, node, followed))
     return kept | _move_followed(node, _decided(followed)) if followed else kept
 
 

@@ -19,6 +19,18 @@ MOST_FILLED = 1000
 UNLIMITED = 1_000_000_000
 
 
+class KeyLimit(NamedTuple):
+    """What a type allows each of its keys; None: any number. `permits`: tasks that are ready or run. `ready`: tasks
+    that are ready and never ran."""
+
+    permits: int | None = None
+    ready: int | None = None
+
+
+#: By type. A type that is not in it has no limit.
+KeyLimits = Mapping[str, KeyLimit]
+
+
 class Filled(NamedTuple):
     """A fill: how many rows said that a key is due, and the type and priority of each task that it made ready."""
 

@@ -19,7 +19,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
-from tasks_app.queue.sql import Filled
+from tasks_app.queue.sql import Filled, KeyLimits
 from tasks_app.queue.submission import IdempotencyKey, NewRow, NewTask, RequestName
 
 #: Takes what a settle keeps and what it drops, and returns what to add to the counters.
@@ -417,10 +417,11 @@ class Store(Protocol):
         53. An exception undoes this part alone. What is called `on_commit` is called once the transaction is committed.
         """
 
-    def fill(self, limits: Mapping[str, int], order: Selection) -> Filled:
+    def fill(self, limits: KeyLimits, order: Selection) -> Filled:
         """held -> ready: of the keys that are due the best tasks by `order`, as many as have no permit yet of those
         that `limits` allows each key of a type. Tasks that never ran get new positions, in that order over all keys.
-        A ready task that never ran is held again if a better one of its key is held, or if the limit is lower now.
+        A ready task that never ran is held again if a better one of its key is held, or if more of its key are ready
+        than the limits allow.
 
         55. Never more tasks of a key have a permit than the limit allows, whatever runs at the same time.
         56. Few more rows are read than become ready, however many are held.

@@ -35,7 +35,8 @@ class TaskFilter:
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
     it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
     failed at this moment or later; `ended_before`: before it. `words`: each is in `last_error`, in any case.
-    `first_id`, `last_id`: both inclusive. `group`: the fingerprint of the failure group of a failed task.
+    `first_id`, `last_id`: both inclusive. `group`: the fingerprint of the failure group of a failed task. `limit_key`:
+    exactly this one.
     """
 
     statuses: frozenset[str] | None = None
@@ -54,6 +55,7 @@ class TaskFilter:
     first_id: UUID | None = None
     last_id: UUID | None = None
     group: int | None = None
+    limit_key: str | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -61,7 +63,7 @@ class TaskFilter:
         return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
     def both(self, other: TaskFilter) -> TaskFilter:
-        """The conditions of both; only one of them may have an `error`, or a `group`."""
+        """The conditions of both; only one of them may have an `error`, a `group`, or a `limit_key`."""
         both = {}
         for name in self.given | other.given:
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -128,6 +130,7 @@ class TaskFilter:
             ("completed_at__lt", self.ended_before),
             ("pk__gte", self.first_id),
             ("pk__lte", self.last_id),
+            ("limit_key", self.limit_key),
         ):
             if value is not None:
                 both &= Q(**{lookup: value})

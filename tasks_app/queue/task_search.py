@@ -14,7 +14,9 @@ from uuid import UUID
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Value
 
 from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task, TaskQuerySet
+from tasks_app.queue.permit_models import HeldTask, Permit
 from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, ONLY_FAILED, TaskFilter
 
 #: Rows that are looked at by a filter without an index.
@@ -185,13 +187,15 @@ class Candidates(NamedTuple):
 
 def candidates(wanted: TaskFilter, most: int | None = None) -> Candidates | None:
     """Tasks that can match, about `most` of them, by an index that has another order than the ids: those that have not
-    ended, or failed lately. None: there is no such index."""
+    ended, among them those with a `limit_key`, or failed lately. None: there is no such index."""
     most = MAX_ROWS_READ if most is None else most
     if wanted.only_failed and wanted.ended_after is not None:
         late = Task.objects.failed().filter(completed_at__gte=wanted.ended_after).order_by("completed_at")
         ids = set(late.values_list("pk", flat=True)[: most + 1])
     elif wanted.statuses is None or not wanted.statuses <= _UNFINISHED:
         return None
+    elif wanted.limit_key is not None:
+        ids = _of_key(wanted.limit_key, wanted.types, most)
     else:
         ids = set()
         if Status.PENDING in wanted.statuses:
@@ -209,6 +213,8 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
     - No filter, or `ids`: by the key.
     - `status`, `type` or both: among the newest (oldest) rows and, if they are too few, along the indexes of each
       status. The page is full if there are enough tasks.
+    - `limit_key` of tasks that have not ended: by the tables of held tasks and permits, if no more than MAX_ROWS_READ
+      have it. The page is full.
     - Any other filter: a limited number of rows, failed ones if no others can match. The page may be short.
     """
     walk = Walk.of(wanted, cursor, oldest)
@@ -216,6 +222,9 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
         return Found(Task.objects.none())
     if wanted.ids is not None or not wanted.given or wanted == TaskFilter(statuses=ONLY_FAILED):
         return Found(walk.matching)
+    if wanted.limit_key is not None and (known := candidates(wanted)) is not None and known.complete:
+        within = [pk for pk in known.ids if walk.first <= pk <= walk.last]
+        return Found(walk.ordered(wanted.matching(Task.objects.filter(pk__among=within))))
     near = walk.within(MAX_ROWS_READ)
     if near is walk:
         return Found(walk.matching)
@@ -283,3 +292,31 @@ def _pending(waiting: TaskQuerySet, ready: TaskQuerySet, most: int) -> set[UUID]
         if len(ids) <= most:
             ids |= set(rows.order_by(*order).values_list("pk", flat=True)[: most + 1])
     return ids
+
+
+def _of_key(key: str, types: frozenset[str] | None, most: int) -> set[UUID]:
+    """The ids of the tasks with this `limit_key` that have not ended; if there are more than `most`, of more than
+    `most`. Tasks that wait for their times are in no index by key: those that may have it too are among them."""
+    ids: set[UUID] = set()
+    # A fill lets held tasks go between two reads, and a release or a better task holds one again. A task that waits
+    # may be held by then.
+    clock, held_clock = store().clock_id(), store().held_clock()
+    later = Q(clock__gt=clock) if held_clock == clock else Q(clock__gt=clock, clock__lt=held_clock)
+    for clocks in (Q(clock=clock), Q(clock__lt=clock), later):  # none of these ranges has held rows
+        waiting = Task.objects.waiting().filter(clocks).order_by("clock", "due")
+        ids |= set(waiting.values_list("pk", flat=True)[: most + 1])
+    held = HeldTask.objects.filter(waits=False)
+    for rows in (held, Permit.objects.filter(attempt=None), held):
+        for name in sorted(types) if types is not None else _types(rows):
+            if len(ids) <= most:
+                its = rows.filter(task_type=name, limit_key=key)
+                ids |= set(its.values_list("task_id", flat=True)[: most + 1])
+    return ids
+
+
+def _types(rows: QuerySet[Any]) -> Iterator[str]:
+    """The types of held tasks or of permits: for each, one entry of the index is read."""
+    name: str | None = ""
+    by_type = rows.order_by("task_type", "limit_key").values_list("task_type", flat=True)
+    while (name := by_type.filter(task_type__gt=name).first()) is not None:
+        yield name

@@ -134,6 +134,7 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
                 for status in ("pending", "processing", "completed", "failed")
             },
             "pending": value(found, "tasks_stored", status="pending", **of),
+            "held": value(found, "tasks_held", **of),
             "oldest_ready_seconds": value(found, "task_oldest_ready_seconds", **of),
             "attempts": by(found, "task_attempts_total", "outcome", **of),
             "retries": value(found, "task_retries_total", **of),

@@ -260,6 +260,18 @@ class Handler(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitKey(Answer):
+    """A limit key of a handler, with its tasks; `ready` and `held` count up to 10,000. `oldest`: when the first of the
+    held ones was created."""
+
+    limit_key: str
+    running: int
+    ready: int
+    held: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServedHandler(Answer):
     """The part of a handler that a node serves."""
 

@@ -42,13 +42,14 @@ class Filter(TypedDict, total=False):
     created_before: datetime | str | None
     ids: str | Sequence[str] | None  #: up to 200
     error: str | None  #: a text in `last_error`
+    limit_key: str | None  #: exactly this one
 
 
 class ScheduleDefinition(LastingOptions, total=False):
     """The definition of a schedule: `type`, and either `cron` or `every`."""
 
     type: Required[str]
-    cron: str | None  #: five fields, or @hourly, @daily, @weekly, @monthly, @yearly
+    cron: str | None  #: five fields, or @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually
     every: str | None  #: such as "15m"
     timezone: str | None
     overlap: str | None  #: "allow" or "skip"

@@ -19,5 +19,10 @@ class Limits(Feature):
     options = "tasks_app.features.limits.options.OPTIONS"
     follower = "tasks_app.features.limits.permits.follower"
     holds = "tasks_app.features.limits.why.why"
+    calls = "tasks_app.features.limits.api.urlpatterns"
+    panels = "tasks_app.features.limits.admin.panels"
+    reads = "tasks_app.features.limits.metrics.limited"
+    families = "tasks_app.features.limits.families.families"
+    problems = "tasks_app.features.limits.metrics.problems"
     process_starts = "tasks_app.features.limits.filler.allow"
     due_work = MappingProxyType({"keys_due": "EXISTS (SELECT 1 FROM taskdaemon_fill_due)"})

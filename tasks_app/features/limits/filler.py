@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
 
 import structlog
 from django.db import Error, connection
+from django.db.models import Q
 
 from tasks_app import conf
 from tasks_app.features.limits.models import Limit
+from tasks_app.metrics.system_reading import living
 from tasks_app.node.threads import Retrying
 from tasks_app.queue.current import store
 from tasks_app.queue.fill import fill
+from tasks_app.queue.sql import KeyLimit, KeyLimits
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +30,20 @@ CALL_SECONDS = 5.0
 FAULT_PAUSE_SECONDS = 5.0
 
 
-def limits() -> Mapping[str, int]:
-    """How many tasks of each key of a type may run, of the types that limit this."""
-    rows = Limit.objects.filter(max_running_per_key__isnull=False)
-    return {name: most for name, most in rows.values_list("handler", "max_running_per_key") if most is not None}
+def limits() -> KeyLimits:
+    """The limits by key, of the types that have any."""
+    rows = Limit.objects.filter(Q(max_running_per_key__isnull=False) | Q(fair=True))
+    found = list(rows.values_list("handler", "max_running_per_key", "fair"))
+    slots = slots_of_types() if any(fair for _, _, fair in found) else {}
+    return {name: KeyLimit(most, max(slots.get(name, 0), 1) if fair else None) for name, most, fair in found}
+
+
+def slots_of_types() -> Counter[str]:
+    """How many slots the living nodes have of each type."""
+    slots: Counter[str] = Counter()
+    for node in living():
+        slots.update({name: state["slots"] for name, state in node.pools.items()})
+    return slots
 
 
 def fill_all() -> None:

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.features.limits import lost_permits
-from tasks_app.features.limits.filler import wake
+from tasks_app.features.limits.filler import slots_of_types, wake
 from tasks_app.features.limits.lost_permits import LostPermits
 from tasks_app.features.limits.models import Limit, LimitFile
 from tasks_app.features.limits.permits import LeftPermits, wake_after
@@ -136,11 +136,30 @@ class WriteLimits:
             write_changed(handlers)
 
 
+class FairSlots:
+    """Sees that fair types have got more slots: more tasks of a key may be ready for them."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[str, int] = {}
+
+    def look(self) -> None:
+        """The keys of such types are due. Raises DatabaseError."""
+        if not any(limits.fair for limits in limits_of(conf.handlers()).values()):
+            return
+        slots, before = slots_of_types(), self._before
+        fair = Limit.objects.filter(fair=True).values_list("handler", flat=True)
+        if more := [name for name in fair if slots[name] > before.get(name, 0)]:
+            with writing():
+                wake_after(note_types(more))
+        self._before = slots
+
+
 class Limits:
     """A node's side job."""
 
     def __init__(self, node: str) -> None:
-        self._write, self._lost, self._left = WriteLimits(), LostPermits(), LeftPermits()
+        self._write, self._lost, self._left, self._fair = WriteLimits(), LostPermits(), LeftPermits(), FairSlots()
+        self._look_at_slots = OutageGuard("look at the slots of fair types", retry_seconds=LOOK_SECONDS)
         self._look = OutageGuard("look for permits of dead nodes", retry_seconds=lost_permits.LOOK_SECONDS)
         self._look_at = float("-inf")
 
@@ -150,6 +169,7 @@ class Limits:
         if (now := store().elapsed()) >= self._look_at:
             self._look_at = now + lost_permits.LOOK_SECONDS
             self._look.run(self._look_for_lost)
+        self._look_at_slots.run(self._fair.look)
         if "keys_due" in work.features:
             wake()
 

@@ -21,6 +21,7 @@ class Limit(models.Model):
     rate = models.CharField(max_length=20, null=True)  # noqa: DJ001 (null: no rate)
     max_queue = models.IntegerField(null=True)
     limit_key_from = models.CharField(max_length=MAX_POINTER_CHARS, null=True)  # noqa: DJ001 (null: no pointer)
+    fair = models.BooleanField(null=True)
     #: The seconds from one start to the next by `rate`, for statements.
     interval = models.FloatField(null=True)
     #: The revision of handlers.toml that has these limits.

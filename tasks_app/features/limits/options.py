@@ -63,7 +63,7 @@ OPTIONS = (
         table="tasks_app.features.limits.permits.keys",
         holds=True,
         answer={"type": "string"},
-        line=Line("Limit key", below="Unique key"),
+        line=Line("Limit key", below="Unique key", search="limit_key"),
         example=("by customer", {"type": "echo", "limit_key": "customer:42"}),
         brief="Tasks with the same one run at most max_running_per_key at once.",
         word="KEY",

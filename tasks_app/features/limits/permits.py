@@ -70,7 +70,7 @@ class LeftPermits:
     def __init__(self) -> None:
         #: By permit: when it was first seen.
         self._seen: dict[int, float] = {}
-        self._mended = 0
+        self._mended = fill.Looked()
 
     def look(self) -> None:
         """End those that have run out. Raises DatabaseError."""

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
+from tasks_app import conf
 from tasks_app.handlers.handlers_toml import Handlers
-from tasks_app.handlers.keys import FurtherKey, integer, shown
+from tasks_app.handlers.keys import FurtherKey, flag, integer, shown
 
 MAX_RUNNING = 10_000
 MAX_RUNNING_PER_KEY = 1_000
@@ -36,6 +37,7 @@ class HandlerLimits:
     rate: str | None = None
     max_queue: int | None = None
     limit_key_from: str | None = None
+    fair: bool | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -106,6 +108,16 @@ def _meant_pointer(value: str) -> str:
     return "".join(f"/{name}" for name in names) if all(re.fullmatch(r"[\w-]+", name) for name in names) else ""
 
 
+def fair(value: Any) -> bool:
+    """A check for `fair`."""
+    if flag(value) and conf.environment().task_selection == "lifo":
+        raise ValueError(
+            "does not go with DAEMON_TASK_SELECTION=lifo, which starts the newest task first, whoever it is for; leave "
+            "it out, or set DAEMON_TASK_SELECTION to fifo or priority"
+        )
+    return bool(value)
+
+
 KEYS: Mapping[str, FurtherKey] = MappingProxyType(
     {
         "max_running": FurtherKey(
@@ -121,5 +133,6 @@ KEYS: Mapping[str, FurtherKey] = MappingProxyType(
         "limit_key_from": FurtherKey(
             pointer, ("limit_key", "concurrency_key", "partition_key", "group_key", "tenant_from")
         ),
+        "fair": FurtherKey(fair, ("fairness", "round_robin", "fair_queue")),
     }
 )

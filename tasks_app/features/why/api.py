@@ -20,13 +20,15 @@ class ReasonObject(serializers.Serializer):
 
     # No enumeration: a generated client must also work with later reasons.
     reason = serializers.CharField(
-        help_text="`scheduled`, `retry`, `paused`, `no_node`, `cannot_start`, `starting`, `cap`, `behind`, `ready`, "
-        "`running`, `lost` or `final`. Expect further ones."
+        help_text="`scheduled`, `retry`, `held`, `limit`, `limit_key`, `rate`, `paused`, `no_node`, `cannot_start`, "
+        "`starting`, `cap`, `behind`, `ready`, `running`, `lost` or `final`. Expect further ones."
     )
     sentence = serializers.CharField(help_text="The same for people.")
     due_at = serializers.DateTimeField(required=False, help_text="When it is to start, or to be retried.")
     seconds = serializers.FloatField(
-        required=False, min_value=0, help_text="Until `due_at`; or for how long its attempt has been running."
+        required=False,
+        min_value=0,
+        help_text="Until `due_at`, for a rate at the soonest; or for how long its attempt has been running.",
     )
     attempt = serializers.IntegerField(required=False, min_value=1, help_text="The attempt that runs, or that failed.")
     attempts = serializers.IntegerField(required=False, min_value=0)
@@ -45,13 +47,25 @@ class ReasonObject(serializers.Serializer):
         required=False,
         allow_null=True,
         min_value=1,
-        help_text=f"1: it is the next of its type; null: more than {MAX_BEFORE:,} tasks are before it.",
+        help_text=f"1: it is the next of its type, or of its `limit_key`; null: {MAX_BEFORE:,} or more are before it.",
     )
     estimate_seconds = serializers.FloatField(
         required=False, allow_null=True, min_value=0, help_text="Until it is likely to start; null: unknown."
     )
     estimate_from = serializers.CharField(
         required=False, allow_null=True, help_text="From what the estimate was computed, and what it leaves out."
+    )
+    limit_key = serializers.CharField(required=False)
+    max_running_per_key = serializers.IntegerField(required=False, min_value=1)
+    max_running = serializers.IntegerField(required=False, min_value=1)
+    rate = serializers.CharField(required=False, help_text="As handlers.toml has it.")
+    permits = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        help_text="Tasks of its `limit_key` that are ready or running, or of its type that run: the limit is used up.",
+    )
+    behind = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="The ids of some of those tasks, up to 10."
     )
     by = serializers.CharField(required=False, help_text="Who paused its type.")
     since = serializers.DateTimeField(required=False, help_text="Since when its type has been paused.")

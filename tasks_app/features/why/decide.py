@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts
 from tasks_app.handlers.words import moment_text, plural, span
+from tasks_app.queue.held import Hold
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.node_models import HandlerPause
 
@@ -17,8 +18,8 @@ Value = str | int | float | datetime | list[str] | None
 
 #: What may keep a task from running, or what became of it.
 Word = Literal[
-    "scheduled", "retry", "held", "paused", "no_node", "cannot_start", "starting", "cap", "behind", "ready", "running",
-    "lost", "final",
+    "scheduled", "retry", "paused", "no_node", "cannot_start", "starting", "cap", "behind", "ready", "running", "lost",
+    "final",
 ]  # fmt: skip
 
 
@@ -26,7 +27,8 @@ Word = Literal[
 class Reason:
     """`sentence` begins with a small letter and has no full stop. `values`: by the names that the API gives them."""
 
-    reason: Word
+    #: Or the word of a feature that holds tasks back.
+    reason: Word | str
     sentence: str
     values: Mapping[str, Value] = field(default_factory=dict)
 
@@ -60,8 +62,8 @@ def decide(facts: Facts) -> list[Reason]:
     if task.status != Status.PENDING:
         return [_final(facts)]
     if task.held:
-        sentences = facts.held or ["it is held, and no feature of this deployment lets it go"]
-        reasons = [Reason("held", sentence) for sentence in sentences]
+        unknown = Hold("it is held, and no feature of this deployment lets it go")
+        reasons = [_held(facts, hold) for hold in facts.held or [unknown]]
         return reasons if facts.paused is None else [*reasons, _paused(facts.paused)]
     if facts.due_in is not None:
         later = _retry(task, facts.due_in) if task.attempts else _scheduled(task, facts.due_in)
@@ -74,7 +76,23 @@ def decide(facts: Facts) -> list[Reason]:
         return [_paused(facts.paused)] if serving else [_paused(facts.paused), _no_node(facts)]
     if not serving:
         return [_no_node(facts)]
-    return _queued(facts, serving)
+    held = [_held(facts, hold) for hold in facts.held]
+    return [*held, *(reason for reason in _queued(facts, serving) if not held or reason.reason != "ready")]
+
+
+def _held(facts: Facts, hold: Hold) -> Reason:
+    """A reason of a feature, with an estimate if it knows how many tasks are before this one."""
+    if hold.before is None or hold.at_once is None:
+        return Reason(hold.reason, hold.sentence, hold.values)
+    # How long the task has been ready says nothing of it: the ends since then are those of all tasks of the type.
+    guess = estimate(hold.before, hold.at_once, 0.0, facts.ended)
+    values = {
+        **hold.values,
+        "estimate_seconds": _rounded(guess.seconds) if guess else None,
+        "estimate_from": guess.source if guess else None,
+    }
+    soon = f"; it is likely to start in about {span(guess.seconds)}" if guess else ""
+    return Reason(hold.reason, hold.sentence + soon, values)
 
 
 def _paused(pause: HandlerPause) -> Reason:
@@ -172,7 +190,7 @@ def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Rea
     before = facts.before
     place = before + 1 if before <= MAX_BEFORE else None
     # Under a cap, types share what runs at once; as many as run now is the best guess of this one's share.
-    parallel = busy if capped else warm
+    parallel = min([busy if capped else warm, *(hold.at_once for hold in facts.held if hold.at_once is not None)])
     guess = estimate(before, parallel, facts.ready_for, facts.ended) if place else None
     values = {
         "place": place,

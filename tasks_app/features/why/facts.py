@@ -19,6 +19,7 @@ from tasks_app.feature import registered
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
+from tasks_app.queue.held import Hold
 from tasks_app.queue.models import Attempt, Status, Task
 from tasks_app.queue.node_models import Drain, HandlerPause, Node
 
@@ -78,7 +79,7 @@ class Facts:
     `nodes`: those that serve the type; `living`: how many live in all. `known`: handlers.toml has the type.
     `before`: how many tasks start before this one, at most `MAX_BEFORE` + 1. `ended`: attempts of the type, the newest
     first. `silent`: the task's node does not live: for how many seconds it has been silent, or None if it has stopped
-    or was killed. `held`: why features hold the task.
+    or was killed. `held`: why features hold the task back.
     """
 
     task: Task
@@ -94,7 +95,7 @@ class Facts:
     node_lives: bool = True
     silent: float | None = None
     paused: HandlerPause | None = None
-    held: Sequence[str] = ()
+    held: Sequence[Hold] = ()
 
 
 def read_facts(task_id: UUID) -> Facts | None:
@@ -121,7 +122,9 @@ def _of_waiting(row: Task, seconds: float, now: datetime) -> Facts:
     nodes = _nodes(row.task_type, reading)
     waits_for_a_slot = row.due is None and any(node.warm and not node.draining for node in nodes)
     paused = HandlerPause.objects.of(row.task_type)
-    before, ended = 0, []
+    before, ended, held = 0, [], _held(row)
+    if any(hold.before is not None for hold in held):
+        ended = _ended(row.task_type, now)
     if waits_for_a_slot:
         before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
         ended = _ended(row.task_type, now)
@@ -138,14 +141,14 @@ def _of_waiting(row: Task, seconds: float, now: datetime) -> Facts:
         order,
         ended,
         paused=paused,
-        held=_held(row),
+        held=held,
     )
 
 
-def _held(row: Task) -> list[str]:
-    if not row.held:
+def _held(row: Task) -> list[Hold]:
+    if not (row.held or row.due is None):
         return []
-    return [said[row.pk] for function in registered("holds") if row.pk in (said := function([row.pk]))]
+    return [hold for function in registered("holds") for hold in function([row.pk]).get(row.pk, ())]
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:

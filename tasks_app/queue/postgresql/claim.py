@@ -76,7 +76,8 @@ _MOVED = """status = 'processing', attempts = task.attempts + 1, node = $2, cloc
 _CLAIMED = f"""task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= {{each}}::int, pg_column_size(task.task_data) <= {MEASURED_BYTES})
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries"""
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE"""
 _WANT = """SELECT * FROM json_to_recordset($1::json)
     AS w(type text, count int, timeout float8, max_retries int, retry_backoff float8, retry_on text, since bigint,
       a bigint[], b bigint[], c bigint[])"""
@@ -160,7 +161,7 @@ def take_ready(
         session.claimed(order, priorities)
     policies = {request.task_type: request.policy for request in requests}
     return [
-        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None, False))
+        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None, row[10], False))
         for row in rows
     ]
 

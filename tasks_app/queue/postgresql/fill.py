@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.postgresql.session import bare_writing, configure_session
-from tasks_app.queue.sql import MOST_FILLED, ORDER, UNLIMITED, Filled
+from tasks_app.queue.sql import MOST_FILLED, ORDER, UNLIMITED, Filled, KeyLimits
 
 #: The numbers are arbitrary; `moves` has (7468, 3). A filler that stands still would stop all fills: its session ends.
 ALONE = """
@@ -20,14 +19,28 @@ DUE = f"""
 SELECT coalesce(json_agg(due.id)::text, '[]'), coalesce(json_agg(DISTINCT due.task_type)::text, '[]')
 FROM (SELECT id, task_type FROM taskdaemon_fill_due ORDER BY id LIMIT {MOST_FILLED}) AS due
 """
-_TAKE_BACK = f"""
-WITH key AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, limited.most, (
+#: The limits of types.
+_LIMITED = "json_to_recordset($1::json) AS limited(type text, permits int, ready int)"
+#: How many permits a key has, and how many of them are of ready tasks that never ran; null if that is not limited.
+_COUNTS = """
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
     WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
-  ) AS used
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+"""
+_TAKE_BACK = f"""
+WITH key AS MATERIALIZED (
+  SELECT due.task_type, due.limit_key, counted.permits > limited.permits OR counted.ready > limited.ready AS too_many
   FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
-  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+  JOIN {_LIMITED} ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT {_COUNTS}) AS counted
 ), unstarted AS MATERIALIZED (
   SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
   FROM key
@@ -43,7 +56,7 @@ WITH key AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT priority FROM taskdaemon_task AS task
     WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
-      AND (key.used > key.most OR {{better}})
+      AND (key.too_many OR {{better}})
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS task
   LIMIT {MOST_FILLED}
@@ -70,11 +83,10 @@ _FILL = f"""
 WITH due AS MATERIALIZED (
   SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
 ), room AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, coalesce(limited.most, {UNLIMITED}) - (
-    SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
-  ) AS tasks
-  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+  SELECT due.task_type, due.limit_key,
+    least(limited.permits - counted.permits, limited.ready - counted.ready, {UNLIMITED}) AS tasks
+  FROM due LEFT JOIN {_LIMITED} ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT {_COUNTS}) AS counted
 ), best AS MATERIALIZED (
   SELECT held.*, row_number() OVER (ORDER BY {{order}}) AS ordinal
   FROM room CROSS JOIN LATERAL (
@@ -127,9 +139,9 @@ def fill_statement(order: Selection) -> str:
     return _FILL.format(order=ORDER[order], positions="ordinal DESC" if order == "lifo" else "ordinal")
 
 
-def fill(limits: Mapping[str, int], order: Selection) -> Filled:
+def fill(limits: KeyLimits, order: Selection) -> Filled:
     configure_session(durable=False)
-    text = json.dumps([{"type": name, "most": most} for name, most in limits.items()])
+    text = json.dumps([{"type": name, **limit._asdict()} for name, limit in limits.items()])
     with bare_writing(durable=False):
         prepared(ALONE, ())
         [(due, types)] = prepared(DUE, ())

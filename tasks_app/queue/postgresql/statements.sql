@@ -230,12 +230,22 @@ FROM (SELECT id, task_type FROM taskdaemon_fill_due ORDER BY id LIMIT 1000) AS d
 -- take_back_statement, fifo (fill.py)
 -- Holds ready tasks that never ran again, if better ones of their keys are held.
 WITH key AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, limited.most, (
+  SELECT due.task_type, due.limit_key, counted.permits > limited.permits OR counted.ready > limited.ready AS too_many
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
     WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
-  ) AS used
-  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
-  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), unstarted AS MATERIALIZED (
   SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
   FROM key
@@ -251,7 +261,7 @@ WITH key AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT priority FROM taskdaemon_task AS task
     WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
-      AND (key.used > key.most OR best.place < permit.place)
+      AND (key.too_many OR best.place < permit.place)
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS task
   LIMIT 1000
@@ -270,12 +280,22 @@ FROM unstarted WHERE task.id = unstarted.task_id;
 -- take_back_statement, lifo (fill.py)
 -- Holds ready tasks that never ran again, if better ones of their keys are held.
 WITH key AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, limited.most, (
+  SELECT due.task_type, due.limit_key, counted.permits > limited.permits OR counted.ready > limited.ready AS too_many
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
     WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
-  ) AS used
-  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
-  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), unstarted AS MATERIALIZED (
   SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
   FROM key
@@ -291,7 +311,7 @@ WITH key AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT priority FROM taskdaemon_task AS task
     WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
-      AND (key.used > key.most OR best.place IS NOT NULL)
+      AND (key.too_many OR best.place IS NOT NULL)
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS task
   LIMIT 1000
@@ -310,12 +330,22 @@ FROM unstarted WHERE task.id = unstarted.task_id;
 -- take_back_statement, priority (fill.py)
 -- Holds ready tasks that never ran again, if better ones of their keys are held.
 WITH key AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, limited.most, (
+  SELECT due.task_type, due.limit_key, counted.permits > limited.permits OR counted.ready > limited.ready AS too_many
+  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
+  JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
     WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
-  ) AS used
-  FROM (SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])) AS due
-  JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), unstarted AS MATERIALIZED (
   SELECT permit.id, permit.task_id, permit.task_type, permit.limit_key, permit.place, task.priority
   FROM key
@@ -331,7 +361,7 @@ WITH key AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT priority FROM taskdaemon_task AS task
     WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
-      AND (key.used > key.most OR (best.priority > task.priority OR best.priority = task.priority AND best.place < permit.place))
+      AND (key.too_many OR (best.priority > task.priority OR best.priority = task.priority AND best.place < permit.place))
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS task
   LIMIT 1000
@@ -352,11 +382,22 @@ FROM unstarted WHERE task.id = unstarted.task_id;
 WITH due AS MATERIALIZED (
   SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
 ), room AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+  SELECT due.task_type, due.limit_key,
+    least(limited.permits - counted.permits, limited.ready - counted.ready, 1000000000) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
-  ) AS tasks
-  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), best AS MATERIALIZED (
   SELECT held.*, row_number() OVER (ORDER BY place) AS ordinal
   FROM room CROSS JOIN LATERAL (
@@ -400,11 +441,22 @@ SELECT coalesce(json_agg(json_build_array(task_type, priority))::text, '[]') FRO
 WITH due AS MATERIALIZED (
   SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
 ), room AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+  SELECT due.task_type, due.limit_key,
+    least(limited.permits - counted.permits, limited.ready - counted.ready, 1000000000) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
-  ) AS tasks
-  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), best AS MATERIALIZED (
   SELECT held.*, row_number() OVER (ORDER BY place DESC) AS ordinal
   FROM room CROSS JOIN LATERAL (
@@ -448,11 +500,22 @@ SELECT coalesce(json_agg(json_build_array(task_type, priority))::text, '[]') FRO
 WITH due AS MATERIALIZED (
   SELECT DISTINCT task_type, limit_key FROM taskdaemon_fill_due WHERE id = ANY($2::bigint[])
 ), room AS MATERIALIZED (
-  SELECT due.task_type, due.limit_key, coalesce(limited.most, 1000000000) - (
+  SELECT due.task_type, due.limit_key,
+    least(limited.permits - counted.permits, limited.ready - counted.ready, 1000000000) AS tasks
+  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, permits int, ready int) ON limited.type = due.task_type
+  CROSS JOIN LATERAL (SELECT 
+  CASE WHEN limited.permits IS NOT NULL THEN (
     SELECT count(*) FROM taskdaemon_permit AS permit
-    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND limited.most IS NOT NULL
-  ) AS tasks
-  FROM due LEFT JOIN json_to_recordset($1::json) AS limited(type text, most int) ON limited.type = due.task_type
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key
+  ) END AS permits,
+  CASE WHEN limited.ready IS NOT NULL THEN (
+    SELECT count(*) FROM taskdaemon_permit AS permit CROSS JOIN LATERAL (
+      SELECT FROM taskdaemon_task AS task
+      WHERE task.id = permit.task_id AND coalesce(task.status) = 'pending' AND task.due IS NULL AND task.attempts = 0
+    ) AS task
+    WHERE permit.task_type = due.task_type AND permit.limit_key = due.limit_key AND permit.attempt IS NULL
+  ) END AS ready
+) AS counted
 ), best AS MATERIALIZED (
   SELECT held.*, row_number() OVER (ORDER BY priority DESC, place) AS ordinal
   FROM room CROSS JOIN LATERAL (
@@ -502,7 +565,8 @@ WHERE task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $13::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- claim_one_type, lifo (claim.py)
 -- Claims the best ready tasks of a type for a node.
@@ -515,7 +579,8 @@ WHERE task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $13::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- claim_one_type, priority (claim.py)
 -- Claims the best ready tasks of a type for a node.
@@ -528,7 +593,8 @@ WHERE task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $13::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- claim_by_type, fifo (claim.py)
 -- Claims the best ready tasks of each of several types for a node.
@@ -544,7 +610,8 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $4::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- claim_by_type, lifo (claim.py)
 -- Claims the best ready tasks of each of several types for a node.
@@ -560,7 +627,8 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $4::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- claim_by_type, priority (claim.py)
 -- Claims the best ready tasks of each of several types for a node.
@@ -576,7 +644,8 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $4::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- best_of_types, fifo (claim.py)
 -- Reads the best ready tasks over several types, for a node with a limit over all of them.
@@ -616,7 +685,8 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type,
   CASE WHEN coalesce(task.task_data_size <= $5::int, pg_column_size(task.task_data) <= 2048)
     THEN task.task_data::text END, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries;
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries,
+  task.followed IS TRUE;
 
 -- look (marks.py)
 -- Finds where ready tasks begin, by type, so that claims need not read dead entries before them.

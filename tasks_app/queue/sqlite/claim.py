@@ -26,7 +26,7 @@ BEST = (
 )
 #: `ready_at || ''` bypasses sqlite3's converter.
 _COLUMNS = """rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
-  requested_timeout, requested_max_retries"""
+  requested_timeout, requested_max_retries, followed IS TRUE"""
 CLAIM = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
   started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
@@ -83,7 +83,9 @@ def take_ready(
             for row, its in zip(rows, policies, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
                 claimed.append(
-                    ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, claim_sent_at, started, False))
+                    ClaimedTask._make(
+                        (_dashed(row[1]), *row[2:8], wait, its, claim_sent_at, started, bool(row[11]), False)
+                    )
                 )
     return claimed
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks_app.db.sqlite.write_lock import bare_writing, connected
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.sql import MOST_FILLED, ORDER, UNLIMITED, Filled
+from tasks_app.queue.sql import MOST_FILLED, ORDER, UNLIMITED, Filled, KeyLimit, KeyLimits
 from tasks_app.queue.sqlite.moves import next_positions
 from tasks_app.queue.sqlite.session import held_clock, stored
 
@@ -24,6 +24,7 @@ FROM taskdaemon_permit AS permit CROSS JOIN taskdaemon_task AS task ON task.id =
 WHERE permit.task_type = ? AND permit.limit_key = ? AND permit.attempt IS NULL
   AND task.status || '' = 'pending' AND task.due IS NULL AND task.attempts = 0
 """
+READY = f"SELECT count(*) FROM ({UNSTARTED})"
 HOLD_AGAIN = "UPDATE taskdaemon_task SET due = 9e999, due_at = NULL, clock = ? WHERE id = ? AND status = 'pending'"
 HELD_AGAIN = (
     "INSERT INTO taskdaemon_held_task (priority, place, task_id, task_type, limit_key, waits) VALUES (?, ?, ?, ?, ?, 0)"
@@ -50,7 +51,7 @@ WHERE task_type = ? AND limit_key = ? AND NOT waits ORDER BY {ORDER[order]} LIMI
 """
 
 
-def fill(limits: Mapping[str, int], order: Selection) -> Filled:
+def fill(limits: KeyLimits, order: Selection) -> Filled:
     with bare_writing():
         raw = connected()
         due = raw.execute(DUE).fetchall()
@@ -60,9 +61,9 @@ def fill(limits: Mapping[str, int], order: Selection) -> Filled:
         keys = dict.fromkeys((name, key) for _, name, key in due)
         for name, key in keys:
             tasks = UNLIMITED
-            if (most := limits.get(name)) is not None:
-                [(used,)] = raw.execute(USED, (name, key))
-                tasks = most - used + _take_back(name, key, used > most, order)
+            if (limit := limits.get(name)) is not None:
+                tasks = _room(name, key, limit)
+                tasks += _take_back(name, key, tasks < 0, order)
             if tasks > 0:
                 best += raw.execute(best_held(order), (name, key, min(tasks, MOST_FILLED + 1)))
         raw.execute(NO_LONGER_DUE, (due[-1][0],))
@@ -79,8 +80,20 @@ def fill(limits: Mapping[str, int], order: Selection) -> Filled:
         return Filled(len(due), [(row[3], row[0]) for row in best])
 
 
+def _room(name: str, key: str, limit: KeyLimit) -> int:
+    """How many more tasks of a key may become ready; below 0: so many too many are."""
+    raw, room = connected(), UNLIMITED
+    if limit.permits is not None:
+        [(used,)] = raw.execute(USED, (name, key))
+        room = limit.permits - used
+    if limit.ready is not None:
+        [(ready,)] = raw.execute(READY, (name, key))
+        room = min(room, limit.ready - ready)
+    return room
+
+
 def _take_back(name: str, key: str, too_many: bool, order: Selection) -> int:
-    """Hold ready tasks of a key that never ran again, if a better one is held, or all if too many have permits."""
+    """Hold ready tasks of a key that never ran again, if a better one is held, or all if too many are ready."""
     raw = connected()
     rank = _RANKS[order]
     first = raw.execute(best_held(order), (name, key, 1)).fetchone()

@@ -127,6 +127,15 @@ INSERT INTO taskdaemon_fill_due (task_type, limit_key) VALUES (?, ?);
 -- Counts the permits of a key.
 SELECT count(*) FROM taskdaemon_permit WHERE task_type = ? AND limit_key = ?;
 
+-- ready (fill.py)
+-- Counts the ready tasks of a key that never ran.
+SELECT count(*) FROM (
+SELECT task.priority, permit.place, permit.task_id, permit.task_type, permit.limit_key
+FROM taskdaemon_permit AS permit CROSS JOIN taskdaemon_task AS task ON task.id = permit.task_id
+WHERE permit.task_type = ? AND permit.limit_key = ? AND permit.attempt IS NULL
+  AND task.status || '' = 'pending' AND task.due IS NULL AND task.attempts = 0
+);
+
 -- best_held, fifo (fill.py)
 -- Reads the best held tasks of a key.
 SELECT priority, place, task_id, task_type, limit_key FROM taskdaemon_held_task
@@ -177,17 +186,17 @@ INSERT INTO taskdaemon_permit (place, task_id, task_type, limit_key, since) VALU
 -- best_of_type, fifo (claim.py)
 -- Reads the best ready tasks of a type.
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
-  requested_timeout, requested_max_retries FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place LIMIT ?;
+  requested_timeout, requested_max_retries, followed IS TRUE FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place LIMIT ?;
 
 -- best_of_type, lifo (claim.py)
 -- Reads the best ready tasks of a type.
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
-  requested_timeout, requested_max_retries FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place DESC LIMIT ?;
+  requested_timeout, requested_max_retries, followed IS TRUE FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY place DESC LIMIT ?;
 
 -- best_of_type, priority (claim.py)
 -- Reads the best ready tasks of a type.
 SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
-  requested_timeout, requested_max_retries FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY priority DESC, place LIMIT ?;
+  requested_timeout, requested_max_retries, followed IS TRUE FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL AND task_type = ? AND (expires_at IS NULL OR NOT (attempts <= coalesce(unbegun_attempts, 0)) OR expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) ORDER BY priority DESC, place LIMIT ?;
 
 -- positions_of_type, fifo (claim.py)
 -- Reads only their positions, for a node with a limit over all types.

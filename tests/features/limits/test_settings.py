@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_app import conf
 from tasks_app.conf.watching import _changes
 from tasks_app.features.limits.settings import HandlerLimits, interval_of, limits_of
 from tasks_app.handlers.handlers_toml import Handlers
@@ -26,10 +27,10 @@ def echo(file: Path, *lines: str) -> Handlers:
 def test_a_handler_has_the_limits_of_its_keys_and_none_without(file: Path) -> None:
     lines = (
         "max_running = 3", "max_running_per_key = 1", 'rate = "100/m"', "max_queue = 1000",
-        'limit_key_from = "/customer/id"',
+        'limit_key_from = "/customer/id"', "fair = true",
     )  # fmt: skip
     limits = limits_of(echo(file, *lines))["echo"]
-    assert limits == HandlerLimits(3, 1, "100/m", 1000, "/customer/id")
+    assert limits == HandlerLimits(3, 1, "100/m", 1000, "/customer/id", True)
     assert limits.interval == pytest.approx(0.6)
     assert HandlerLimits.of(limits.as_json | {"of_a_newer_version": 1}) == limits
     assert limits_of(echo(file))["echo"] == HandlerLimits()
@@ -59,6 +60,7 @@ FAULTS = {
     'limit_key_from = "/a~2b"': 'write one such as "/customer/id"',
     f'limit_key_from = "/{"a" * 255}"': "has 256 characters; it may have 255",
     'rate_limit = "1/s"': 'is unknown; did you mean "rate"?',
+    "fair = 1": "1 is neither true nor false; write true or false without quotes",
     "max_runing = 2": 'is unknown; did you mean "max_running"?',
     "max_concurrency = 2": 'is unknown; did you mean "max_running"?',
     'limit_key = "/a"': 'is unknown; did you mean "limit_key_from"?',
@@ -72,6 +74,14 @@ def test_a_fault_says_the_line_the_key_and_what_is_right(file: Path, line: str) 
     assert fault.startswith(f"handlers.toml:3: [handlers.echo] {key}: ") and FAULTS[line] in fault, fault
 
 
+def test_fair_does_not_go_with_lifo(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest_first = conf.environment().model_copy(update={"task_selection": "lifo"})
+    monkeypatch.setattr(conf, "environment", lambda: newest_first)
+    (fault,) = faults(file, ECHO + "fair = true")
+    assert "fair: does not go with DAEMON_TASK_SELECTION=lifo" in fault
+    assert echo(file, "fair = false")["echo"].further["fair"] is False
+
+
 def test_each_fault_of_a_handler_is_said_at_once(file: Path) -> None:
     found = faults(file, ECHO + 'max_running = 0\nrate = "x"\ntimeuot = 3')
     assert [fault.partition(": [")[0] for fault in found] == ["handlers.toml:3", "handlers.toml:4", "handlers.toml:5"]
@@ -80,7 +90,7 @@ def test_each_fault_of_a_handler_is_said_at_once(file: Path) -> None:
 
 def test_an_unknown_key_names_all_keys_there_are(file: Path) -> None:
     (fault,) = faults(file, f"{ECHO}xyzzy = 1")
-    assert "known are description, " in fault and fault.endswith("max_queue, limit_key_from")
+    assert "known are description, " in fault and fault.endswith("limit_key_from, fair")
 
 
 def test_limits_are_of_the_revision_and_change_nothing_in_what_runs(file: Path) -> None:

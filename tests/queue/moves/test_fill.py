@@ -12,12 +12,13 @@ from tasks_app.queue import fill as fills
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.fill import Limits, fill
+from tasks_app.queue.fill import fill
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
 from tasks_app.queue.redrive import prioritize, redrive
 from tasks_app.queue.settle import settle
+from tasks_app.queue.sql import KeyLimit
 from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, SLOW_RETRY, failure, release, success, take
@@ -30,9 +31,8 @@ def keyed(key: str, *priorities: int) -> list[UUID]:
     return submit_many([NewTask("echo", {}, priority, TaskOptions(limit_key=key)) for priority in priorities])
 
 
-def filled(most: int | None, order: Selection = "fifo") -> None:
-    limits: Limits = {} if most is None else {"echo": most}
-    while fill(limits, order):
+def filled(most: int | None, order: Selection = "fifo", ready: int | None = None) -> None:
+    while fill({"echo": KeyLimit(most, ready)}, order):
         pass
 
 
@@ -104,6 +104,41 @@ def test_tasks_of_several_keys_become_ready_in_the_order_of_their_acceptance() -
     tasks = [each for key in ("b", "a", "c") for each in keyed(key, 50)]
     filled(1)
     assert started() == tasks
+
+
+def test_of_a_fair_type_so_many_tasks_of_a_key_are_ready_whatever_runs() -> None:
+    ada = keyed("ada", *[50] * 6)
+    filled(None, ready=2)
+    bob = keyed("bob", 50)
+    filled(None, ready=2)
+    assert started() == [*ada[:2], *bob]
+    with writing():
+        fills.note_types(["echo"])
+    filled(None, ready=2)
+    assert started() == ada[2:4]
+
+
+@pytest.mark.parametrize("order", ["fifo", "priority"])
+def test_a_fair_type_goes_round_over_its_keys(order: Selection) -> None:
+    ada, bob = keyed("ada", *[50] * 4), keyed("bob", *[50] * 3)
+    turns = []
+    for _ in range(7):
+        filled(1, order, ready=1)
+        [task] = take(1, order=order)
+        turns.append(UUID(task.id))
+        settle("node", [success(task)])
+    assert turns == [ada[0], bob[0], ada[1], bob[1], ada[2], bob[2], ada[3]]
+
+
+def test_a_type_that_becomes_fair_holds_tasks_again_that_have_not_started() -> None:
+    ada = keyed("ada", *[50] * 5)
+    filled(None)
+    bob = keyed("bob", 50)
+    with writing():
+        fills.note_types(["echo"])
+    filled(None, ready=1)
+    assert Task.objects.filter(pk__in=ada, due=None).count() == 1
+    assert set(started()) == {ada[0], *bob}
 
 
 def test_without_a_limit_all_tasks_of_a_key_become_ready() -> None:
@@ -251,6 +286,17 @@ def test_a_task_that_another_program_has_ended_does_not_block_its_key(state: str
         filled(1)
     ends = {"status": "failed", "failure_reason": "cancelled", "due": None, "completed_at": store().moment()[1]}
     Task.objects.filter(pk=first).update(**ends)
-    assert fills.mend(0, 1000) == (0, [first]) and fills.mend(0, 1000) == (0, [])
+    assert fills.mend(fills.Looked(), 1000) == (fills.Looked(), [first])
+    assert fills.mend(fills.Looked(), 1000) == (fills.Looked(), [])
     filled(1)
     assert started() == [second]
+
+
+def test_held_tasks_are_looked_at_in_turn() -> None:
+    first, second = keyed("ada", 50, 50)
+    Task.objects.filter(pk=second).update(
+        status="failed", failure_reason="cancelled", due=None, completed_at=store().moment()[1]
+    )
+    looked, found = fills.mend(fills.Looked(), 1)
+    assert (looked.task, found) == (first, [])
+    assert fills.mend(looked, 1)[1] == [second]

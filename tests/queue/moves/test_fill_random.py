@@ -30,6 +30,7 @@ from tasks_app.queue.models import Status, Task
 from tasks_app.queue.permit_models import FillDue, HeldTask, Permit
 from tasks_app.queue.redrive import prioritize, redrive
 from tasks_app.queue.settle import settle
+from tasks_app.queue.sql import KeyLimit
 from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, SLOW_RETRY, failure, release, success, take
@@ -53,6 +54,8 @@ class Keyed(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.limit: int | None = 2
+        #: How many tasks of a key may be ready and never have run.
+        self.ready: int | None = None
         #: Whether each move is followed by a fill.
         self.at_once = False
         self.claims: list[ClaimedTask] = []
@@ -62,12 +65,12 @@ class Keyed(RuleBasedStateMachine):
         self.places: dict[UUID, int] = {}
         self.place = 0
 
-    @initialize(limit=st.sampled_from([1, 2, 3, None]), at_once=st.booleans())
-    def begin(self, limit: int | None, at_once: bool) -> None:
+    @initialize(limit=st.sampled_from([1, 2, 3, None]), ready=st.sampled_from([1, 2, None]), at_once=st.booleans())
+    def begin(self, limit: int | None, ready: int | None, at_once: bool) -> None:
         with connection.cursor() as cursor:
             for table in ("attempt", "task", "permit", "held_task", "fill_due"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
-        self.limit, self.at_once = limit, at_once
+        self.limit, self.ready, self.at_once = limit, ready, at_once
 
     def placed(self, ids: list[UUID]) -> None:
         for identity in ids:
@@ -151,9 +154,9 @@ class Keyed(RuleBasedStateMachine):
         promote()
         self.placed(never_run)
 
-    @rule(limit=st.sampled_from([1, 2, 3, None]))
-    def change_the_limit(self, limit: int | None) -> None:
-        self.limit = limit
+    @rule(limit=st.sampled_from([1, 2, 3, None]), ready=st.sampled_from([1, 2, None]))
+    def change_the_limits(self, limit: int | None, ready: int | None) -> None:
+        self.limit, self.ready = limit, ready
         with writing():
             fills.note_types(["echo"])
 
@@ -178,7 +181,8 @@ class Keyed(RuleBasedStateMachine):
             connection.close()
 
     def fill(self) -> None:
-        while fill({} if self.limit is None else {"echo": self.limit}, self.order):
+        limited = self.limit is not None or self.ready is not None
+        while fill({"echo": KeyLimit(self.limit, self.ready)} if limited else {}, self.order):
             pass
 
     def rank(self, row: Task) -> tuple[int, ...]:
@@ -205,12 +209,13 @@ class Keyed(RuleBasedStateMachine):
         assert used == len(ready) + running + sum(self.key_of_left(one) == key for one in self.left)
         waits = HeldTask.objects.filter(limit_key=key, waits=False)
         assert set(waits.values_list("task_id", flat=True)) == {row.pk for row in held}
-        if self.limit is None:
-            assert not held
-            return
-        assert used >= self.limit or not held, "a task is stuck that may run"
         fresh = [row for row in ready if not row.attempts]
-        assert used <= self.limit or not fresh, "more are ready than the limit allows"
+        limits = ((self.limit, used), (self.ready, len(fresh)))
+        rooms = [most - count for most, count in limits if most is not None]
+        # A start makes no key due: with `ready` there is room until a task of the key ends.
+        follows = self.ready is not None and used > 0
+        assert not held or follows or min(rooms, default=1) <= 0, "a task is stuck that may run"
+        assert not fresh or min(rooms, default=0) >= 0, "more are ready than the limits allow"
         if held:
             best = min(self.rank(row) for row in held)
             assert all(self.rank(row) < best for row in fresh), "a worse task is ready"

@@ -126,6 +126,7 @@ PURPOSES: dict[str, dict[str, dict[str, str]]] = {
             "NO_LONGER_DUE": "Removes these rows.",
             "NOTE": "Notes that a key is due.",
             "USED": "Counts the permits of a key.",
+            "READY": "Counts the ready tasks of a key that never ran.",
             "best_held": "Reads the best held tasks of a key.",
             "UNSTARTED": "Reads the ready tasks of a key that never ran.",
             "HOLD_AGAIN": "Holds such a task again.",

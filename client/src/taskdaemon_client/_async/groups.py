@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from taskdaemon_client._async.connection import AsyncConnection
-from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule, each
+from taskdaemon_client.answers import (
+    Delivery,
+    Firing,
+    GivenUp,
+    Handler,
+    LimitKey,
+    Node,
+    Operation,
+    Preview,
+    Schedule,
+    each,
+)
 from taskdaemon_client.calls import Call, Named, encoded, id_of, path, present
 from taskdaemon_client.errors import WaitTimeout, read_as
 from taskdaemon_client.options import Filter, ScheduleDefinition
@@ -38,6 +49,11 @@ class AsyncHandlers(_Group):
     async def get(self, type: str) -> Handler:
         """A handler. Raises `NotFound`."""
         return await self._connection.get(Handler.read, path("handlers", type))
+
+    def limit_keys(self, type: str, *, limit: int | None = None) -> AsyncIterator[LimitKey]:
+        """The keys of a handler with tasks that have not ended, those with the most held tasks first. `limit`: at most
+        so many."""
+        return self._connection.pages(LimitKey.read, path("handlers", type, "limit-keys"), limit)
 
     async def pause(
         self,

@@ -96,8 +96,8 @@ root = Root(
             tasks.cancel, tasks.redrive, tasks.priority, tasks.delete,
         ],
         "Operate": [
-            top.top, operate.handlers, operate.pause, operate.resume, operate.nodes, operate.drain, operate.undrain,
-            operate.schedules, operate.operations, operate.callbacks,
+            top.top, operate.handlers, operate.limit_keys, operate.pause, operate.resume, operate.nodes,
+            operate.drain, operate.undrain, operate.schedules, operate.operations, operate.callbacks,
         ],
         "The command": [completion],
     },

@@ -8,7 +8,7 @@ from typing import Any, cast
 import click
 
 from taskdaemon_client import Client
-from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, Node, Operation, Preview, Schedule
+from taskdaemon_client.answers import Delivery, Firing, GivenUp, Handler, LimitKey, Node, Operation, Preview, Schedule
 from taskdaemon_client.command import follow
 from taskdaemon_client.command.ends import TIME_OVER
 from taskdaemon_client.command.options import (
@@ -43,6 +43,7 @@ HANDLER_COLUMNS = columns(
     ("STATE", lambda of: "paused" if of["paused"] else of["drained_on"] and f"drained on {len(of['drained_on'])}"),
     "problem",
 )
+LIMIT_KEY_COLUMNS = columns("limit_key", "running", "ready", "held", ("OLDEST", itemgetter("oldest")))
 NODE_COLUMNS = columns(
     "name", "state", "running", "cap",
     ("SEEN", lambda of: f"{of['seen_at'][:19]}Z"),
@@ -80,6 +81,18 @@ def handlers(client: Client, type: str | None, fields: Fields) -> None:
         write_list((handler.raw for handler in client.handlers.list()), HANDLER_COLUMNS, fields)
     else:
         write_object(client.handlers.get(type).raw, fields)
+
+
+@click.command("limit-keys", cls=Command, shows=LimitKey)
+@type_argument
+@limit_option
+@calls()
+def limit_keys(client: Client, type: str, limit: int, fields: Fields) -> None:
+    """List the limit keys of a handler: those with the most held tasks first.
+
+    HELD tasks wait for a permit of their key, READY ones for a slot. OLDEST is when the first held task was created.
+    """
+    write_list((key.raw for key in client.handlers.limit_keys(type, limit=limit)), LIMIT_KEY_COLUMNS, fields)
 
 
 @click.command(cls=Command, shows=Handler)

@@ -37,6 +37,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "created_before": {"metavar": "MOMENT", "help": "Before this moment."},
     "ids": {"metavar": "IDS", "help": "Up to 200, with commas."},
     "error": {"metavar": "TEXT", "help": "With this text in the last error."},
+    "limit_key": {"metavar": "KEY", "help": "With exactly this limit key."},
 }
 
 

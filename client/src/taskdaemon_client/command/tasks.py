@@ -92,7 +92,7 @@ def logs(client: Client, id: str, to_the_end: bool, all_attempts: bool, fields: 
     return None
 
 
-@click.command("list", cls=Command, shows=(*fields_of(Task), "progress"))
+@click.command("list", cls=Command, shows=(*fields_of(Task), "progress", "held"))
 @options_of(FILTERS)
 @click.option("--order", type=click.Choice(["newest", "oldest"]), help="Which come first; default newest.")
 @limit_option

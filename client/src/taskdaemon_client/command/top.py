@@ -34,10 +34,11 @@ except ModuleNotFoundError:  # Windows
 #: The seconds over which rates are computed.
 WINDOW_SECONDS = 10.0
 FIELDS = (
-    "type", "busy", "warm", "slots", "pending", "oldest_ready_seconds", "succeeded", "failed", "paused", "problem",
+    "type", "busy", "warm", "slots", "pending", "held", "oldest_ready_seconds", "succeeded", "failed", "paused",
+    "problem",
 )  # fmt: skip
 COLUMNS = columns(
-    ("HANDLER", itemgetter("type")), "busy", "warm", "slots", "pending",
+    ("HANDLER", itemgetter("type")), "busy", "warm", "slots", "pending", "held",
     ("OLDEST", lambda row: _age(row["oldest_ready_seconds"])),
     ("DONE/S", lambda row: _rate(row["succeeded"])),
     ("FAILED/S", lambda row: _rate(row["failed"])),
@@ -68,7 +69,7 @@ class Readings:
         if now > since and (old := before.get(handler.type)) and (new := counts.get(handler.type)):
             rates = ((new[0] - old[0]) / (now - since), (new[1] - old[1]) / (now - since))
         values = (
-            handler.type, slots.busy, slots.warm, slots.all, numbers.get("pending"),
+            handler.type, slots.busy, slots.warm, slots.all, numbers.get("pending"), numbers.get("held"),
             numbers.get("oldest_ready_seconds"), *rates, handler.paused is not None, handler.problem,
         )  # fmt: skip
         return dict(zip(FIELDS, values, strict=True))
@@ -91,7 +92,8 @@ class Readings:
 def top(client: Client, interval: float, once: bool, fields: Fields) -> None:
     """Show handlers, slots, rates and the oldest tasks, live.
 
-    BUSY slots run a task, WARM ones have a container. OLDEST is how long the oldest ready task has waited for a slot.
+    BUSY slots run a task, WARM ones have a container. HELD tasks are pending, and a limit holds them back.
+    OLDEST is how long the oldest ready task has waited for a slot.
     Rates cover the last ten seconds, at first the last five minutes. `q` or Ctrl-C ends it. If the platform is away,
     the screen says so and goes on when it is back.
     """

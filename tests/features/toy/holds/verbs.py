@@ -27,8 +27,8 @@ def let_go(*tasks: UUID) -> list[UUID]:
         return held.let_go(tasks)
 
 
-def why(tasks: Sequence[UUID]) -> Mapping[UUID, str]:
+def why(tasks: Sequence[UUID]) -> Mapping[UUID, list[held.Hold]]:
     """For `Feature.holds`."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT task, reason FROM toy_hold")
-        return {UUID(task): reason for task, reason in cursor.fetchall() if UUID(task) in tasks}
+        return {UUID(task): [held.Hold(reason)] for task, reason in cursor.fetchall() if UUID(task) in tasks}
