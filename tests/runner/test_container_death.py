@@ -274,7 +274,8 @@ def test_other_errors_have_no_stderr(outcome: Any) -> None:
 
 
 def test_a_task_that_was_not_begun_spends_no_attempt_when_memory_ran_out_after_the_reply_before_it() -> None:
-    pool = reported(Eviction(dialog(), EXIT, result(NoReply(EXIT, "?", begun=False))), ContainerExit(137, oom=True))
+    ending = result(NoReply(EXIT, "?", begun=False))
+    pool = reported(Eviction(dialog(begun=False), EXIT, ending), ContainerExit(137, oom=True))
     [told] = pool.results
     assert isinstance(told.outcome, NoReply) and not told.outcome.begun and told.outcome.fault is OutcomeKind.OOM
     assert (told.outcome.error, told.oom) == ("the handler was killed for memory before it read its line", True)

@@ -47,7 +47,7 @@ def has_ended(pid: int) -> bool:
     """Whether a process runs no more; it may not be reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second if it ends while its file is read
         return True
 
 
